@@ -1,0 +1,236 @@
+"""Checkpoints: which there are, which family each belongs to, and loading one with the installed class.
+
+No code from a checkpoint's folder runs here: classes come from installed plugins and from diffusers, weights from
+safetensors. A Hub snapshot is fetched without its *.py files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from genarium import paths
+from genarium.errors import CheckpointError, PluginError, RecipeError
+from genarium.families import Broken, Families, Family
+from genarium.recipe import Recipe, load_recipe, recipe_paths
+from genarium.tasks import Control, Task, controls_of, tasks_of
+
+MODEL_INDEX = "model_index.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder in `save_pretrained` layout whose family is installed. Reading it touches no weights."""
+
+    name: str
+    family: Family
+    folder: Path
+    index: Mapping[str, Any]
+    recipe: Recipe | None = None
+
+    @cached_property
+    def tasks(self) -> dict[str, Task]:
+        return {task.name: task for task in tasks_of(self.family.pipeline_class())}
+
+    def controls(self, task: str) -> dict[str, Control]:
+        """The controls of one task, by parameter.
+
+        Raises:
+            CheckpointError: this checkpoint cannot do the task.
+        """
+        if task not in self.tasks:
+            able = ", ".join(self.tasks) or "nothing"
+            raise CheckpointError(f"{self.name} ({self.family.title}) cannot {task}; it can: {able}.")
+        return controls_of(self.family.pipeline_class(), self.tasks[task], self.family.controls)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their labels; empty for an unconditional model."""
+        id2label = self.index.get("id2label") or {}
+        return tuple(id2label[key] for key in sorted(id2label, key=int))
+
+    @property
+    def data(self) -> str | None:
+        """Hub id of the data it was trained on, where a recipe says so."""
+        return self.recipe.data.name if self.recipe else None
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of weights on disk."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*.safetensors"))
+
+    @property
+    def card(self) -> Path | None:
+        path = self.folder / "README.md"
+        return path if path.exists() else None
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """The figures that `evaluate` wrote, or nothing."""
+        path = self.folder / "evaluation.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def quantiles(self, parameters: Mapping[str, Any]) -> list[float] | None:
+        """The 201 quantiles of ordinary test images' scores that fit these anomaly parameters, if stored."""
+        stored = self.index.get("anomaly_quantiles") or {}
+        return stored.get(str(parameters.get("score", "default")))
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All usable checkpoints by name, and those that are not, with reasons."""
+
+    checkpoints: Mapping[str, Checkpoint]
+    broken: tuple[Broken, ...]
+    families: Families
+
+    def offering(self, task: str) -> dict[str, Checkpoint]:
+        return {name: c for name, c in self.checkpoints.items() if task in c.tasks}
+
+    def __getitem__(self, name: str) -> Checkpoint:
+        """A checkpoint by name, by folder, by the name of a recipe that is on the Hub, or by Hub id ("user/name@revision").
+
+        Raises:
+            CheckpointError: there is none, with the nearest names; or it cannot be used, with the reason.
+        """
+        if name in self.checkpoints:
+            return self.checkpoints[name]
+        for broken in self.broken:
+            if Path(broken.origin).name == name:
+                raise CheckpointError(f"{name} cannot be used: {broken.reason}")
+        if name and (Path(name) / MODEL_INDEX).exists():
+            return open_checkpoint(Path(name), self.families)
+        known = recipe_paths(self.families.recipe_folders())
+        if name in known:
+            recipe = load_recipe(known[name])
+            return open_checkpoint(_snapshot(recipe.repo_id, recipe.revision), self.families, recipe)
+        if name.count("/") == 1:
+            repo_id, _, revision = name.partition("@")
+            return open_checkpoint(_snapshot(repo_id, revision or None), self.families)
+        near = difflib.get_close_matches(name, self.checkpoints, n=3) or sorted(self.checkpoints)
+        raise CheckpointError(f"There is no checkpoint {name!r}. Known: {', '.join(near) or 'none'}.")
+
+
+def find_checkpoints(families: Families) -> Catalogue:
+    """Read every folder in checkpoints/, and in the folders that installed plugins bring. No weights are loaded."""
+    found: dict[str, Checkpoint] = {}
+    broken: list[Broken] = []
+    recipes = recipe_paths(families.recipe_folders())
+    for root in (paths.checkpoints(), *families.checkpoint_folders()):
+        for index in sorted(root.glob(f"*/{MODEL_INDEX}")):
+            name = index.parent.name
+            if name in found:
+                broken.append(Broken(str(index.parent), f"the name {name} is taken by {found[name].folder}"))
+                continue
+            try:
+                recipe = load_recipe(recipes[name]) if name in recipes else None
+                found[name] = open_checkpoint(index.parent, families, recipe)
+            except (CheckpointError, RecipeError, PluginError) as error:
+                broken.append(Broken(str(index.parent), str(error)))
+    return Catalogue(found, tuple(broken), families)
+
+
+def open_checkpoint(folder: Path, families: Families, recipe: Recipe | None = None) -> Checkpoint:
+    """Read a folder's model_index.json and find the family that can load it.
+
+    Raises:
+        CheckpointError: no such file, not JSON, or a pipeline class that no installed plugin knows.
+    """
+    try:
+        index = json.loads((folder / MODEL_INDEX).read_text())
+        class_name = index["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder.name}: no readable {MODEL_INDEX}; this is no diffusers pipeline.") from error
+    class_name = class_name[-1] if isinstance(class_name, list) else class_name
+    for family in families:
+        if class_name == family.pipeline_class().__name__ or class_name in family.stock:
+            return Checkpoint(folder.name if recipe is None else recipe.name, family, folder, index, recipe)
+    known = sorted({f.pipeline_class().__name__ for f in families} | {s for f in families for s in f.stock})
+    raise CheckpointError(
+        f"{folder.name}: no installed plugin knows the pipeline class {class_name!r}. Known: {', '.join(known)}."
+    )
+
+
+def _snapshot(repo_id: str, revision: str | None) -> Path:
+    """A Hub repository's configuration and safetensors in the local cache, without its code."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(
+            snapshot_download(
+                repo_id, revision=revision, allow_patterns=["*.json", "*.safetensors", "README.md"], ignore_patterns="*.py"
+            )
+        )
+    except HFValidationError as error:
+        raise CheckpointError(f"{repo_id!r} is no valid Hub id: user/name, at most 96 letters, digits, - _ .") from error
+    except Exception as error:  # offline, missing, gated: huggingface_hub's messages say which
+        raise CheckpointError(f"{repo_id}: cannot be had from the Hub: {error}") from error
+
+
+def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
+    """Load the weights with the installed class, each component placed by accelerate's device map.
+
+    Raises:
+        CheckpointError: a component of an unknown class, weights that are missing, damaged or not safetensors.
+    """
+    pipeline_class = checkpoint.family.pipeline_class()
+    components, options = {}, {}
+    expected, optional = pipeline_class._get_signature_keys(pipeline_class)
+    for name, value in checkpoint.index.items():
+        if name in expected and isinstance(value, list):
+            components[name] = _load_component(checkpoint, pipeline_class, name, *value, device, dtype)
+        elif name in optional and not name.startswith("_"):
+            options[name] = value
+    missing = set(expected) - set(components)
+    if missing:
+        raise CheckpointError(f"{checkpoint.name}: {MODEL_INDEX} names no {', '.join(sorted(missing))}.")
+    pipeline = pipeline_class(**components, **options)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.register_to_config(_name_or_path=str(checkpoint.folder))
+    for component in components.values():
+        if isinstance(component, torch.nn.Module):
+            component.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return pipeline
+
+
+def _load_component(checkpoint, pipeline_class, name, library, class_name, device, dtype):
+    if library is None:
+        return None
+    source = diffusers
+    if library != "diffusers":
+        # a component of the family's own: the file of this name beside the installed pipeline
+        package = pipeline_class.__module__.rpartition(".")[0]
+        stem = library.split(".")[-1]
+        try:
+            source = sys.modules.get(pipeline_class.__module__)
+            if not hasattr(source, class_name):
+                source = importlib.import_module(f"{package}.{stem}" if package else stem)
+        except ImportError as error:
+            raise CheckpointError(
+                f"{checkpoint.name}: the component {name} is a {library}.{class_name}, which no installed plugin brings."
+            ) from error
+    component_class = getattr(source, class_name, None)
+    if component_class is None or not hasattr(component_class, "from_pretrained"):
+        raise CheckpointError(f"{checkpoint.name}: {library} has no class {class_name} for the component {name}.")
+    folder = str(checkpoint.folder / name)
+    try:
+        if issubclass(component_class, diffusers.ModelMixin):
+            return component_class.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, device_map={"": str(device)}, local_files_only=True
+            )
+        return component_class.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # diffusers, accelerate and safetensors each raise their own
+        raise CheckpointError(
+            f"{checkpoint.name}: the component {name} cannot be loaded from safetensors in its folder: {error}"
+        ) from error

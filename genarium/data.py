@@ -1,0 +1,118 @@
+"""Data sets: a Hub id, a folder in the Hub's layout, or an .npz file -> batches of images in [-1, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+from tqdm.auto import tqdm
+
+from genarium import paths
+from genarium.errors import DataError
+from genarium.recipe import DataSpec
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A whole split in memory: `images` uint8 [N, C, H, W], `labels` int64 [N] or None, `id2label` of the classes."""
+
+    images: torch.Tensor
+    labels: torch.Tensor | None
+    id2label: dict[str, str] | None
+    horizontal_flip: bool = False
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor | None]:
+        """The batch of the training contract; with a generator, half of the images mirrored where the data allow it."""
+        images = self.images[indices].float() / 127.5 - 1.0  # [B, C, H, W] in [-1, 1]
+        if generator is not None and self.horizontal_flip:
+            flip = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+            images = torch.where(flip, images.flip(-1), images)
+        return {"images": images, "class_labels": None if self.labels is None else self.labels[indices]}
+
+    def batches(self, batch_size: int) -> Iterator[dict[str, torch.Tensor | None]]:
+        """One pass in order."""
+        for start in range(0, len(self), batch_size):
+            yield self.batch(torch.arange(start, min(start + batch_size, len(self))))
+
+
+def local_copy(spec: DataSpec, override: str | Path | None = None) -> Path | None:
+    """The folder or .npz file that stands in for the Hub id, if there is one.
+
+    Raises:
+        DataError: the override does not exist.
+    """
+    if override is not None:
+        if not Path(override).exists():
+            raise DataError(f"{override}: no such folder or file; leave it out to use {spec.name} from the Hub.")
+        return Path(override)
+    folder = paths.data()
+    if folder is not None and (folder / spec.name.split("/")[-1]).exists():
+        return folder / spec.name.split("/")[-1]
+    return None
+
+
+def load_images(spec: DataSpec, split: str, override: str | Path | None = None) -> ImageData:
+    """Decode one split into memory, in the size and mode that the recipe asks for.
+
+    Args:
+        spec: the recipe's data section.
+        split: name of the split.
+        override: a local folder in the Hub's layout, or an .npz file with `{split}_images` uint8 [N, H, W, C],
+            `{split}_labels` int [N] and `label_names`, in place of the Hub id.
+
+    Raises:
+        DataError: the data cannot be had or lack a column.
+    """
+    source = local_copy(spec, override)
+    if source is not None and source.suffix == ".npz":
+        return _load_npz(spec, split, source)
+
+    import datasets  # here, so that machines that only generate, or train from .npz, do without it
+
+    try:
+        data = datasets.load_dataset(str(source or spec.name), spec.config if source is None else None,
+                                     split=split, revision=spec.revision if source is None else None)  # fmt: skip
+    except Exception as error:  # datasets raises many kinds, all meaning: it cannot be had
+        raise DataError(
+            f"{spec.name}: cannot be loaded ({error}). Check the connection, or set GENARIUM_DATA to a folder "
+            f"that holds {spec.name.split('/')[-1]}/ in the Hub's layout."
+        ) from error
+    missing = [c for c in (spec.image_column, spec.label_column) if c and c not in data.column_names]
+    if missing:
+        raise DataError(f"{spec.name}: no column {', '.join(missing)}; it has {', '.join(data.column_names)}.")
+
+    size, mode = spec.sample_size, {1: "L", 3: "RGB"}[spec.channels]
+    images = np.empty((len(data), size, size, spec.channels), np.uint8)
+    for i, image in enumerate(tqdm(data[spec.image_column], desc=f"decoding {spec.name} {split}", leave=False)):
+        image = image.convert(mode)
+        if image.size != (size, size):
+            image = image.resize((size, size), PIL.Image.Resampling.LANCZOS)
+        images[i] = np.asarray(image).reshape(size, size, spec.channels)
+    labels, id2label = None, None
+    if spec.label_column:
+        labels = torch.tensor(data[spec.label_column][:], dtype=torch.int64)
+        names = getattr(data.features[spec.label_column], "names", None) or sorted({int(v) for v in labels})
+        id2label = {str(i): str(name) for i, name in enumerate(names)}
+    return ImageData(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels, id2label, spec.horizontal_flip)
+
+
+def _load_npz(spec: DataSpec, split: str, source: Path) -> ImageData:
+    with np.load(source, allow_pickle=False) as arrays:
+        if f"{split}_images" not in arrays:
+            raise DataError(f"{source}: no array {split}_images; it has {', '.join(arrays.files)}.")
+        images = torch.from_numpy(arrays[f"{split}_images"]).permute(0, 3, 1, 2).contiguous()
+        labels, id2label = None, None
+        if spec.label_column and f"{split}_labels" in arrays:
+            labels = torch.from_numpy(arrays[f"{split}_labels"].astype(np.int64))
+            id2label = {str(i): str(name) for i, name in enumerate(arrays["label_names"])}
+    expected = (spec.channels, spec.sample_size, spec.sample_size)
+    if tuple(images.shape[1:]) != expected:
+        raise DataError(f"{source}: images are {tuple(images.shape[1:])}, the recipe asks for {expected}.")
+    return ImageData(images, labels, id2label, spec.horizontal_flip)

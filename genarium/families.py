@@ -1,0 +1,160 @@
+"""Families and how they are found: folders in plugins/ and installed packages, both through `register(add)`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from genarium import paths
+from genarium.errors import PluginError
+
+ENTRY_POINT_GROUP = "genarium.families"
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper to cite: authors, title and year in one line, and where to read it."""
+
+    title: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the app introduces a family of models. Everything else it learns from the pipeline class.
+
+    Args:
+        name: short, lower case, unique: "vae".
+        title: as people write it: "VAE".
+        pipeline: "module:Class" of the pipeline, imported when first needed, or the class itself.
+        description: language -> what it is, in three sentences; "en" at least.
+        papers: the first is the one that introduced it.
+        controls: parameter -> changes to its control: minimum, maximum, step, default, choices, label, hidden.
+        stock: names of diffusers pipelines whose checkpoints this family can take over.
+        recipes: folder of more recipes, for packages.
+        checkpoints: folder of more checkpoints, for packages.
+    """
+
+    name: str
+    title: str
+    pipeline: str | type
+    description: Mapping[str, str]
+    papers: tuple[Paper, ...] = ()
+    controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stock: tuple[str, ...] = ()
+    recipes: Path | None = None
+    checkpoints: Path | None = None
+
+    def pipeline_class(self) -> type:
+        """Import and return the pipeline class.
+
+        Raises:
+            PluginError: it cannot be imported.
+        """
+        if isinstance(self.pipeline, type):
+            return self.pipeline
+        module, _, name = self.pipeline.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except Exception as error:  # whatever a plugin's module does wrong must not stop the app
+            raise PluginError(f"family {self.name}: {self.pipeline} cannot be imported: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin that could not be used: where it came from, why, and the details for its author."""
+
+    origin: str
+    reason: str
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Families:
+    """What `discover` found. `origins` says where each family came from."""
+
+    found: Mapping[str, Family]
+    origins: Mapping[str, str]
+    broken: tuple[Broken, ...]
+
+    def __iter__(self):
+        return iter(self.found.values())
+
+    def __getitem__(self, name: str) -> Family:
+        if name not in self.found:
+            broken = "".join(f" ({b.origin} is broken: {b.reason})" for b in self.broken if name in b.origin)
+            raise PluginError(f"No plugin brings the family {name!r}; found: {', '.join(self.found) or 'none'}.{broken}")
+        return self.found[name]
+
+    def recipe_folders(self) -> tuple[Path, ...]:
+        return tuple(f.recipes for f in self if f.recipes)
+
+    def checkpoint_folders(self) -> tuple[Path, ...]:
+        return tuple(f.checkpoints for f in self if f.checkpoints)
+
+
+def discover(folder: Path | None = None, installed: bool = True) -> Families:
+    """Find all families. Nothing that a plugin does wrong gets out of here: it is listed under `broken`.
+
+    Args:
+        folder: of `<family>/plugin.py` folders, plugins/ unless told.
+        installed: also ask installed packages (entry points "genarium.families").
+    """
+    doors: list[tuple[str, Callable[[], Callable]]] = []
+    root = folder or paths.plugins()
+    for path in sorted(root.glob("*/plugin.py")):
+        doors.append((f"{root.name}/{path.parent.name}", lambda path=path: _register_of_file(path)))
+    if installed:
+        for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name):
+            package = point.dist.name if point.dist else "?"
+            doors.append((f"package {package} ({point.value})", point.load))
+
+    found: dict[str, Family] = {}
+    origins: dict[str, str] = {}
+    broken: list[Broken] = []
+    for origin, load in doors:
+        added: list[Family] = []
+        try:
+            load()(added.append)
+            if not added:
+                raise PluginError("register(add) added no family")
+            for family in added:
+                _check(family)
+                if family.name in found or sum(f.name == family.name for f in added) > 1:
+                    raise PluginError(
+                        f"the family name {family.name!r} is taken twice: by {origins.get(family.name, origin)} "
+                        f"and by {origin}; rename one"
+                    )
+                family.pipeline_class()
+        except Exception as error:
+            reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+            broken.append(Broken(origin, reason, traceback.format_exc()))
+            continue
+        for family in added:
+            found[family.name], origins[family.name] = family, origin
+    return Families(found, origins, tuple(broken))
+
+
+def _register_of_file(path: Path) -> Callable:
+    """Import plugins/<family>/plugin.py under a name of its own, so that a folder anywhere will do."""
+    spec = importlib.util.spec_from_file_location(f"genarium_plugin_{path.parent.name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not callable(getattr(module, "register", None)):
+        raise PluginError(f"{path.parent.name}/plugin.py has no function register(add)")
+    return module.register
+
+
+def _check(family: Any) -> None:
+    if not isinstance(family, Family):
+        raise PluginError(f"add() takes a genarium.families.Family, not {type(family).__name__}")
+    if not family.name or not family.name.replace("-", "_").isidentifier() or family.name != family.name.lower():
+        raise PluginError(f"a family's name is lower-case letters, digits, - and _, not {family.name!r}")
+    if "en" not in family.description:
+        raise PluginError(f"family {family.name}: the description needs English text under 'en'")

@@ -1,0 +1,32 @@
+"""Where things lie in a checkout. Each can be moved by an environment variable, for tests and for deployments."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _folder(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable) or ROOT / default)
+
+
+def plugins() -> Path:
+    return _folder("GENARIUM_PLUGINS", "plugins")
+
+
+def recipes() -> Path:
+    return _folder("GENARIUM_RECIPES", "hub_configs")
+
+
+def checkpoints() -> Path:
+    return _folder("GENARIUM_CHECKPOINTS", "checkpoints")
+
+
+def runs() -> Path:
+    return _folder("GENARIUM_RUNS", "runs")
+
+
+def data() -> Path | None:
+    """A folder of local copies of data sets, named as the last part of their Hub id; None: ask the Hub."""
+    value = os.environ.get("GENARIUM_DATA")
+    return Path(value) if value else None

@@ -1,0 +1,172 @@
+"""Pictures from people: open them safely, bring them into a model's form; and results that remember how they were made."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+from PIL.PngImagePlugin import PngInfo
+
+from genarium.errors import InputError
+
+MAX_MEGAPIXELS = 50
+METADATA_KEY = "genarium"
+Invert = Literal["auto", "yes", "no"]
+
+
+def open_picture(source: str | Path | bytes | PIL.Image.Image) -> PIL.Image.Image:
+    """Decode a picture, upright and without transparency, as RGB or L.
+
+    Raises:
+        InputError: nothing given, not a picture, damaged, or too large; each with what to do.
+    """
+    if source is None or (isinstance(source, (str, bytes)) and not source):
+        raise InputError("There is no picture. Choose one, or take an example.")
+    try:
+        image = source
+        if not isinstance(source, PIL.Image.Image):
+            image = PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        width, height = image.size  # known from the header, before any pixel is decoded
+        if width * height > MAX_MEGAPIXELS * 1_000_000:
+            raise InputError(
+                f"The picture has {width * height / 1e6:.0f} megapixels ({width} x {height}); "
+                f"make it smaller than {MAX_MEGAPIXELS}."
+            )
+        image = PIL.ImageOps.exif_transpose(image)
+        image.load()
+    except PIL.Image.DecompressionBombError as error:
+        raise InputError(f"The picture is too large; make it smaller than {MAX_MEGAPIXELS} megapixels.") from error
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {source}.") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise InputError("This file is no picture that can be read; use a PNG, JPEG, WebP or GIF.") from error
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba)
+    if image.mode.startswith(("I", "F")):  # 16 or 32 bits: bring to 8 by the range in the picture
+        values = np.asarray(image, np.float64)
+        low, high = values.min(), values.max()
+        image = PIL.Image.fromarray(((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8))
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def fit_picture(
+    image: PIL.Image.Image, size: int, channels: int, dark_background: bool = False, invert: Invert = "auto"
+) -> PIL.Image.Image:
+    """Bring a picture into a model's form: square by padding with its border's colour, `size` x `size`, L or RGB.
+
+    Args:
+        dark_background: the model's data are bright on dark (MNIST, Fashion-MNIST). With "auto", a picture whose border
+            is bright is then inverted.
+        invert: "yes" and "no" decide it for the user.
+    """
+    image = image.convert({1: "L", 3: "RGB"}[channels])
+    pixels = np.atleast_3d(np.asarray(image))
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])  # [edge, C]
+    fill = np.median(border, axis=0)
+    if image.width != image.height:
+        side = max(image.size)
+        canvas = PIL.Image.new(image.mode, (side, side), tuple(int(v) for v in fill) if channels == 3 else int(fill[0]))
+        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        image = canvas
+    if invert == "yes" or (invert == "auto" and dark_background and fill.mean() > 127):
+        image = PIL.ImageOps.invert(image)
+    return image if image.size == (size, size) else image.resize((size, size), PIL.Image.Resampling.LANCZOS)
+
+
+def to_pictures(pixels: np.ndarray) -> list[PIL.Image.Image]:
+    """uint8 [N, H, W, C] -> N pictures, L or RGB."""
+    return [PIL.Image.fromarray(p[:, :, 0] if p.shape[-1] == 1 else p) for p in pixels]
+
+
+def to_pixels(pictures: Iterable[PIL.Image.Image]) -> np.ndarray:
+    """Pictures of one size -> uint8 [N, H, W, C]."""
+    return np.stack([np.atleast_3d(np.asarray(p)) for p in pictures])
+
+
+def enlarge(image: PIL.Image.Image, side: int = 224) -> PIL.Image.Image:
+    """Whole-number magnification by nearest neighbour to about `side` pixels: small images stay crisp on a screen."""
+    factor = max(1, round(side / max(image.size)))
+    return image.resize((image.width * factor, image.height * factor), PIL.Image.Resampling.NEAREST)
+
+
+def grid(pictures: list[PIL.Image.Image], columns: int | None = None, gap: int = 2) -> PIL.Image.Image:
+    """Pictures side by side, row by row."""
+    columns = columns or min(len(pictures), max(1, round(len(pictures) ** 0.5)))
+    rows = -(-len(pictures) // columns)
+    width, height = pictures[0].size
+    sheet = PIL.Image.new(pictures[0].mode, (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture, (i % columns * (width + gap), i // columns * (height + gap)))
+    return sheet
+
+
+def heat_map(map_: np.ndarray, image: PIL.Image.Image, high: float | None = None, alpha: float = 0.65) -> PIL.Image.Image:
+    """A per-pixel score [H, W] >= 0 over its picture: dark violet is ordinary, yellow is strange (matplotlib's inferno).
+
+    Args:
+        high: the value shown in full colour; the map's own maximum unless told.
+    """
+    stops = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64)
+    share = np.clip(map_ / (high or max(float(map_.max()), 1e-12)), 0, 1)
+    colour = np.stack([np.interp(share, np.linspace(0, 1, len(stops)), stops[:, c]) for c in range(3)], axis=-1)
+    base = np.asarray(image.convert("RGB").resize(map_.shape[::-1]), np.float64)
+    weight = alpha * (0.25 + 0.75 * share[..., None])
+    return PIL.Image.fromarray(((1 - weight) * base + weight * colour).round().astype(np.uint8))
+
+
+def save_picture(image: PIL.Image.Image, path: str | Path, request: dict[str, Any]) -> Path:
+    """Write a PNG whose text chunk says how the picture was made."""
+    info = PngInfo()
+    info.add_text(METADATA_KEY, json.dumps(request, ensure_ascii=True))
+    image.save(path, format="PNG", pnginfo=info)
+    return Path(path)
+
+
+def read_request(path: str | Path) -> dict[str, Any]:
+    """The parameters that `save_picture` wrote into a PNG.
+
+    Raises:
+        InputError: the file is no PNG of ours.
+    """
+    try:
+        with PIL.Image.open(path) as image:
+            text = getattr(image, "text", {}).get(METADATA_KEY)
+        request = json.loads(text) if text else None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError("This file carries no parameters that can be read; drop a PNG saved by this app.") from error
+    if not isinstance(request, dict):
+        raise InputError("This picture carries no parameters; drop a PNG saved by this app.")
+    return request
+
+
+def load_folder(source: str | Path) -> tuple[list[PIL.Image.Image], list[str]]:
+    """Pictures of a folder in order of their names, of one file, or of a uint8 .npy [N, H, W, C] -> (pictures, names).
+
+    Raises:
+        InputError: nothing there, or an array of another kind.
+    """
+    source = Path(source)
+    if source.suffix == ".npy":
+        try:
+            pixels = np.load(source, allow_pickle=False)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"{source}: cannot be read as a NumPy array: {error}") from error
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] not in (1, 3) or len(pixels) == 0:
+            raise InputError(f"{source}: needs uint8 [N, H, W, 1 or 3], not {pixels.dtype} {list(pixels.shape)}.")
+        return to_pictures(pixels), [f"{source.name}[{i}]" for i in range(len(pixels))]
+    if source.is_dir():
+        kinds = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+        files = sorted(p for p in source.iterdir() if p.suffix.lower() in kinds)
+        if not files:
+            raise InputError(f"{source}: no pictures here ({', '.join(sorted(kinds))}).")
+    else:
+        files = [source]
+    return [open_picture(p) for p in files], [p.name for p in files]

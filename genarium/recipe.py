@@ -1,0 +1,160 @@
+"""A recipe: one YAML file in hub_configs/ says everything about one checkpoint. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+
+# pydantic (a dependency of gradio) checks types and unknown keys better than code of our own would.
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from genarium import paths
+from genarium.errors import RecipeError
+
+STRICT = ConfigDict(extra="forbid")
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class DataSpec:
+    """Which data. `name` is a Hub id; GENARIUM_DATA or `--data` puts a local copy in its place."""
+
+    name: str
+    sample_size: Positive
+    channels: Literal[1, 3]
+    config: str | None = None
+    revision: str | None = None
+    train_split: str = "train"
+    test_split: str = "test"
+    image_column: str = "image"
+    label_column: str | None = "label"
+    horizontal_flip: bool = False
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainingSpec:
+    """How the weights are made. One step sees `batch_size` images over all processes together."""
+
+    images: Positive
+    batch_size: Positive = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    grad_clip: Annotated[float, Field(gt=0)] = 1.0
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    compile: bool = False
+    seed: int = 0
+    save_every: Positive = 1000
+    sample_every: Positive = 1000
+
+
+@dataclass(frozen=True, config=STRICT)
+class EvaluationSpec:
+    """What `evaluate` measures, and against what."""
+
+    num_samples: Positive = 5000
+    num_test_images: Positive = 2000
+    seed: int = 0
+    anomaly_data: DataSpec | None = None
+    likelihood: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class CardSpec:
+    """Facts for the model card that no program can know."""
+
+    license: str = "apache-2.0"
+    summary: str = ""
+    limitations: str = ""
+    hardware: str = ""
+    time: str = ""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Recipe:
+    """One checkpoint, from data to card.
+
+    `architecture` goes to the pipeline's `build`, `sample_grid` (optional keywords of `__call__`) to the sample grids.
+    """
+
+    name: str
+    family: str
+    repo_id: str
+    data: DataSpec
+    architecture: Mapping[str, Any]
+    training: TrainingSpec
+    evaluation: EvaluationSpec = dataclasses.field(default_factory=EvaluationSpec)
+    card: CardSpec = dataclasses.field(default_factory=CardSpec)
+    revision: str | None = None
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read one YAML file.
+
+    Raises:
+        RecipeError: not readable, not a mapping, an unknown key (with the nearest known one), a wrong type, or a name
+            other than the file's.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: a recipe is a YAML mapping; see the other files in hub_configs/.")
+    try:
+        recipe = TypeAdapter(Recipe).validate_python(values)
+    except ValidationError as error:
+        raise RecipeError(f"{path}:\n" + "\n".join(_explain(e) for e in error.errors())) from error
+    if recipe.name != path.stem:
+        raise RecipeError(f"{path}: `name: {recipe.name}` must equal the file's name, {path.stem}.")
+    return recipe
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    """One line of pydantic's report, with the nearest known key where a key is unknown."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] not in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"  {where}: {error['msg']}"
+    *parents, key = error["loc"]
+    spec = Recipe
+    for parent in parents:
+        hints = {"data": DataSpec, "training": TrainingSpec, "evaluation": EvaluationSpec, "card": CardSpec}
+        spec = hints.get(parent, DataSpec)
+    known = [field.name for field in dataclasses.fields(spec)]
+    near = difflib.get_close_matches(str(key), known, n=1)
+    return f"  {where}: unknown key" + (f"; did you mean `{near[0]}`?" if near else f"; known: {', '.join(known)}.")
+
+
+def recipe_paths(folders: tuple[Path, ...] = ()) -> dict[str, Path]:
+    """Checkpoint name -> YAML file, in hub_configs/ and in the folders that installed plugins bring."""
+    found: dict[str, Path] = {}
+    for folder in (paths.recipes(), *folders):
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_recipe(name: str, folders: tuple[Path, ...] = ()) -> Recipe:
+    """The recipe of a checkpoint, by its name or by the path of a YAML file.
+
+    Raises:
+        RecipeError: there is none, with the nearest names.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return load_recipe(name)
+    known = recipe_paths(folders)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3) or sorted(known)
+        raise RecipeError(f"There is no recipe {name!r}. Known: {', '.join(near) or 'none'}.")
+    return load_recipe(known[name])

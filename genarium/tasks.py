@@ -1,0 +1,177 @@
+"""The five tasks, and how a pipeline's signature becomes controls. A capability is a method; there are no flags."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+from genarium.errors import InputError
+
+# What the host fills in by itself; everything else in a task's method is a control.
+HOST_PARAMETERS = frozenset(
+    {"self", "batch_size", "generator", "class_labels", "callback_on_step_end", "output_type", "return_dict"}
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing that a visitor can ask of a model.
+
+    Args:
+        name: of the tab and of the command.
+        method: of the pipeline.
+        inputs: the method's parameters that hold the visitor's material, in order.
+        endpoint: of the web API.
+    """
+
+    name: str
+    method: str
+    inputs: tuple[str, ...]
+    endpoint: str
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("generate", "__call__", (), "/generate"),
+        Task("reconstruct", "reconstruct", ("images",), "/reconstruct"),
+        Task("interpolate", "interpolate", ("a", "b"), "/interpolate"),
+        Task("swap_style", "swap_style", ("content", "style"), "/swap_style"),
+        Task("anomaly", "anomaly_score", ("images",), "/anomaly_score"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Control:
+    """One keyword parameter of a method, as the tab shows it and the command line takes it.
+
+    Args:
+        name: of the parameter.
+        kind: what it holds; a choice has `choices`, a number may have a range.
+        default: of the parameter.
+        help: its line in the docstring.
+    """
+
+    name: str
+    kind: Literal["integer", "number", "checkbox", "choice", "text"]
+    default: Any
+    help: str = ""
+    label: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[Any, ...] = ()
+    hidden: bool = False
+
+    def check(self, value: Any) -> Any:
+        """The value in the parameter's own type.
+
+        Raises:
+            InputError: of another type, or out of range.
+        """
+        if self.kind == "choice":
+            if value not in self.choices:
+                raise InputError(f"{self.name}: choose one of {', '.join(map(str, self.choices))}, not {value!r}.")
+            return value
+        if self.kind == "checkbox":
+            if isinstance(value, str) and value.lower() in ("true", "false"):
+                return value.lower() == "true"
+            if not isinstance(value, bool):
+                raise InputError(f"{self.name}: say true or false, not {value!r}.")
+            return value
+        if self.kind == "text":
+            return str(value)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if number != number or (self.kind == "integer" and number not in (float(round_(number)),)):
+            raise InputError(f"{self.name}: takes {'a whole' if self.kind == 'integer' else 'a'} number, not {value!r}.")
+        if (self.minimum is not None and number < self.minimum) or (self.maximum is not None and number > self.maximum):
+            raise InputError(f"{self.name}: must lie between {self.minimum} and {self.maximum}, not {value}.")
+        return int(number) if self.kind == "integer" else number
+
+
+def round_(number: float) -> int:
+    """round() that lets infinities through as a number that no integer equals."""
+    return round(number) if abs(number) < 2**63 else 0
+
+
+def tasks_of(pipeline_class: type) -> tuple[Task, ...]:
+    """The tasks whose method the class has."""
+    return tuple(task for task in TASKS.values() if callable(getattr(pipeline_class, task.method, None)))
+
+
+def controls_of(
+    pipeline_class: type, task: Task, refinements: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Control]:
+    """The controls of a task, by parameter name in the order of the signature.
+
+    Args:
+        pipeline_class: has the task's method.
+        task: which method.
+        refinements: parameter -> changed fields of its control, from the family's plugin.
+
+    Raises:
+        InputError: a parameter without default or with an annotation that no control fits, or an unknown refinement.
+    """
+    method = getattr(pipeline_class, task.method)
+    hints = typing.get_type_hints(method, include_extras=True)
+    helps = help_of(method)
+    controls = {}
+    for parameter in inspect.signature(method).parameters.values():
+        if parameter.name in HOST_PARAMETERS or parameter.name in task.inputs:
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        where = f"{pipeline_class.__name__}.{task.method}: {parameter.name}"
+        if parameter.default is parameter.empty:
+            raise InputError(f"{where} needs a default, to be a control.")
+        control = _control(where, parameter.name, hints.get(parameter.name), parameter.default)
+        control = replace(
+            control,
+            help=helps.get(parameter.name, ""),
+            label=parameter.name.removeprefix("num_").replace("_", " ").capitalize(),
+        )
+        change = dict((refinements or {}).get(parameter.name, {}))
+        unknown = set(change) - set(Control.__dataclass_fields__)
+        if unknown:
+            near = difflib.get_close_matches(unknown.pop(), Control.__dataclass_fields__, n=1)
+            raise InputError(f"{where}: a control has no such field; did you mean {near}?")
+        controls[parameter.name] = replace(control, **change)
+    return controls
+
+
+def _control(where: str, name: str, hint: Any, default: Any) -> Control:
+    bounds = {}
+    if typing.get_origin(hint) is Annotated:
+        hint, *extras = typing.get_args(hint)
+        for extra in extras:
+            bounds.update(extra if isinstance(extra, dict) else {})
+    if typing.get_origin(hint) is Literal:
+        return Control(name, "choice", default, choices=typing.get_args(hint), **bounds)
+    kinds = {bool: "checkbox", int: "integer", float: "number", str: "text"}
+    if hint not in kinds:
+        raise InputError(f"{where}: annotate it as int, float, bool, str, Literal or Annotated[..., dict] of these.")
+    return Control(name, kinds[hint], default, **bounds)
+
+
+def help_of(method) -> dict[str, str]:
+    """Parameter -> its text in the `Args:` section of a Google-style docstring."""
+    found = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", inspect.getdoc(method) or "", re.MULTILINE)
+    helps: dict[str, str] = {}
+    name = None
+    for line in found.group(1).splitlines() if found else ():
+        entry = re.match(r" {4}(\w+)(?: \([^)]*\))?: (.*)", line)
+        if entry:
+            name = entry.group(1)
+            helps[name] = entry.group(2).strip()
+        elif name and line.strip():
+            helps[name] += " " + line.strip()
+    return helps

@@ -1,0 +1,1 @@
+"""What the Hub gets: flat, self-contained files that import nothing from this repository."""

@@ -36,6 +36,7 @@ class DataSpec:
     image_column: str = "image"
     label_column: str | None = "label"
     horizontal_flip: bool = False
+    dark_background: bool = False  # uploads with a bright border are then inverted
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,0 +1,165 @@
+"""A request: everything that decides a result. It is kept in the pictures, and told as Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+
+from genarium.checkpoints import Checkpoint
+from genarium.errors import InputError
+
+MAX_SEED = 2**63 - 1
+MAX_IMAGES = 10_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of which checkpoint.
+
+    Args:
+        checkpoint: its name.
+        task: "generate", "reconstruct", ...
+        seed: sample i is drawn with seed + i.
+        batch_size: how many samples (generate only).
+        class_labels: one for each sample or input, or None for "any".
+        parameters: keyword parameters of the task's method; what is left out keeps its default.
+        invert: for pictures on the other kind of background than the model's data: "auto", "yes" or "no".
+    """
+
+    checkpoint: str
+    task: str
+    seed: int = 0
+    batch_size: int = 1
+    class_labels: tuple[int, ...] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    invert: str = "auto"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Request:
+        """
+        Raises:
+            InputError: keys of no request, as from a file of another program.
+        """
+        try:
+            labels = values.get("class_labels")
+            return Request(**{**values, "class_labels": None if labels is None else tuple(labels)})
+        except (TypeError, AttributeError) as error:
+            raise InputError(f"These are no parameters of a request: {error}.") from error
+
+    def checked(self, checkpoint: Checkpoint) -> Request:
+        """The same request with every parameter present, in its type and in its range.
+
+        Raises:
+            InputError: an unknown parameter, a value out of range, a class that the checkpoint does not have.
+            CheckpointError: the checkpoint cannot do this task.
+        """
+        controls = checkpoint.controls(self.task)
+        unknown = set(self.parameters) - set(controls)
+        if unknown:
+            raise InputError(f"{', '.join(sorted(unknown))}: not a parameter here; there are {', '.join(controls)}.")
+        values = {n: c.check(self.parameters[n]) if n in self.parameters else c.default for n, c in controls.items()}
+        if self.task == "generate" and not 1 <= self.batch_size <= MAX_IMAGES:
+            raise InputError(f"The number of images must lie between 1 and {MAX_IMAGES}, not {self.batch_size}.")
+        if self.invert not in ("auto", "yes", "no"):
+            raise InputError(f"invert: choose auto, yes or no, not {self.invert!r}.")
+        if self.class_labels is not None:
+            number = len(checkpoint.class_names)
+            wrong = [label for label in self.class_labels if not 0 <= label < number]
+            if wrong:
+                raise InputError(f"{checkpoint.name} has the classes 0 ... {number - 1}, not {wrong[0]}.")
+        return replace(self, seed=parse_seed(self.seed), parameters=values)
+
+    def generators(self, start: int, stop: int) -> list[torch.Generator]:
+        """One generator for each of the samples start ... stop - 1."""
+        return [torch.Generator().manual_seed((self.seed + i) % (MAX_SEED + 1)) for i in range(start, stop)]
+
+
+def parse_seed(value: Any) -> int:
+    """
+    Raises:
+        InputError: not a whole number from 0 to 2^63 - 1.
+    """
+    try:
+        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+            raise ValueError
+        seed = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"The seed must be a whole number such as 42, not {value!r}.") from None
+    if not 0 <= seed <= MAX_SEED:
+        raise InputError(f"The seed must lie between 0 and 2^63 - 1, not {seed}.")
+    return seed
+
+
+def choose_labels(checkpoint: Checkpoint, choice: Any, number: int) -> tuple[int, ...] | None:
+    """Turn what a person chose into labels.
+
+    Args:
+        choice: "cycle" (each class in turn; no labels for an unconditional model), "any" or None, a class's name or
+            number, or a list of these, which is repeated as needed.
+
+    Raises:
+        InputError: no such class.
+    """
+    names = checkpoint.class_names
+    if choice is None or choice == "any" or (choice == "cycle" and not names):
+        return None
+    if choice == "cycle":
+        return tuple(i % len(names) for i in range(number))
+    choices = choice if isinstance(choice, (list, tuple)) else [choice]
+    if not choices:
+        return None
+    if not names:
+        raise InputError(f"{checkpoint.name} was trained without classes; leave them out.")
+    labels = []
+    for value in choices:
+        lower = [name.lower() for name in names]
+        if str(value).lower() in lower:
+            labels.append(lower.index(str(value).lower()))
+        elif str(value).isdecimal() and int(value) < len(names):
+            labels.append(int(value))
+        else:
+            raise InputError(f"No class {value!r}; there are {', '.join(f'{i} {n}' for i, n in enumerate(names))}.")
+    return tuple(labels[i % len(labels)] for i in range(number))
+
+
+def to_python(request: Request, checkpoint: Checkpoint) -> str:
+    """The program that makes the same result, run in a checkout of this repository."""
+    task = checkpoint.tasks[request.task]
+    seed = request.seed
+    arguments = []
+    if request.task == "generate":
+        arguments.append(f"batch_size={request.batch_size}")
+        number = str(request.batch_size)
+    else:
+        arguments += list(task.inputs)
+        number = "len(images)" if "images" in task.inputs else ""
+    lines = ["import torch", "", "import genarium", ""]
+    lines.append(f'pipe = genarium.load("{checkpoint.name}")')
+    if checkpoint.recipe:
+        lines += [
+            "# once it is on the Hub, without this repository:",
+            f'# pipe = DiffusionPipeline.from_pretrained("{checkpoint.recipe.repo_id}", trust_remote_code=True)',
+        ]
+    for name in task.inputs:
+        picture = f'genarium.picture("{name}.png", "{checkpoint.name}", invert="{request.invert}")'
+        lines.append(f"{name} = [{picture}]" if name == "images" else f"{name} = {picture}")
+    if number:
+        lines.append(f"generator = [torch.Generator().manual_seed({seed} + i) for i in range({number})]")
+    else:
+        lines.append(f"generator = torch.Generator().manual_seed({seed})")
+    arguments.append("generator=generator")
+    if request.class_labels is not None:
+        arguments.append(f"class_labels={list(request.class_labels)}")
+    arguments += [f"{name}={value!r}" for name, value in request.parameters.items()]
+    call = "pipe" if task.method == "__call__" else f"pipe.{task.method}"
+    lines.append(f"output = {call}(")
+    lines += [f"    {argument}," for argument in arguments]
+    lines.append(")")
+    lines.append("print(output.scores)" if request.task == "anomaly" else "images = output.images")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,93 @@
+"""Shared by all tests: no network, no analytics, and tiny random checkpoints of every family."""
+
+import os
+import shutil
+
+# before anything imports gradio, huggingface_hub or torch
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests start servers beside themselves, on few cores
+
+import numpy as np
+import pytest
+import torch
+
+from genarium import paths
+from genarium.families import Families, discover
+
+ID2LABEL = {str(i): f"class {i}" for i in range(10)}
+
+# The smallest networks that still have every part; a family that is not here is built with its own defaults.
+TINY = {
+    "ddpm": {
+        "patch_size": 2,
+        "block_out_channels": [16, 32],
+        "layers_per_block": 1,
+        "attention_head_dim": 16,
+        "norm_num_groups": 8,
+    },
+    "vae": {"latent_dim": 8, "block_out_channels": [8, 16], "layers_per_block": 1, "mixture_components": 1},
+}
+
+
+def build_tiny(family, **options):
+    """A family's pipeline with a tiny random network, 28x28 grey, ten classes, in evaluation mode; the same each time."""
+    torch.manual_seed(0)
+    options = {"sample_size": 28, "channels": 1, "id2label": ID2LABEL, **TINY.get(family.name, {}), **options}
+    pipeline = family.pipeline_class().build(**options)
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module):
+            for p in component.parameters():
+                if p.ndim > 1 and not p.any():  # zero-initialised layers would hide what comes before them
+                    torch.nn.init.normal_(p, std=0.02)
+            component.eval().requires_grad_(False)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def pictures(number: int, seed: int = 0) -> torch.Tensor:
+    """Smooth random images, float [N, 1, 28, 28] in [-1, 1]."""
+    noise = torch.randn(number, 1, 7, 7, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(noise, size=28, mode="bilinear").tanh()
+
+
+@pytest.fixture(scope="session")
+def families() -> Families:
+    return discover(installed=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoints(families, tmp_path_factory):
+    """A folder with `tiny-<family>` for every built-in family; GENARIUM_CHECKPOINTS points to it for the session."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for family in families:
+        pipeline = build_tiny(family)
+        scores = {}
+        if hasattr(pipeline, "anomaly_score"):
+            from genarium.tasks import TASKS, controls_of
+
+            score = controls_of(type(pipeline), TASKS["anomaly"]).get("score")
+            for key in score.choices if score else ["default"]:
+                options = {"score": key} if score else {}
+                values = pipeline.anomaly_score(pictures(16), **options).scores.numpy()
+                scores[key] = np.quantile(values, np.linspace(0, 1, 201)).tolist()
+        pipeline.register_to_config(anomaly_quantiles=scores)
+        pipeline.save_pretrained(folder / f"tiny-{family.name}")
+    before = os.environ.get("GENARIUM_CHECKPOINTS")
+    os.environ["GENARIUM_CHECKPOINTS"] = str(folder)
+    yield folder
+    os.environ.pop("GENARIUM_CHECKPOINTS")
+    if before is not None:
+        os.environ["GENARIUM_CHECKPOINTS"] = before
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A house of its own for a test that adds plugins, recipes or checkpoints: copies of plugins/ and hub_configs/."""
+    shutil.copytree(paths.plugins(), tmp_path / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(paths.recipes(), tmp_path / "hub_configs")
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("plugins", "checkpoints", "runs"):
+        monkeypatch.setenv(f"GENARIUM_{name.upper()}", str(tmp_path / name))
+    monkeypatch.setenv("GENARIUM_RECIPES", str(tmp_path / "hub_configs"))
+    return tmp_path

@@ -1,0 +1,245 @@
+"""The contract (docs/contract.md): every family, every task it claims, on tiny random networks."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ID2LABEL, build_tiny, pictures
+
+from genarium import paths
+from genarium.checkpoints import load_pipeline, open_checkpoint
+from genarium.families import discover
+from genarium.tasks import HOST_PARAMETERS, TASKS, controls_of, tasks_of
+
+FAMILIES = {family.name: family for family in discover(installed=False)}
+CASES = [(name, task.name) for name, family in FAMILIES.items() for task in tasks_of(family.pipeline_class())]
+PIPELINES = sorted((paths.ROOT / "pipelines").glob("pipeline_*.py"))
+QUICK = {"num_inference_steps": 4, "num_refinements": 1, "num_frames": 3, "num_noise_levels": 2, "num_samples": 2}
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return {name: build_tiny(family) for name, family in FAMILIES.items()}
+
+
+def generators(*seeds):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def call(pipeline, task, seeds=(3, 5), images=None, **options):
+    """Run a task on two samples with few steps -> what the task computes, as tensors in a dict."""
+    task = TASKS[task]
+    method = getattr(pipeline, task.method)
+    quick = {k: v for k, v in QUICK.items() if k in controls_of(type(pipeline), task)}
+    if task.name == "generate":
+        arguments = {"batch_size": len(seeds), "generator": generators(*seeds)}
+        if "class_labels" not in options:
+            arguments["class_labels"] = [seed % 10 for seed in seeds]
+    elif task.inputs == ("images",):
+        images = pictures(8)[list(seeds)] if images is None else images
+        arguments = {"images": images, "generator": generators(*seeds)}
+    else:
+        a, b = pictures(2)
+        arguments = {task.inputs[0]: a, task.inputs[1]: b, "generator": torch.Generator().manual_seed(seeds[0])}
+    if task.name != "anomaly" and "output_type" not in options:
+        arguments["output_type"] = "pt"
+    output = method(**{**arguments, **quick, **options})
+    if task.name == "anomaly":
+        return {"scores": output.scores, "maps": output.maps}
+    return {"images": output.images}
+
+
+def same(a, b, **tolerance):
+    return all(torch.allclose(a[k], b[k], **tolerance) for k in a if a[k] is not None)
+
+
+def test_there_are_families_to_test():
+    assert {"vae", "ddpm"} <= set(FAMILIES)
+    assert not discover(installed=False).broken
+
+
+@pytest.mark.parametrize(("family", "task"), CASES)
+def test_shapes_ranges_and_types(tiny, family, task):
+    output = call(tiny[family], task)
+    if task == "anomaly":
+        assert output["scores"].shape == (2,) and output["scores"].is_floating_point()
+        assert torch.isfinite(output["scores"]).all()
+        if output["maps"] is not None:
+            assert output["maps"].shape == (2, 28, 28) and (output["maps"] >= 0).all()
+        return
+    images = output["images"]
+    assert images.shape == (3 if task == "interpolate" else 2, 1, 28, 28) and images.dtype == torch.float32
+    assert 0 <= images.min() and images.max() <= 1 and torch.isfinite(images).all()
+    assert images.std() > 1e-3, "a constant picture tests nothing"
+    as_np = call(tiny[family], task, output_type="np")["images"]
+    assert isinstance(as_np, np.ndarray) and np.allclose(as_np, images.permute(0, 2, 3, 1).numpy(), atol=1e-5)
+    as_pil = call(tiny[family], task, output_type="pil")["images"]
+    assert as_pil[0].mode == "L" and as_pil[0].size == (28, 28)
+    assert np.abs(np.asarray(as_pil[0]) / 255 - as_np[0, :, :, 0]).max() <= 0.51 / 255 + 1e-5
+
+
+@pytest.mark.parametrize(("family", "task"), CASES)
+def test_the_same_seed_gives_the_same_and_another_does_not(tiny, family, task):
+    first = call(tiny[family], task)
+    assert same(first, call(tiny[family], task), rtol=0, atol=0)
+    if task == "generate":
+        assert not same(first, call(tiny[family], task, seeds=(13, 15)), atol=1e-3)  # other seeds, same classes
+
+
+@pytest.mark.parametrize(("family", "task"), [c for c in CASES if c[1] != "interpolate"])
+def test_a_sample_does_not_depend_on_its_batch(tiny, family, task):
+    if "swap_style" == task:
+        pytest.skip("takes one pair at a time")
+    together = call(tiny[family], task, seeds=(3, 5, 7))
+    alone = call(tiny[family], task, seeds=(5,))
+    for key, value in together.items():
+        if value is not None:
+            assert torch.allclose(value[1:2], alone[key], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "task"), CASES)
+def test_reports_each_step_and_stops_within_one(tiny, family, task):
+    seen = []
+
+    def watch(pipe, step, timestep, values):
+        x = values["pred_original_sample"]
+        assert x.shape[1:] == (1, 28, 28) and torch.isfinite(x).all()
+        seen.append((step, values["num_timesteps"]))
+
+    call(tiny[family], task, callback_on_step_end=watch)
+    assert seen and [step for step, _ in seen] == list(range(seen[0][1])), "steps count up to num_timesteps"
+
+    def stop(pipe, step, timestep, values):
+        calls.append(step)
+        raise Stop
+
+    calls = []
+    with pytest.raises(Stop):
+        call(tiny[family], task, callback_on_step_end=stop)
+    assert calls == [0]
+    assert len(call(tiny[family], task)) > 0, "usable after a stop"
+
+
+@pytest.mark.parametrize(("family", "task"), CASES)
+def test_signature_makes_controls_with_help(family, task):
+    pipeline_class = FAMILIES[family].pipeline_class()
+    controls = controls_of(pipeline_class, TASKS[task], FAMILIES[family].controls)
+    for control in controls.values():
+        assert control.help, f"{control.name} has no line under Args:"
+        assert control.check(control.default) == control.default
+    inspect.signature(getattr(pipeline_class, TASKS[task].method)).bind(
+        None, *[None] * len(TASKS[task].inputs), **{name: c.default for name, c in controls.items()}
+    )
+    assert "callback_on_step_end" in HOST_PARAMETERS
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bad_input_is_refused_with_words(tiny, family):
+    pipeline = tiny[family]
+    with pytest.raises(ValueError, match="class_labels"):
+        pipeline(2, class_labels=[1, 10])
+    with pytest.raises(ValueError, match="class_labels"):
+        pipeline(3, class_labels=[1, 2])
+    with pytest.raises(ValueError, match="generator"):
+        pipeline(3, generator=generators(1, 2))
+    with pytest.raises(ValueError, match="output_type"):
+        pipeline(1, output_type="gif", **{"num_inference_steps": 2} if family == "ddpm" else {})
+    if hasattr(pipeline, "reconstruct"):
+        with pytest.raises(ValueError, match="images"):
+            pipeline.reconstruct(torch.zeros(1, 3, 28, 28))
+        with pytest.raises(TypeError, match="images"):
+            pipeline.reconstruct("picture.png")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_round_trip_with_the_installed_class(tiny, family, tmp_path, families):
+    tiny[family].save_pretrained(tmp_path / "a")
+    checkpoint = open_checkpoint(tmp_path / "a", families)
+    loaded = load_pipeline(checkpoint)
+    assert loaded.config.id2label == ID2LABEL
+    assert same(call(loaded, "generate"), call(tiny[family], "generate"), rtol=0, atol=1e-6)
+    loaded.save_pretrained(tmp_path / "b")
+    again = load_pipeline(open_checkpoint(tmp_path / "b", families))
+    assert same(call(loaded, "generate"), call(again, "generate"), rtol=0, atol=0)
+    assert (tmp_path / "a/model_index.json").read_text() == (tmp_path / "b/model_index.json").read_text()
+
+
+def test_round_trip_in_a_bare_diffusers(tiny, tmp_path):
+    """Every family in one process that cannot import this repository, loaded from its folder alone, bit for bit."""
+    for name, pipeline in tiny.items():
+        pipeline.save_pretrained(tmp_path / name)
+        images = pipeline(2, generators(3, 5), [3, 5], output_type="pt").images
+        torch.save(images, tmp_path / f"{name}.pt")
+    program = f"""
+import sys, torch
+from pathlib import Path
+from diffusers import DiffusionPipeline
+torch.set_num_threads({torch.get_num_threads()})  # another number of threads sums in another order
+for name in {list(tiny)!r}:
+    pipe = DiffusionPipeline.from_pretrained(str(Path({str(tmp_path)!r}) / name), trust_remote_code=True)
+    for module in pipe.components.values():
+        module.eval() if isinstance(module, torch.nn.Module) else None
+    generator = [torch.Generator().manual_seed(s) for s in (3, 5)]
+    images = pipe(2, generator, [3, 5], output_type="pt").images
+    assert torch.equal(images, torch.load(Path({str(tmp_path)!r}) / (name + ".pt"))), name
+    print(name, type(pipe).__module__)
+assert not any(m.split(".")[0] in ("genarium", "pipelines", "plugins") for m in sys.modules)
+"""
+    environment = {"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    environment["HOME"] = str(tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    for name in tiny:
+        assert f"{name} diffusers_modules" in run.stdout
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_call_leaves_the_pipeline_as_it_was(tiny, family):
+    pipeline = tiny[family]
+    before = json.dumps(dict(pipeline.config), default=str), dict(vars(pipeline))
+    for name, task in CASES:
+        if name == family:
+            call(pipeline, task)
+    after = json.dumps(dict(pipeline.config), default=str), dict(vars(pipeline))
+    assert before[0] == after[0] and before[1].keys() == after[1].keys()
+    assert all(before[1][k] is after[1][k] for k in before[1] if k != "_internal_dict")
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda p: p.stem)
+def test_pipeline_files_stand_alone_and_share_one_block(path):
+    def block(file: Path) -> str:
+        found = re.search(r"# --- shared block.*?# --- end of the shared block ---", file.read_text(), re.DOTALL)
+        assert found, f"{file.name} has no shared block"
+        return found.group(0)
+
+    assert block(path) == block(PIPELINES[0]), "edit the shared block in every pipeline file alike"
+    source = path.read_text()
+    assert not re.search(r"^\s*(from|import)\s+(genarium|plugins|pipelines|gradio|\.)", source, re.MULTILINE)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_loss_has_a_gradient_and_named_parts(family):
+    pipeline = build_tiny(FAMILIES[family])
+    modules = [c for c in pipeline.components.values() if isinstance(c, torch.nn.Module)]
+    for module in modules:
+        module.train().requires_grad_(True)
+    batch = {"images": pictures(4), "class_labels": torch.arange(4)}
+    loss, parts = pipeline.loss(batch, generator=torch.Generator().manual_seed(0), progress=0.5)
+    assert loss.ndim == 0 and torch.isfinite(loss) and parts and all(torch.as_tensor(v).ndim == 0 for v in parts.values())
+    again, _ = pipeline.loss(batch, generator=torch.Generator().manual_seed(0), progress=0.5)
+    assert torch.equal(loss, again), "the loss depends on its generator only"
+    loss.backward()
+    gradients = [p.grad for m in modules for p in m.parameters() if p.grad is not None]
+    assert gradients and all(torch.isfinite(g).all() for g in gradients)

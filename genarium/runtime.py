@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from genarium.pictures import fit_picture, open_picture, to_pictures
 from genarium.requests import Request
 
 PREVIEW_SECONDS = 0.1  # at most ten previews a second: more would only keep the network busy
+HEARTBEAT_SECONDS = 0.5  # a stream gives a sign this often while it waits, so that its reader can close it
 
 
 def pick_device() -> torch.device:
@@ -48,7 +49,10 @@ def pick_dtype(device: torch.device) -> torch.dtype:
 
 @dataclass(frozen=True)
 class Progress:
-    """After a step: `step` of `total` are done in `seconds`; `pictures` is the current estimate, or None if unchanged."""
+    """After a step: `step` of `total` are done in `seconds`; `pictures` is the current estimate, or None if unchanged.
+
+    While a run waits for its turn, loads, or takes long over a step, the last progress comes again as a sign of life.
+    """
 
     step: int
     total: int
@@ -140,7 +144,9 @@ class Runtime:
 
     # ---- running ----
 
-    def stream(self, request: Request, inputs: Mapping[str, Any] | None = None) -> Iterator[Progress | Result]:
+    def stream(
+        self, request: Request, inputs: Mapping[str, Any] | None = None, stop: threading.Event | None = None
+    ) -> Iterator[Progress | Result]:
         """Run a request in a thread of its own; yield `Progress` after steps, then the `Result`.
 
         Closing the iterator stops the computation at its next step.
@@ -148,6 +154,7 @@ class Runtime:
         Args:
             request: what to compute.
             inputs: the task's material by parameter: a picture or its path, or a list of them; of any size and mode.
+            stop: set it from anywhere to stop, also while the run waits for its turn, when the iterator cannot be closed.
 
         Raises:
             GenariumError: something in the request or in the inputs is wrong; the message says what to do.
@@ -156,7 +163,7 @@ class Runtime:
         request = request.checked(checkpoint)
         material = {n: self._material(request, n, (inputs or {}).get(n)) for n in checkpoint.tasks[request.task].inputs}
         events: queue.SimpleQueue = queue.SimpleQueue()
-        stop = threading.Event()
+        stop = stop or threading.Event()
 
         def work() -> None:
             try:
@@ -173,14 +180,20 @@ class Runtime:
 
         thread = threading.Thread(target=work, name=f"{request.task} {request.checkpoint}", daemon=True)
         thread.start()
+        last = Progress(0, 1, 0.0, None)
         try:
             while True:
-                event = events.get()
+                try:
+                    event = events.get(timeout=HEARTBEAT_SECONDS)
+                except queue.Empty:
+                    yield last
+                    continue
                 if isinstance(event, BaseException):
                     raise event
                 yield event
                 if isinstance(event, Result):
                     return
+                last = replace(event, pictures=None)
         finally:
             stop.set()
 

@@ -560,7 +560,7 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
         alpha_bar = x.new_ones(())
         for i, t in enumerate(timesteps):
             alpha_bar_to = self.scheduler.alphas_cumprod[t].to(x.device)
-            at = x * alpha_bar_to**0.5 / alpha_bar**0.5  # first guess of the arrival
+            at = x  # first guess of the arrival: plain DDIM inversion asks for the noise where it stands
             for _ in range(1 + num_refinements):
                 at, x0 = self._ddim(x, labels, t, alpha_bar, alpha_bar_to, at=at)
             x, alpha_bar = at, alpha_bar_to

@@ -1,0 +1,211 @@
+"""DDPM / DDIM against closed forms: for Gaussian data the optimal denoiser is known, so every sampler has an answer."""
+
+import math
+
+import pytest
+import torch
+from conftest import ID2LABEL, TINY
+from diffusers import DDIMPipeline, DDPMPipeline
+
+from pipelines.pipeline_ddpm import DenoisingDiffusionPipeline, slerp
+
+MEAN, STD = 0.2, 0.1  # of the Gaussian data, pixel by pixel; clipping to [-1, 1] is then never felt
+
+
+def gaussian_pipeline(prediction_type="v_prediction", beta_schedule="squaredcos_cap_v2"):
+    """A pipeline whose network is the optimal denoiser of N(MEAN, STD^2): E[x_0 | x_t] is linear in x_t."""
+    pipeline = DenoisingDiffusionPipeline.build(
+        8,
+        1,
+        block_out_channels=[8, 16],
+        norm_num_groups=8,
+        attention_head_dim=16,
+        layers_per_block=1,
+        prediction_type=prediction_type,
+        beta_schedule=beta_schedule,
+    )
+
+    def network(x, timestep, labels):
+        t = torch.as_tensor(timestep).float().reshape(-1, *([1] * (x.ndim - 1)) if torch.as_tensor(timestep).ndim else ())
+        levels = pipeline.scheduler.alphas_cumprod
+        low, high = t.floor().long().clamp(0, 999), t.ceil().long().clamp(0, 999)
+        # between two integers the schedulers interpolate log sigma
+        log_sigma = 0.5 * torch.log((1 - levels) / levels)
+        sigma2 = torch.exp(2 * (log_sigma[low] + (t - low) * (log_sigma[high] - log_sigma[low])))
+        a = 1 / (1 + sigma2)
+        x0 = MEAN + STD**2 * a.sqrt() / (a * STD**2 + 1 - a) * (x - a.sqrt() * MEAN)  # [N, C, H, W]
+        eps = (x - a.sqrt() * x0) / (1 - a).sqrt()
+        return {"epsilon": eps, "v_prediction": a.sqrt() * eps - (1 - a).sqrt() * x0}[prediction_type]
+
+    pipeline._network = network
+    return pipeline
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(
+    ("sampler", "steps", "tolerance"),
+    [("ddpm", 500, 0.05), ("ddim", 250, 0.05), ("dpm-solver++", 25, 0.03), ("unipc", 25, 0.03), ("heun", 25, 0.05)],
+)
+def test_every_sampler_reaches_the_known_mean_and_deviation(sampler, steps, tolerance, prediction_type):
+    """The last step returns E[x_0 | x_t], whose deviation is that of the data times sqrt(a S^2 / (a S^2 + 1 - a))."""
+    pipeline = gaussian_pipeline(prediction_type)
+    images = pipeline(
+        64, torch.Generator().manual_seed(0), sampler=sampler, num_inference_steps=steps, output_type="pt"
+    ).images
+    x = images * 2 - 1
+    a = pipeline.scheduler.alphas_cumprod[round(1000 / steps) - 1].item()
+    shrunk = STD * math.sqrt(a * STD**2 / (a * STD**2 + 1 - a))
+    assert x.mean().item() == pytest.approx(MEAN, abs=0.01)
+    assert x.std().item() == pytest.approx(shrunk, rel=tolerance)
+
+
+def test_inversion_returns_the_input_and_finds_gaussian_noise():
+    pipeline = gaussian_pipeline()
+    x = MEAN + STD * torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    back = pipeline.reconstruct(x, num_inference_steps=30, num_refinements=5, output_type="pt").images * 2 - 1
+    assert (back - x).abs().max() < 1e-3
+    coarse = pipeline.reconstruct(x, num_inference_steps=30, num_refinements=0, output_type="pt").images * 2 - 1
+    assert (coarse - x).abs().max() > (back - x).abs().max(), "refinement is what closes the loop"
+    timesteps = pipeline._inversion_timesteps(200, 1.0)
+    noise = pipeline._invert(x, None, timesteps, 3, None, len(timesteps))
+    assert noise.mean().abs() < 0.05 and noise.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_the_cosine_schedule_is_the_papers():
+    """Nichol and Dhariwal 2021 eq. 17: a_t = f(t) / f(0), f(t) = cos((t/T + s) / (1 + s) pi/2)^2, s = 0.008."""
+    levels = gaussian_pipeline().scheduler.alphas_cumprod
+
+    def f(t):
+        return math.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    for t in (0, 1, 250, 500, 900):
+        assert levels[t].item() == pytest.approx(f(t + 1) / f(0), rel=1e-3)
+
+
+def test_the_linear_schedule_is_the_papers():
+    """Ho et al. 2020 sec. 4: beta from 1e-4 to 0.02 in 1000 steps."""
+    scheduler = gaussian_pipeline(beta_schedule="linear").scheduler
+    betas = torch.linspace(1e-4, 0.02, 1000)
+    assert torch.allclose(scheduler.alphas_cumprod, torch.cumprod(1 - betas, 0))
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_views_recover_image_and_noise(prediction_type):
+    pipeline = gaussian_pipeline(prediction_type)
+    x0, eps = torch.randn(2, 2, 1, 8, 8)
+    a = pipeline.scheduler.alphas_cumprod[400]
+    x = a.sqrt() * x0 + (1 - a).sqrt() * eps
+    t = torch.tensor([400])
+    output = eps if prediction_type == "epsilon" else pipeline.scheduler.get_velocity(x0, eps, t)
+    got_x0, got_eps = pipeline._views(output, x, a)
+    assert torch.allclose(got_x0, x0, atol=1e-4) and torch.allclose(got_eps, eps, atol=1e-4)
+    clipped, x0_clipped = pipeline._clip(output, x, a)
+    assert torch.allclose(pipeline._views(clipped, x, a)[0], x0.clamp(-1, 1), atol=1e-4)
+    assert x0_clipped.abs().max() <= 1
+
+
+def test_guidance_is_linear_and_one_is_plain():
+    torch.manual_seed(0)
+    pipeline = DenoisingDiffusionPipeline.build(28, 1, ID2LABEL, **TINY["ddpm"])
+    x, labels = torch.randn(2, 1, 28, 28), torch.tensor([1, 2])
+    t = torch.tensor(500)
+    with torch.no_grad():
+        conditional = pipeline._predict(x, t, labels, 1.0)
+        unconditional = pipeline._predict(x, t, labels, 0.0)
+        assert torch.allclose(unconditional, pipeline._predict(x, t, None, 3.0), atol=1e-5)
+        guided = pipeline._predict(x, t, labels, 3.0)
+    assert torch.allclose(guided, unconditional + 3 * (conditional - unconditional), atol=1e-4)
+
+
+def test_strangers_score_higher_than_the_data():
+    pipeline = gaussian_pipeline()
+    generator = torch.Generator().manual_seed(0)
+    data = MEAN + STD * torch.randn(32, 1, 8, 8, generator=generator)
+    strange = -MEAN + 3 * STD * torch.randn(32, 1, 8, 8, generator=generator)
+    ordinary, other = pipeline.anomaly_score(data), pipeline.anomaly_score(strange)
+    assert other.scores.min() > ordinary.scores.max()
+    assert torch.allclose(ordinary.maps.mean(dim=(1, 2)), ordinary.scores, atol=1e-6)
+    assert torch.equal(pipeline.anomaly_score(data).scores, ordinary.scores), "a measurement is repeatable"
+
+
+def test_noise_of_little_strength_changes_little():
+    pipeline = gaussian_pipeline()
+    x = torch.full((8, 1, 8, 8), MEAN)
+    noise = [torch.Generator().manual_seed(i) for i in range(8)]
+    little = pipeline.reconstruct(x, noise, method="noise", strength=0.05, output_type="pt").images * 2 - 1
+    noise = [torch.Generator().manual_seed(i) for i in range(8)]
+    much = pipeline.reconstruct(x, noise, method="noise", strength=0.9, output_type="pt").images * 2 - 1
+    assert (little - x).abs().mean() < 0.8 * (much - x).abs().mean()
+
+
+def test_slerp_keeps_ends_and_norm():
+    a, b = torch.randn(2, 1, 3, 16, 16)
+    path = slerp(a, b, torch.linspace(0, 1, 5))
+    assert torch.allclose(path[0], a[0], atol=1e-5) and torch.allclose(path[-1], b[0], atol=1e-5)
+    a, b = a / a.norm(), b / b.norm()
+    assert torch.allclose(slerp(a, b, torch.linspace(0, 1, 5)).flatten(1).norm(dim=1), torch.ones(5), atol=1e-5)
+    assert torch.allclose(slerp(a, a, torch.tensor([0.5])), a, atol=1e-6)
+
+
+def test_space_to_depth_is_the_same_diffusion():
+    """patch_size only permutes pixels: noise and schedules act alike on both forms."""
+    plain = DenoisingDiffusionPipeline.build(
+        8, 1, block_out_channels=[8, 16], norm_num_groups=8, attention_head_dim=16, layers_per_block=1, patch_size=2
+    )
+    seen = []
+    plain.unet.forward = lambda x, t, class_labels=None: type("Output", (), {"sample": seen.append(x) or x})
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(plain._network(x, 0, None), x) and seen[0].shape == (2, 4, 4, 4)
+
+
+@pytest.mark.parametrize("stock", [DDPMPipeline, DDIMPipeline])
+def test_unconditional_weights_load_in_stock_diffusers(stock, tmp_path):
+    torch.manual_seed(0)
+    pipeline = DenoisingDiffusionPipeline.build(8, 1, **{**TINY["ddpm"], "patch_size": 1})
+    pipeline.save_pretrained(tmp_path)
+    loaded = stock.from_pretrained(tmp_path)
+    assert type(loaded) is stock
+    for a, b in zip(pipeline.unet.parameters(), loaded.unet.parameters(), strict=True):
+        assert torch.equal(a, b)
+    loaded.set_progress_bar_config(disable=True)
+    images = loaded(2, generator=torch.Generator().manual_seed(0), num_inference_steps=2, output_type="np").images
+    assert images.shape == (2, 8, 8, 1)
+
+
+def test_the_host_adopts_a_stock_checkpoint(tmp_path, families):
+    from genarium.checkpoints import load_pipeline, open_checkpoint
+
+    pipeline = DenoisingDiffusionPipeline.build(8, 1, **{**TINY["ddpm"], "patch_size": 1})
+    DDPMPipeline(pipeline.unet, pipeline.scheduler).save_pretrained(tmp_path)
+    adopted = load_pipeline(open_checkpoint(tmp_path, families))
+    assert isinstance(adopted, DenoisingDiffusionPipeline) and adopted.config.sample_size == 8
+    assert adopted.reconstruct(torch.zeros(1, 1, 8, 8), num_inference_steps=2, output_type="np").images.shape == (1, 8, 8, 1)
+
+
+def test_sizes_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="multiple"):
+        DenoisingDiffusionPipeline.build(30, 1, patch_size=2, block_out_channels=[8, 8, 8])
+
+
+def test_step_counts_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="num_inference_steps"):
+        gaussian_pipeline()(1, num_inference_steps=0)
+
+
+def test_a_tiny_network_learns_one_picture():
+    torch.manual_seed(0)
+    pipeline = DenoisingDiffusionPipeline.build(8, 1, **{**TINY["ddpm"], "patch_size": 1})
+    x = torch.full((16, 1, 8, 8), -0.5)
+    x[:, :, 2:6, 2:6] = 0.5
+    optimizer = torch.optim.AdamW(pipeline.unet.parameters(), lr=3e-3)
+    losses = []
+    for step in range(80):
+        loss, _ = pipeline.loss({"images": x, "class_labels": None}, torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-10:]) < 0.3 * sum(losses[:10])
+    pipeline.unet.eval()
+    image = pipeline(1, torch.Generator().manual_seed(0), num_inference_steps=10, output_type="pt").images * 2 - 1
+    assert (image - x[:1]).abs().mean() < 0.25

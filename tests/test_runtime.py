@@ -1,0 +1,284 @@
+"""The runtime: the same result for the same request, batches, previews, Stop, eviction, two visitors at once."""
+
+import json
+import shutil
+import threading
+import time
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from conftest import pictures
+
+from genarium import checkpoints as checkpoints_module
+from genarium.checkpoints import find_checkpoints, load_pipeline
+from genarium.errors import CheckpointError, InputError
+from genarium.requests import Request, choose_labels, parse_seed, to_python
+from genarium.runtime import Progress, Result, Runtime, pick_dtype
+
+STEPS = {"num_inference_steps": 4}
+
+
+@pytest.fixture(scope="module")
+def catalogue(tiny_checkpoints, families):
+    return find_checkpoints(families)
+
+
+@pytest.fixture
+def runtime(catalogue):
+    return Runtime(catalogue, device="cpu", dtype=torch.float32)
+
+
+def picture(seed=0):
+    return PIL.Image.fromarray(((pictures(1, seed)[0, 0] + 1) * 127.5).to(torch.uint8).numpy())
+
+
+def pixels(result: Result) -> np.ndarray:
+    return np.stack([np.asarray(p) for p in result.pictures])
+
+
+def generate(seed=0, number=4, **parameters):
+    labels = tuple(i % 10 for i in range(number))
+    return Request("tiny-ddpm", "generate", seed, number, labels, {**STEPS, **parameters})
+
+
+def test_the_catalogue_reads_no_weights(catalogue, runtime):
+    assert {"tiny-ddpm", "tiny-vae"} <= set(catalogue.offering("generate"))
+    assert not catalogue.offering("swap_style") and not catalogue.broken
+    assert runtime.loaded() == []
+    checkpoint = catalogue["tiny-ddpm"]
+    assert checkpoint.class_names[3] == "class 3" and checkpoint.size > 10_000
+    assert len(checkpoint.quantiles({})) == 201
+    assert checkpoint.controls("generate")["sampler"].choices[0] == "dpm-solver++"
+
+
+def test_a_request_gives_previews_progress_and_one_result(runtime):
+    events = list(runtime.stream(generate()))
+    assert isinstance(events[-1], Result) and all(isinstance(e, Progress) for e in events[:-1])
+    steps = [e for e in events[:-1] if e.step]
+    assert sorted({e.step for e in steps}) == [1, 2, 3, 4] and steps[0].total == 4
+    assert len(steps[0].pictures) == 4 and steps[0].pictures[0].size == (28, 28)
+    assert events[-1].seconds > 0 and events[-1].dtype == "float32"
+
+
+def test_samples_depend_on_their_own_seed_only_however_they_are_batched(catalogue):
+    whole = Runtime(catalogue, "cpu", torch.float32).run(generate(seed=10, number=6))
+    small = Runtime(catalogue, "cpu", torch.float32, max_batch=4).run(generate(seed=10, number=6))
+    assert np.abs(pixels(whole).astype(int) - pixels(small)).max() <= 1
+    later = Runtime(catalogue, "cpu", torch.float32).run(
+        Request("tiny-ddpm", "generate", 12, 2, (2, 3), STEPS)
+    )  # seed + i
+    assert np.abs(pixels(whole)[2:4].astype(int) - pixels(later)).max() <= 1
+
+
+def test_closing_the_stream_stops_within_one_step(catalogue, monkeypatch):
+    runtime = Runtime(catalogue, "cpu", torch.float32)
+    pipeline = runtime.pipeline("tiny-ddpm")
+    network, calls = pipeline._network, []
+
+    def slow(*arguments):
+        calls.append(time.perf_counter())
+        time.sleep(0.05)
+        return network(*arguments)
+
+    monkeypatch.setattr(pipeline, "_network", slow)
+    events = runtime.stream(generate(num_inference_steps=100, guidance_scale=1.0))
+    while next(events).step < 1:
+        pass
+    events.close()
+    seen = len(calls)
+    time.sleep(0.6)
+    assert len(calls) <= seen + 2, "the step in progress may end, no more"
+    monkeypatch.undo()
+    assert len(runtime.run(generate()).pictures) == 4, "the next visitor is served"
+
+
+def test_a_waiting_run_can_be_stopped_before_its_turn(catalogue):
+    runtime = Runtime(catalogue, "cpu", torch.float32)
+    runtime._turn.acquire()  # another visitor computes
+    events = runtime.stream(generate())
+    assert next(events) == Progress(0, 1, 0.0, None), "a sign of life while it waits"
+    before = {t for t in threading.enumerate() if t.name == "generate tiny-ddpm"}
+    events.close()
+    for thread in before:
+        thread.join(timeout=10)
+    assert before and not any(t.is_alive() for t in before) and runtime.loaded() == []
+    runtime._turn.release()
+    assert len(runtime.run(generate()).pictures) == 4
+
+
+def test_two_visitors_at_once_get_what_they_would_get_alone(catalogue):
+    alone = {seed: pixels(Runtime(catalogue, "cpu", torch.float32).run(generate(seed))) for seed in (1, 2, 3)}
+    runtime = Runtime(catalogue, "cpu", torch.float32, concurrency=3)
+    together = {}
+    threads = [
+        threading.Thread(target=lambda s=seed: together.__setitem__(s, pixels(runtime.run(generate(s))))) for seed in alone
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    for seed, expected in alone.items():
+        assert np.abs(expected.astype(int) - together[seed]).max() <= 1
+
+
+def test_a_pipeline_is_loaded_once_even_if_many_ask(catalogue, monkeypatch):
+    loads = []
+    monkeypatch.setattr(
+        "genarium.runtime.load_pipeline", lambda *a: loads.append(a[0].name) or time.sleep(0.1) or load_pipeline(*a)
+    )
+    runtime = Runtime(catalogue, "cpu", torch.float32)
+    threads = [threading.Thread(target=runtime.pipeline, args=("tiny-vae",)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert loads == ["tiny-vae"]
+
+
+def test_the_least_recently_used_is_dropped_under_the_budget(catalogue):
+    runtime = Runtime(catalogue, "cpu", torch.float32, memory_budget=1)
+    runtime.pipeline("tiny-ddpm")
+    runtime.pipeline("tiny-vae")
+    assert runtime.loaded() == ["tiny-vae"]
+    roomy = Runtime(catalogue, "cpu", torch.float32, memory_budget=10**9)
+    roomy.pipeline("tiny-ddpm")
+    roomy.pipeline("tiny-vae")
+    roomy.pipeline("tiny-ddpm")
+    assert roomy.loaded() == ["tiny-vae", "tiny-ddpm"]
+
+
+def test_every_task_runs_from_pictures_of_any_size_and_mode(runtime):
+    photo = PIL.Image.new("RGBA", (300, 200), (200, 30, 30, 120))
+    for name, checkpoint in runtime.catalogue.checkpoints.items():
+        for task, inputs in (
+            ("reconstruct", {"images": [photo, picture()]}),
+            ("interpolate", {"a": photo, "b": picture()}),
+            ("anomaly", {"images": [photo, picture(), picture(1)]}),
+        ):
+            quick = {k: v for k, v in {**STEPS, "num_frames": 3}.items() if k in checkpoint.controls(task)}
+            result = runtime.run(Request(name, task, parameters=quick), inputs)
+            assert all(p.size == (28, 28) and p.mode == "L" for p in (*result.inputs, *result.pictures))
+            if task == "anomaly":
+                assert result.scores.shape == (3,) and result.maps.shape == (3, 28, 28) and result.unit
+
+
+@pytest.mark.parametrize(
+    ("request_", "inputs", "says"),
+    [
+        (Request("tiny-dpdm", "generate"), None, "tiny-ddpm"),
+        (Request("tiny-ddpm", "swap_style"), None, "cannot swap_style"),
+        (Request("tiny-ddpm", "generate", parameters={"steps": 3}), None, "not a parameter here"),
+        (Request("tiny-ddpm", "generate", parameters={"num_inference_steps": 0}), None, "between 1 and"),
+        (Request("tiny-ddpm", "generate", parameters={"num_inference_steps": 2.5}), None, "whole number"),
+        (Request("tiny-ddpm", "generate", parameters={"sampler": "magic"}), None, "choose one of"),
+        (Request("tiny-ddpm", "generate", parameters={"guidance_scale": "high"}), None, "takes a number"),
+        (Request("tiny-ddpm", "generate", seed="lucky"), None, "whole number such as 42"),
+        (Request("tiny-ddpm", "generate", seed=-1), None, "between 0"),
+        (Request("tiny-ddpm", "generate", batch_size=0), None, "number of images"),
+        (Request("tiny-ddpm", "generate", class_labels=(10,)), None, "classes 0 ... 9"),
+        (Request("tiny-ddpm", "reconstruct"), None, "no picture"),
+        (Request("tiny-ddpm", "reconstruct"), {"images": []}, "no picture"),
+        (Request("tiny-ddpm", "reconstruct", invert="perhaps"), {"images": [picture()]}, "invert"),
+    ],
+)
+def test_bad_requests_are_refused_with_words_and_the_runtime_lives_on(runtime, request_, inputs, says):
+    with pytest.raises((InputError, CheckpointError)) as error:
+        runtime.run(request_, inputs)
+    assert says in str(error.value)
+    assert len(runtime.run(generate(number=1)).pictures) == 1
+
+
+def test_the_python_snippet_makes_the_same_pixels(runtime, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for task, inputs in (("generate", {}), ("reconstruct", {"images": [picture()]}), ("interpolate", None)):
+        if inputs is None:
+            inputs = {"a": picture(), "b": picture(1)}
+        for name, value in inputs.items():
+            (value[0] if isinstance(value, list) else value).save(f"{name}.png")
+        parameters = dict(STEPS) | ({"num_frames": 3} if task == "interpolate" else {})
+        labels = (3, 4) if task == "generate" else None
+        result = runtime.run(Request("tiny-ddpm", task, 7, 2, labels, parameters), inputs)
+        scope = {}
+        exec(to_python(result.request, runtime.catalogue["tiny-ddpm"]), scope)
+        assert np.array_equal(pixels(result), np.stack([np.asarray(i) for i in scope["images"]])), task
+
+
+def test_requests_survive_json():
+    request = generate(seed=5)
+    assert Request.from_dict(json.loads(json.dumps(request.to_dict()))) == request
+    for bad in ({"colour": 1}, {"checkpoint": "a"}, None, 3):
+        with pytest.raises(InputError):
+            Request.from_dict(bad)
+
+
+@pytest.mark.parametrize("seed", ["42", 42, 42.0, " 42 "])
+def test_seeds_of_many_kinds(seed):
+    assert parse_seed(seed) == 42
+
+
+@pytest.mark.parametrize("seed", ["", None, "4.2", 4.2, "１２a", True, 2**63, float("inf"), float("nan"), [1]])
+def test_what_is_no_seed(seed):
+    with pytest.raises(InputError, match="seed"):
+        parse_seed(seed)
+
+
+def test_labels_from_what_people_choose(catalogue):
+    checkpoint = catalogue["tiny-ddpm"]
+    assert choose_labels(checkpoint, "cycle", 12)[-3:] == (9, 0, 1)
+    assert choose_labels(checkpoint, "any", 3) is None and choose_labels(checkpoint, [], 3) is None
+    assert choose_labels(checkpoint, "Class 4", 2) == (4, 4) and choose_labels(checkpoint, ["1", 2], 3) == (1, 2, 1)
+    for bad in ("Hat", "10", "-1", 11):
+        with pytest.raises(InputError, match="No class"):
+            choose_labels(checkpoint, bad, 1)
+
+
+def test_no_code_from_a_folder_runs(tiny_checkpoints, families, tmp_path):
+    folder = tmp_path / "evil"
+    shutil.copytree(tiny_checkpoints / "tiny-vae", folder)
+    for file in folder.rglob("*.py"):
+        file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    pipeline = load_pipeline(checkpoints_module.open_checkpoint(folder, families))
+    assert type(pipeline).__module__ == "pipelines.pipeline_vae" and not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda f: (f / "model_index.json").write_text("{"), "no readable model_index.json"),
+        (lambda f: (f / "model_index.json").write_text('{"_class_name": "GANPipeline"}'), "no installed plugin"),
+        (lambda f: shutil.rmtree(f / "unet"), "cannot be loaded"),
+        (lambda f: next(f.rglob("*.safetensors")).write_bytes(b"junk"), "cannot be loaded"),
+    ],
+)
+def test_a_damaged_checkpoint_says_so(tiny_checkpoints, families, tmp_path, damage, says):
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_checkpoints / "tiny-ddpm", folder)
+    damage(folder)
+    with pytest.raises(CheckpointError, match=says):
+        load_pipeline(checkpoints_module.open_checkpoint(folder, families))
+
+
+def test_a_damaged_folder_among_good_ones_is_listed_as_broken(house, families, tiny_checkpoints):
+    shutil.copytree(tiny_checkpoints / "tiny-ddpm", house / "checkpoints/good")
+    (house / "checkpoints/bad").mkdir()
+    (house / "checkpoints/bad/model_index.json").write_text("[]")
+    catalogue = find_checkpoints(families)
+    assert list(catalogue.checkpoints) == ["good"] and "bad" in catalogue.broken[0].origin
+    with pytest.raises(CheckpointError, match="cannot be used"):
+        catalogue["bad"]
+
+
+def test_a_hub_id_that_cannot_be_had_says_so(catalogue):
+    with pytest.raises(CheckpointError, match="Hub"):
+        catalogue["nobody/nothing"]
+    with pytest.raises(CheckpointError, match="Hub"):
+        catalogue["a b/c d"]
+
+
+def test_bfloat16_only_where_it_gains(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert pick_dtype(torch.device("cpu")) == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert pick_dtype(torch.device("cpu")) == torch.float32

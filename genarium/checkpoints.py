@@ -116,7 +116,7 @@ class Catalogue:
             return open_checkpoint(_snapshot(recipe.repo_id, recipe.revision), self.families, recipe)
         if name.count("/") == 1:
             repo_id, _, revision = name.partition("@")
-            return open_checkpoint(_snapshot(repo_id, revision or None), self.families)
+            return open_checkpoint(_snapshot(repo_id, revision or None), self.families, name=name)
         near = difflib.get_close_matches(name, self.checkpoints, n=3) or sorted(self.checkpoints)
         raise CheckpointError(f"There is no checkpoint {name!r}. Known: {', '.join(near) or 'none'}.")
 
@@ -130,18 +130,23 @@ def find_checkpoints(families: Families) -> Catalogue:
         for index in sorted(root.glob(f"*/{MODEL_INDEX}")):
             name = index.parent.name
             if name in found:
-                broken.append(Broken(str(index.parent), f"the name {name} is taken by {found[name].folder}"))
+                broken.append(Broken(f"{root.name}/{name}", "an earlier folder of checkpoints has this name already"))
                 continue
             try:
                 recipe = load_recipe(recipes[name]) if name in recipes else None
                 found[name] = open_checkpoint(index.parent, families, recipe)
             except (CheckpointError, RecipeError, PluginError) as error:
-                broken.append(Broken(str(index.parent), str(error)))
+                broken.append(Broken(f"{root.name}/{name}", str(error)))
     return Catalogue(found, tuple(broken), families)
 
 
-def open_checkpoint(folder: Path, families: Families, recipe: Recipe | None = None) -> Checkpoint:
+def open_checkpoint(
+    folder: Path, families: Families, recipe: Recipe | None = None, name: str | None = None
+) -> Checkpoint:
     """Read a folder's model_index.json and find the family that can load it.
+
+    Args:
+        name: what to call it; the recipe's name or the folder's unless given.
 
     Raises:
         CheckpointError: no such file, not JSON, or a pipeline class that no installed plugin knows.
@@ -154,7 +159,7 @@ def open_checkpoint(folder: Path, families: Families, recipe: Recipe | None = No
     class_name = class_name[-1] if isinstance(class_name, list) else class_name
     for family in families:
         if class_name == family.pipeline_class().__name__ or class_name in family.stock:
-            return Checkpoint(folder.name if recipe is None else recipe.name, family, folder, index, recipe)
+            return Checkpoint(name or (recipe.name if recipe else folder.name), family, folder, index, recipe)
     known = sorted({f.pipeline_class().__name__ for f in families} | {s for f in families for s in f.stock})
     raise CheckpointError(
         f"{folder.name}: no installed plugin knows the pipeline class {class_name!r}. Known: {', '.join(known)}."
@@ -169,11 +174,16 @@ def _snapshot(repo_id: str, revision: str | None) -> Path:
     try:
         return Path(
             snapshot_download(
-                repo_id, revision=revision, allow_patterns=["*.json", "*.safetensors", "README.md"], ignore_patterns="*.py"
+                repo_id,
+                revision=revision,
+                allow_patterns=["*.json", "*.safetensors", "README.md"],
+                ignore_patterns="*.py",
             )
         )
     except HFValidationError as error:
-        raise CheckpointError(f"{repo_id!r} is no valid Hub id: user/name, at most 96 letters, digits, - _ .") from error
+        raise CheckpointError(
+            f"{repo_id!r} is no valid Hub id: user/name, at most 96 letters, digits, - _ ."
+        ) from error
     except Exception as error:  # offline, missing, gated: huggingface_hub's messages say which
         raise CheckpointError(f"{repo_id}: cannot be had from the Hub: {error}") from error
 

@@ -1,12 +1,12 @@
 """What can go wrong, told so that the reader knows what to do.
 
-    GenariumError                 every message is fit to be shown to a visitor
-    ├── PluginError               a plugin that cannot be imported, registered or used
-    ├── RecipeError               a YAML file in hub_configs/ that cannot be read
-    ├── DataError                 a data set that is missing or of another form than the recipe says
-    ├── CheckpointError           a checkpoint that is missing, unknown, broken or not allowed
-    ├── InputError                a picture, label, seed or parameter that cannot be used
-    └── Stopped                   the visitor pressed Stop (not a failure)
+GenariumError                 every message is fit to be shown to a visitor
+├── PluginError               a plugin that cannot be imported, registered or used
+├── RecipeError               a YAML file in hub_configs/ that cannot be read
+├── DataError                 a data set that is missing or of another form than the recipe says
+├── CheckpointError           a checkpoint that is missing, unknown, broken or not allowed
+├── InputError                a picture, label, seed or parameter that cannot be used
+└── Stopped                   the visitor pressed Stop (not a failure)
 """
 
 

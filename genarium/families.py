@@ -89,7 +89,9 @@ class Families:
     def __getitem__(self, name: str) -> Family:
         if name not in self.found:
             broken = "".join(f" ({b.origin} is broken: {b.reason})" for b in self.broken if name in b.origin)
-            raise PluginError(f"No plugin brings the family {name!r}; found: {', '.join(self.found) or 'none'}.{broken}")
+            raise PluginError(
+                f"No plugin brings the family {name!r}; found: {', '.join(self.found) or 'none'}.{broken}"
+            )
         return self.found[name]
 
     def recipe_folders(self) -> tuple[Path, ...]:

@@ -108,7 +108,9 @@ def grid(pictures: list[PIL.Image.Image], columns: int | None = None, gap: int =
     return sheet
 
 
-def heat_map(map_: np.ndarray, image: PIL.Image.Image, high: float | None = None, alpha: float = 0.65) -> PIL.Image.Image:
+def heat_map(
+    map_: np.ndarray, image: PIL.Image.Image, high: float | None = None, alpha: float = 0.65
+) -> PIL.Image.Image:
     """A per-pixel score [H, W] >= 0 over its picture: dark violet is ordinary, yellow is strange (matplotlib's inferno).
 
     Args:

@@ -83,10 +83,7 @@ class CardSpec:
 
 @dataclass(frozen=True, config=STRICT)
 class Recipe:
-    """One checkpoint, from data to card.
-
-    `architecture` goes to the pipeline's `build`, `sample_grid` (optional keywords of `__call__`) to the sample grids.
-    """
+    """One checkpoint, from data to card. `architecture` holds the keywords of the pipeline's `build`."""
 
     name: str
     family: str

@@ -306,9 +306,7 @@ class _Run:
             pixels = ((sample / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
             pictures = self.done + to_pictures(pixels)
         each = values["num_timesteps"]
-        self.events.put(
-            Progress(self.batch * each + step + 1, self.num_batches * each, now - self.started, pictures)
-        )
+        self.events.put(Progress(self.batch * each + step + 1, self.num_batches * each, now - self.started, pictures))
 
 
 def _weight_bytes(pipeline) -> int:

@@ -7,7 +7,7 @@ import inspect
 import re
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from genarium.errors import InputError
@@ -56,6 +56,7 @@ class Control:
         kind: what it holds; a choice has `choices`, a number may have a range.
         default: of the parameter.
         help: its line in the docstring.
+        translations: language -> {"label", "help"}, from the family's plugin; English is `label` and `help`.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Control:
     step: float | None = None
     choices: tuple[Any, ...] = ()
     hidden: bool = False
+    translations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def check(self, value: Any) -> Any:
         """The value in the parameter's own type.
@@ -92,7 +94,9 @@ class Control:
         except (TypeError, ValueError):
             number = float("nan")
         if number != number or (self.kind == "integer" and not number.is_integer()):
-            raise InputError(f"{self.name}: takes {'a whole' if self.kind == 'integer' else 'a'} number, not {value!r}.")
+            raise InputError(
+                f"{self.name}: takes {'a whole' if self.kind == 'integer' else 'a'} number, not {value!r}."
+            )
         if (self.minimum is not None and number < self.minimum) or (self.maximum is not None and number > self.maximum):
             raise InputError(f"{self.name}: must lie between {self.minimum} and {self.maximum}, not {value}.")
         return int(number) if self.kind == "integer" else number

@@ -6,11 +6,12 @@ generator seeded with (seed, s, process). So a run that was killed and resumed s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from genarium import paths
 from genarium.data import ImageData, load_images
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import Family
+from genarium.pictures import grid, to_pixels
 from genarium.recipe import Recipe, TrainingSpec
 
 
@@ -34,7 +36,9 @@ class Objective(nn.Module):
         super().__init__()
         self.pipeline = [pipeline]  # in a list: a pipeline is no module, and its modules are registered below
         modules = {k: m for k, m in pipeline.components.items() if isinstance(m, nn.Module)}
-        self.components = nn.ModuleDict({k: m for k, m in modules.items() if any(p.requires_grad for p in m.parameters())})
+        self.components = nn.ModuleDict(
+            {k: m for k, m in modules.items() if any(p.requires_grad for p in m.parameters())}
+        )
 
     def forward(self, batch, generator, progress):
         return self.pipeline[0].loss(batch, generator=generator, progress=progress)
@@ -126,9 +130,7 @@ def train(
         raise RecipeError(
             f"training.batch_size {spec.batch_size} does not divide among {accelerator.num_processes} processes."
         )
-    for component in Objective(pipeline).components.values():
-        component.to(accelerator.device, memory_format=torch.channels_last).train()
-    objective = Objective(pipeline)
+    objective = Objective(pipeline).to(accelerator.device, memory_format=torch.channels_last).train()
     parameters = list(objective.parameters())
     ema = EMAModel(parameters, decay=spec.ema_decay, use_ema_warmup=False)
     optimizer = torch.optim.AdamW(parameters, lr=spec.learning_rate, betas=spec.betas, weight_decay=spec.weight_decay)
@@ -138,7 +140,9 @@ def train(
 
     num_steps = math.ceil(spec.images / spec.batch_size)
     step, seconds = _resume(accelerator, run, recipe)
-    if spec.compile:
+    if spec.compile and not (shutil.which("g++") or shutil.which("clang++")):
+        accelerator.print(f"{recipe.name}: torch.compile needs a C++ compiler (g++); training goes on without, slower.")
+    elif spec.compile:
         for component in objective.components.values():
             component.compile()
     if main:
@@ -191,7 +195,8 @@ def train(
         if step % spec.save_every == 0 or step == last_step:
             _save_state(accelerator, run, recipe, step, time.monotonic() - started)
         if main and (step % spec.sample_every == 0 or step == num_steps):
-            _with_ema(ema, parameters, lambda: _sample_grid(accelerator, pipeline, run, step))
+            with _averaged(ema, parameters):
+                _sample_grid(accelerator, pipeline, run, step)
     bar.close()
     if log:
         log.close()
@@ -215,7 +220,7 @@ def finish(pipeline, data: ImageData, output: Path) -> None:
         pipeline.fit(data.batches(500))
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
-            component.half()  # fp16 keeps three more bits of a weight than bf16; see recipe training.precision for compute
+            component.half()  # three more bits of each weight than bf16 would keep, in the same two bytes
             if any(not torch.isfinite(p).all() for p in component.parameters()):
                 raise GenariumError("A weight is too large for fp16; train with more weight_decay.")
     temporary = output.with_name(output.name + ".part")
@@ -226,22 +231,22 @@ def finish(pipeline, data: ImageData, output: Path) -> None:
     temporary.rename(output)
 
 
-def _with_ema(ema: EMAModel, parameters, do: Callable[[], None]) -> None:
+@contextlib.contextmanager
+def _averaged(ema: EMAModel, parameters) -> Iterator[None]:
+    """The averaged weights in place of the trained ones, for a while."""
     ema.store(parameters)
     ema.copy_to(parameters)
     try:
-        do()
+        yield
     finally:
         ema.restore(parameters)
 
 
 @torch.no_grad()
 def _sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int) -> None:
-    """Twenty samples, a class after another, as a PNG and for TensorBoard. Families without `__call__` are left out."""
-    if "__call__" not in dir(pipeline):
+    """Twenty samples, a class after another, as a PNG and for TensorBoard. Families that do not generate are left out."""
+    if not callable(pipeline):
         return
-    from diffusers.utils import make_image_grid
-
     modules = [m for m in pipeline.components.values() if isinstance(m, nn.Module)]
     for module in modules:
         module.eval()
@@ -251,15 +256,12 @@ def _sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int) -> No
     images = pipeline(20, generator=generators, class_labels=labels).images
     for module in modules:
         module.train()
-    grid = make_image_grid(images, rows=2, cols=10)
+    sheet = grid(images, columns=10)
     (run / "samples").mkdir(exist_ok=True)
-    grid.save(run / "samples" / f"{step:07d}.png")
-    import numpy as np
-
-    pixels = np.atleast_3d(np.asarray(grid))
+    sheet.save(run / "samples" / f"{step:07d}.png")
     for tracker in accelerator.trackers:
         if tracker.name == "tensorboard":
-            tracker.writer.add_image("samples", pixels, step, dataformats="HWC")
+            tracker.writer.add_image("samples", to_pixels([sheet])[0], step, dataformats="HWC")
 
 
 def _save_state(accelerator: Accelerator, run: Path, recipe: Recipe, step: int, seconds: float) -> None:

@@ -83,7 +83,9 @@ class FamilyPipeline(DiffusionPipeline):
         if isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 4:
             images = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         if not isinstance(images, torch.Tensor) or not images.is_floating_point():
-            raise TypeError("images: give PIL images, a uint8 array [N, H, W, C] or a float tensor [N, C, H, W] in [-1, 1].")
+            raise TypeError(
+                "images: give PIL images, a uint8 array [N, H, W, C] or a float tensor [N, C, H, W] in [-1, 1]."
+            )
         if images.ndim == 3:
             images = images[None]
         if images.shape[1:] != (channels, size, size) or len(images) == 0:
@@ -123,7 +125,9 @@ class FamilyPipeline(DiffusionPipeline):
     def _to_generators(generator, batch_size: int):
         """None, one generator or a list -> the same, checked; a list must have one generator for each sample."""
         if isinstance(generator, (list, tuple)) and len(generator) != batch_size:
-            raise ValueError(f"generator: give one generator or {batch_size}, one for each sample, not {len(generator)}.")
+            raise ValueError(
+                f"generator: give one generator or {batch_size}, one for each sample, not {len(generator)}."
+            )
         return list(generator) if isinstance(generator, tuple) else generator
 
     def _randn(self, shape, generator) -> torch.Tensor:
@@ -286,7 +290,7 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
         return F.pixel_shuffle(h, p)  # [N, C, S, S]
 
     def _predict(self, x: torch.Tensor, timestep, labels: torch.Tensor | None, guidance_scale: float) -> torch.Tensor:
-        """The network with classifier-free guidance, (1 - w) uncond + w cond (Ho and Salimans 2022 eq. 6, w = 1 + w')."""
+        """The network with classifier-free guidance, (1 - g) uncond + g cond (Ho and Salimans 2022 eq. 6 with g = 1 + w)."""
         if labels is None or guidance_scale == 1.0:
             return self._network(x, timestep, labels)
         none = torch.full_like(labels, self.unet.config.num_class_embeds - 1)
@@ -404,9 +408,7 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
         labels = self._to_labels(class_labels, batch_size)
         size = self.config.sample_size
         x = self._randn((batch_size, self.config.channels, size, size), generator)
-        x = self._denoise(
-            x, labels, sampler, num_inference_steps, guidance_scale, eta, generator, callback_on_step_end
-        )
+        x = self._denoise(x, labels, sampler, num_inference_steps, guidance_scale, eta, generator, callback_on_step_end)
         return self._to_output(x, output_type, return_dict)
 
     @torch.no_grad()

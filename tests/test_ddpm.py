@@ -26,7 +26,11 @@ def gaussian_pipeline(prediction_type="v_prediction", beta_schedule="squaredcos_
     )
 
     def network(x, timestep, labels):
-        t = torch.as_tensor(timestep).float().reshape(-1, *([1] * (x.ndim - 1)) if torch.as_tensor(timestep).ndim else ())
+        t = (
+            torch.as_tensor(timestep)
+            .float()
+            .reshape(-1, *([1] * (x.ndim - 1)) if torch.as_tensor(timestep).ndim else ())
+        )
         levels = pipeline.scheduler.alphas_cumprod
         low, high = t.floor().long().clamp(0, 999), t.ceil().long().clamp(0, 999)
         # between two integers the schedulers interpolate log sigma
@@ -179,7 +183,12 @@ def test_the_host_adopts_a_stock_checkpoint(tmp_path, families):
     DDPMPipeline(pipeline.unet, pipeline.scheduler).save_pretrained(tmp_path)
     adopted = load_pipeline(open_checkpoint(tmp_path, families))
     assert isinstance(adopted, DenoisingDiffusionPipeline) and adopted.config.sample_size == 8
-    assert adopted.reconstruct(torch.zeros(1, 1, 8, 8), num_inference_steps=2, output_type="np").images.shape == (1, 8, 8, 1)
+    assert adopted.reconstruct(torch.zeros(1, 1, 8, 8), num_inference_steps=2, output_type="np").images.shape == (
+        1,
+        8,
+        8,
+        1,
+    )
 
 
 def test_sizes_that_do_not_divide_are_refused():

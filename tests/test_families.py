@@ -59,7 +59,9 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_stops_nobody(house, sourc
     found = discover(installed=False)
     assert [b.origin for b in found.broken] == ["plugins/bad"]
     assert reason in found.broken[0].reason and "Traceback" in found.broken[0].details
-    assert {"ddpm", "vae"} <= set(found.found) and len(found.found) == len(discover(paths.ROOT / "plugins", False).found)
+    assert {"ddpm", "vae"} <= set(found.found) and len(found.found) == len(
+        discover(paths.ROOT / "plugins", False).found
+    )
 
 
 def test_a_duplicate_name_is_refused_with_both_origins(house):
@@ -98,8 +100,8 @@ def test_an_installed_package_enters_by_the_same_door(tmp_path):
     )
     site = tmp_path / "site"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation", "--target"]
-        + [str(site), str(project)],
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-build-isolation"]
+        + ["--target", str(site), str(project)],
         check=True,
         timeout=120,
     )

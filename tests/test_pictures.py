@@ -30,7 +30,9 @@ def as_bytes(image, kind="PNG", **options):
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "F"])
 def test_every_mode_becomes_grey_or_colour(mode):
     values = (np.arange(64 * 48).reshape(48, 64) % 256).astype(np.uint8)
-    image = PIL.Image.fromarray(values).convert(mode) if mode != "I;16" else PIL.Image.fromarray(values.astype(np.uint16))
+    image = (
+        PIL.Image.fromarray(values).convert(mode) if mode != "I;16" else PIL.Image.fromarray(values.astype(np.uint16))
+    )
     opened = open_picture(image)
     assert opened.mode in ("L", "RGB") and opened.size == (64, 48)
     assert np.asarray(opened).std() > 10

@@ -113,7 +113,8 @@ def test_two_visitors_at_once_get_what_they_would_get_alone(catalogue):
     runtime = Runtime(catalogue, "cpu", torch.float32, concurrency=3)
     together = {}
     threads = [
-        threading.Thread(target=lambda s=seed: together.__setitem__(s, pixels(runtime.run(generate(s))))) for seed in alone
+        threading.Thread(target=lambda s=seed: together.__setitem__(s, pixels(runtime.run(generate(s)))))
+        for seed in alone
     ]
     for thread in threads:
         thread.start()

@@ -1,6 +1,7 @@
 """Training: the loss goes down, a killed run goes on as if nothing had happened, good weights are not overwritten."""
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -166,7 +167,7 @@ def test_learning_rate_warms_up_and_ends_at_zero():
     for schedule in ("linear", "cosine"):
         rates = [learning_rate(dataclasses.replace(spec, schedule=schedule), s, 100) for s in range(101)]
         assert rates[0] < 0.11 and max(rates) > 0.9 and rates[100] == pytest.approx(0, abs=1e-9)
-        assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+        assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
     assert learning_rate(dataclasses.replace(spec, schedule="constant"), 99, 100) == 1
 
 

@@ -36,6 +36,7 @@ class Family:
         description: language -> what it is, in three sentences; "en" at least.
         papers: the first is the one that introduced it.
         controls: parameter -> changes to its control: minimum, maximum, step, default, choices, label, hidden.
+        translations: language -> {English label or help of a control: the same in that language}.
         stock: names of diffusers pipelines whose checkpoints this family can take over.
         recipes: folder of more recipes, for packages.
         checkpoints: folder of more checkpoints, for packages.
@@ -47,6 +48,7 @@ class Family:
     description: Mapping[str, str]
     papers: tuple[Paper, ...] = ()
     controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    translations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stock: tuple[str, ...] = ()
     recipes: Path | None = None
     checkpoints: Path | None = None

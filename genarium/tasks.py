@@ -7,7 +7,7 @@ import inspect
 import re
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from genarium.errors import InputError
@@ -56,7 +56,6 @@ class Control:
         kind: what it holds; a choice has `choices`, a number may have a range.
         default: of the parameter.
         help: its line in the docstring.
-        translations: language -> {"label", "help"}, from the family's plugin; English is `label` and `help`.
     """
 
     name: str
@@ -69,7 +68,6 @@ class Control:
     step: float | None = None
     choices: tuple[Any, ...] = ()
     hidden: bool = False
-    translations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def check(self, value: Any) -> Any:
         """The value in the parameter's own type.

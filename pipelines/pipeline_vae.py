@@ -434,7 +434,6 @@ class VAEPipeline(FamilyPipeline):
             raise ValueError("num_frames: needs at least 2, the two ends.")
         if mode not in ("slerp", "lerp"):
             raise ValueError(f"mode: choose 'slerp' or 'lerp', not {mode!r}.")
-        # The ends go through the encoder one by one, so that each frame 0 and M - 1 is exactly a reconstruction.
         za, zb = self.encode(a)[0], self.encode(b)[0]  # 2 x [d]
         weights = torch.linspace(0, 1, num_frames, device=za.device)
         if mode == "slerp":

@@ -1,0 +1,35 @@
+"""Genarium in the browser: `python app.py`. Finds the plugins, builds the tabs, launches."""
+
+import argparse
+import importlib.util
+import os
+
+# Before torch is imported, which reads it once: threads that wait for work sleep instead of spinning. Two requests at
+# once would otherwise keep two CPU cores busy with waiting for each other.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+from genarium.checkpoints import find_checkpoints
+from genarium.families import discover
+from genarium.runtime import Runtime
+from genarium.ui import build_app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Genarium in the browser.")
+    parser.add_argument("--host", help="address to listen on; GRADIO_SERVER_NAME, or this machine only")
+    parser.add_argument("--port", type=int, help="GRADIO_SERVER_PORT, or the first free one from 7860")
+    parser.add_argument("--share", action="store_true", help="also make a public address through gradio.live")
+    arguments = parser.parse_args()
+    app, look = build_app(Runtime(find_checkpoints(discover())))
+    app.launch(
+        server_name=arguments.host,
+        server_port=arguments.port,
+        share=arguments.share,
+        mcp_server=importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
+        **look,
+    )
+
+
+if __name__ == "__main__":
+    main()

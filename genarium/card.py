@@ -1,0 +1,199 @@
+"""The model card of a checkpoint: README.md with the Hub's metadata, and the pictures it shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from genarium import paths
+from genarium.checkpoints import Checkpoint
+from genarium.pictures import enlarge, grid, save_picture, to_pictures
+from genarium.recipe import Recipe
+from genarium.records import EVALUATION
+from genarium.requests import Request, choose_labels
+from genarium.runtime import Runtime
+
+COLUMNS = 10
+FRAMES = 8
+LIMITATIONS = (
+    "It has seen one small data set and draws nothing else. The pictures are low in resolution, some are malformed, and "
+    "what it calls strange is strange only against that data set. Made for study and play, not for decisions."
+)
+TITLES = {
+    "fid": "FID (Inception-v3)",
+    "fid_of_real": "FID of real images (Inception-v3)",
+    "frechet_distance": "Fréchet distance ({features})",
+    "frechet_distance_of_real": "Fréchet distance of real images ({features})",
+    "precision": "Precision ({features})",
+    "recall": "Recall ({features})",
+    "psnr": "Reconstruction PSNR",
+    "ssim": "Reconstruction SSIM",
+    "log_likelihood": "Log-likelihood",
+    "bits_per_dim": "Bits per dimension",
+    "auroc_other_data": "Anomaly AUROC against {against} ({score})",
+    "auroc_noise": "Anomaly AUROC against {against} ({score})",
+    "seconds_per_image": "Seconds per image",
+}
+
+
+def write_card(name: str, runtime: Runtime, recipe: Recipe, test_images: torch.Tensor | None = None) -> Path:
+    """Write README.md and its pictures into the checkpoint's folder.
+
+    Args:
+        name: of the checkpoint, or its folder.
+        runtime: draws the pictures.
+        recipe: the checkpoint's.
+        test_images: uint8 [N, C, H, W] to reconstruct and interpolate; None leaves those pictures as they are.
+
+    Returns:
+        The path of README.md.
+    """
+    checkpoint = runtime.catalogue[name]
+    _draw(name, checkpoint, runtime, recipe.evaluation.seed, test_images)
+    pipeline = runtime.pipeline(name)
+    modules = [c for c in pipeline.components.values() if isinstance(c, torch.nn.Module)]
+    path = checkpoint.folder / EVALUATION
+    evaluation = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    metrics = [_titled(m) for m in evaluation.get("metrics", [])]
+    templates = [folder / "card_template.md" for folder in (paths.recipes(), paths.ROOT / "hub_configs")]
+    card = ModelCard.from_template(
+        card_data(checkpoint, recipe, metrics),
+        template_path=str(next((t for t in templates if t.exists()), templates[-1])),
+        name=checkpoint.name,
+        summary=recipe.card.summary or f"A {checkpoint.family.title} trained on {recipe.data.name}.",
+        family_title=checkpoint.family.title,
+        family_description=checkpoint.family.description["en"],
+        data=recipe.data.name,
+        size=recipe.data.sample_size,
+        channels=recipe.data.channels,
+        classes=", ".join(checkpoint.class_names),
+        parameters=f"{sum(p.numel() for m in modules for p in m.parameters()):,}",
+        megabytes=f"{checkpoint.size / 1e6:.1f}",
+        tasks=", ".join(task.replace("_", " ") for task in checkpoint.tasks),
+        license=recipe.card.license,
+        code=_code(checkpoint, recipe),
+        reconstructions=(checkpoint.folder / "reconstructions.png").exists(),
+        interpolations=(checkpoint.folder / "interpolations.png").exists(),
+        metrics=metrics,
+        hardware=evaluation.get("hardware", ""),
+        date=evaluation.get("date", ""),
+        skipped=sorted(evaluation.get("skipped", {}).items()),
+        hardware_trained=recipe.card.hardware,
+        time=recipe.card.time or _training_time(recipe),
+        recipe=yaml.safe_dump(
+            json.loads(
+                json.dumps({k: v for k, v in dataclasses.asdict(recipe).items() if k in ("architecture", "training")})
+            ),
+            sort_keys=False,
+        ),
+        limitations=recipe.card.limitations or LIMITATIONS,
+        papers=checkpoint.family.papers,
+    )
+    readme = checkpoint.folder / "README.md"
+    temporary = readme.with_name(f"README.md.part{os.getpid()}")
+    card.save(temporary)
+    os.replace(temporary, readme)
+    return readme
+
+
+def card_data(checkpoint: Checkpoint, recipe: Recipe, metrics: list[Mapping[str, Any]]) -> ModelCardData:
+    """The metadata that the Hub reads: what it is, and the figures as measured."""
+    results = [
+        EvalResult(
+            task_type="unconditional-image-generation",
+            task_name="Image generation",
+            dataset_type=recipe.data.name,
+            dataset_name=recipe.data.name.split("/")[-1],
+            dataset_config=recipe.data.config,
+            dataset_split=recipe.data.test_split,
+            metric_type=m["name"],
+            metric_name=m["title"],
+            metric_value=m["value"],
+            metric_args={"n": m["n"], "seed": m["seed"], "protocol": m["protocol"]},
+        )
+        for m in metrics
+    ]
+    return ModelCardData(
+        license=recipe.card.license,
+        library_name="diffusers",
+        pipeline_tag="unconditional-image-generation",
+        tags=["genarium", checkpoint.family.name, "image-generation"],
+        datasets=[recipe.data.name],
+        model_name=checkpoint.name,
+        eval_results=results or None,
+    )
+
+
+def _titled(metric: Mapping[str, Any]) -> dict[str, Any]:
+    """The same figure with `title` and `shown`, as a person reads them."""
+    title = TITLES.get(metric["name"], metric["name"]).format_map(
+        {"features": "", "score": "", "against": "", **metric}
+    )
+    unit = f" {metric['unit']}" if metric.get("unit") else ""
+    protocol = metric["protocol"].replace("|", "/")
+    return {
+        **metric,
+        "title": title.replace(" (default)", ""),
+        "shown": f"{metric['value']:.4g}{unit}",
+        "protocol": protocol,
+    }
+
+
+def _code(checkpoint: Checkpoint, recipe: Recipe) -> str:
+    labels = f", class_labels=[i % {len(checkpoint.class_names)} for i in range(10)]" if checkpoint.class_names else ""
+    return "\n".join(
+        (
+            "import torch",
+            "from diffusers import DiffusionPipeline",
+            "",
+            f'pipe = DiffusionPipeline.from_pretrained("{recipe.repo_id}", trust_remote_code=True)',
+            "generator = [torch.Generator().manual_seed(i) for i in range(10)]  # one for each image",
+            f"images = pipe(batch_size=10, generator=generator{labels}).images",
+        )
+    )
+
+
+def _training_time(recipe: Recipe) -> str:
+    path = paths.runs() / recipe.name / "time.json"
+    if not path.exists():
+        return ""
+    seconds = json.loads(path.read_text())["seconds"]
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _draw(name: str, checkpoint: Checkpoint, runtime: Runtime, seed: int, test_images: torch.Tensor | None) -> None:
+    """samples.png, reconstructions.png and interpolations.png, as far as the family can."""
+    if "generate" in checkpoint.tasks:
+        columns = min(len(checkpoint.class_names) or COLUMNS, COLUMNS)
+        number = columns * 5
+        request = Request(name, "generate", seed, number, choose_labels(checkpoint, "cycle", number))
+        result = runtime.run(request)
+        asked = {**result.request.to_dict(), "checkpoint": checkpoint.name}  # a folder's path is nobody's business
+        _save(grid(result.pictures, columns), checkpoint.folder / "samples.png", asked)
+    if test_images is None:
+        return
+    pictures = to_pictures(test_images.permute(0, 2, 3, 1).numpy())
+    if "reconstruct" in checkpoint.tasks:
+        some = pictures[:COLUMNS]
+        restored = runtime.run(Request(name, "reconstruct", seed, invert="no"), {"images": some}).pictures
+        _save(grid(some + restored, len(some)), checkpoint.folder / "reconstructions.png", {})
+    if "interpolate" in checkpoint.tasks and len(pictures) > 1:
+        parameters = {"num_frames": FRAMES} if "num_frames" in checkpoint.controls("interpolate") else {}
+        request = Request(name, "interpolate", seed, parameters=parameters, invert="no")
+        pairs = list(zip(pictures[0:8:2], pictures[1:8:2], strict=False))
+        strips = [runtime.run(request, {"a": a, "b": b}).pictures for a, b in pairs]
+        _save(grid([p for s in strips for p in s], len(strips[0])), checkpoint.folder / "interpolations.png", {})
+
+
+def _save(sheet, path: Path, request: Mapping[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.part{os.getpid()}")
+    save_picture(enlarge(sheet, 2 * max(sheet.size)), temporary, dict(request))
+    os.replace(temporary, path)

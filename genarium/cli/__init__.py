@@ -1,0 +1,57 @@
+"""The commands of `python -m genarium`. Torch is imported by the command that needs it, so that --help is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+from typer.core import TyperGroup
+
+from genarium.cli import inspecting, making, tasks
+from genarium.errors import GenariumError
+
+
+class ClearErrors(TyperGroup):
+    """What the user can mend is told in a sentence, with exit code 2 and no traceback."""
+
+    def invoke(self, ctx):
+        try:
+            result = super().invoke(ctx)
+        except GenariumError as error:
+            self.tell(str(error))
+        except OSError as error:
+            if not error.filename:
+                raise
+            self.tell(f"{error.filename}: {error.strerror}.")
+        if "accelerate" in sys.modules and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from accelerate import PartialState
+
+            PartialState().destroy_process_group()
+        return result
+
+    @staticmethod
+    def tell(message: str) -> None:
+        rank = os.environ.get("RANK", "0")
+        typer.echo(("" if rank == "0" else f"[process {rank}] ") + f"Error: {message}", err=True)
+        raise typer.Exit(2)
+
+
+app = typer.Typer(
+    cls=ClearErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Genarium: a playground for generative models. Under `torchrun --nproc_per_node N -m genarium ...`, generate, "
+    "evaluate and train share their work among N processes.",
+)
+app.command("list")(inspecting.list_everything)
+app.command("generate")(tasks.generate)
+app.command("reconstruct")(tasks.reconstruct)
+app.command("interpolate")(tasks.interpolate)
+app.command("anomaly")(tasks.anomaly)
+app.command("train")(making.train)
+app.command("evaluate")(making.evaluate)
+app.command("new-family")(making.new_family)

@@ -1,0 +1,116 @@
+"""Commands that make something lasting: train, evaluate, new-family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genarium.cli import options
+from genarium.cli.options import BatchSize, Data, Device, Dtype, Name, Set
+
+
+def train(
+    checkpoint: Annotated[str, typer.Argument(metavar="RECIPE", help="A name in hub_configs/, or a YAML file.")],
+    data: Data = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew though there is a saved state.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the finished checkpoint; checkpoints/NAME if free, else runs/NAME/checkpoint."),
+    ] = None,
+    run_folder: Annotated[
+        Path | None, typer.Option(help="State, logs and sample grids; runs/NAME unless told.")
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps, state saved.")] = None,
+) -> None:
+    """Train a checkpoint from its recipe, or go on where a killed run stopped."""
+    from genarium.families import discover
+    from genarium.parallel import join
+    from genarium.recipe import find_recipe
+    from genarium.train import train as train_recipe
+
+    join()
+    families = discover()
+    recipe = find_recipe(checkpoint, families.recipe_folders())
+    train_recipe(
+        recipe,
+        families[recipe.family],
+        data_override=data,
+        output=output,
+        run_folder=run_folder,
+        fresh=fresh,
+        max_steps=max_steps,
+    )
+
+
+def evaluate(
+    checkpoint: Name,
+    data: Data = None,
+    features: Annotated[
+        str, typer.Option(help="Network of the Fréchet distance: efficientnet-lite0 (offline) or inception (FID).")
+    ] = "efficientnet-lite0",
+    num_samples: Annotated[int | None, typer.Option(min=4, help="Samples to draw; the recipe's unless told.")] = None,
+    num_test_images: Annotated[int | None, typer.Option(min=4, help="Test images; the recipe's unless told.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="distance, reconstruction, likelihood, anomaly or speed; repeat for more. All unless told."),
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Of another name than the checkpoint, or a YAML file.")] = None,
+    card: Annotated[bool, typer.Option(help="Also write README.md and its pictures.")] = True,
+    set_: Set = None,
+    batch_size: BatchSize = 64,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Measure a checkpoint; write the figures, the card and the anomaly quantiles into its folder."""
+    from genarium.evaluate import evaluate as evaluate_checkpoint
+    from genarium.parallel import join
+    from genarium.recipe import find_recipe
+
+    runtime = options.make_runtime(device, dtype)
+    result = evaluate_checkpoint(
+        checkpoint,
+        runtime,
+        recipe=None if recipe is None else find_recipe(recipe, runtime.catalogue.families.recipe_folders()),
+        data_override=data,
+        features=features,
+        num_samples=num_samples,
+        num_test_images=num_test_images,
+        parts=only or None,
+        parameters=options.parameters(set_),
+        batch_size=batch_size,
+        card=card,
+    )
+    if not join().is_main_process:
+        return
+    for metric in result["metrics"]:
+        kind = " ".join(str(metric[key]) for key in ("features", "against", "score") if key in metric)
+        typer.echo(
+            f"{metric['name']:<26} {metric['value']:<12g} {metric.get('unit', ''):<15} n={metric['n']:<6} {kind}"
+        )
+    for what, why in result["skipped"].items():
+        typer.echo(f"{what}: not measured: {why}")
+    typer.echo(f"{result['seconds']:.0f} s on {result['hardware']}; {runtime.catalogue[checkpoint].folder}")
+
+
+def new_family(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _: a Python module is named after it.")],
+    title: Annotated[str | None, typer.Option(help="As people write it; the name unless told.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Of the checkout; this one unless told.")] = None,
+) -> None:
+    """Write a working family to start from: pipeline, model, plugin, recipe and test."""
+    from genarium.new_family import create
+
+    written = create(name, title, root)
+    name = written[0].stem.removeprefix("pipeline_")  # a valid module name, where the user's was not
+    for path in written:
+        typer.echo(f"wrote {path}")
+    typer.echo(
+        f"\nIt works as it is: probabilistic PCA. Next:\n"
+        f"  python -m pytest tests/test_{name}.py tests/test_contract.py\n"
+        f"  python -m genarium train {name}-fashion-mnist\n"
+        f"  python -m genarium evaluate {name}-fashion-mnist\n"
+        f"Then put your own model into pipelines/modeling_{name}.py and your methods into "
+        f"pipelines/pipeline_{name}.py; docs/contract.md says what each method returns."
+    )

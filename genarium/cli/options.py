@@ -1,0 +1,95 @@
+"""Options that several commands share, and how their text becomes values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genarium.errors import InputError
+
+Name = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A name (see `list`), a folder, or a Hub id.")]
+Seed = Annotated[str, typer.Option(help="Sample i is drawn with seed + i, whatever the batch.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the task (see `list`); repeat for more."),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Samples computed at once; processes share whole batches.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is unless told.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; the hardware's best unless told.")]
+Invert = Annotated[str, typer.Option(help="Swap bright and dark in the inputs: auto, yes or no.")]
+Data = Annotated[Path | None, typer.Option(help="A local folder or .npz in place of the recipe's Hub data set.")]
+
+
+def parameters(pairs: list[str] | None) -> dict[str, str]:
+    """["steps=20", ...] -> {"steps": "20", ...}; the controls turn the text into numbers and check it.
+
+    Raises:
+        InputError: a piece without "=".
+    """
+    values = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"--set {pair}: write it as name=value.")
+        values[name.strip().replace("-", "_")] = value.strip()
+    return values
+
+
+def make_runtime(device: str | None, dtype: str | None):
+    """A runtime on the wanted hardware.
+
+    Raises:
+        InputError: a device or dtype that is not there.
+    """
+    import torch
+
+    from genarium.parallel import join
+    from genarium.runtime import Runtime
+
+    join()
+
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype is not None and dtype not in dtypes:
+        raise InputError(f"--dtype: choose one of {', '.join(dtypes)}, not {dtype!r}.")
+    if device is not None:
+        try:
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError, ValueError) as error:  # torch has one for each way of lacking a device
+            raise InputError(f"--device {device}: not here: {str(error).splitlines()[0]}") from error
+    return Runtime(device=device, dtype=dtypes.get(dtype))
+
+
+def check_out(path: Path, kinds: tuple[str, ...]) -> Path:
+    """The path, its folder made; asked before anything is computed.
+
+    Raises:
+        InputError: a file of another kind.
+    """
+    if path.suffix.lower() not in kinds:
+        raise InputError(f"--out {path}: choose a name that ends in {' or '.join(kinds)}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write(path: Path, put: Callable[[Path], None]) -> None:
+    """Let `put` write a file beside, then rename it, so that an interrupted run leaves no half file."""
+    temporary = path.with_name(f".{path.name}.part{os.getpid()}")
+    try:
+        put(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_array(path: Path, array) -> None:
+    import numpy as np
+
+    def put(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # np.save appends ".npy" to names, not to files
+            np.save(file, array)
+
+    write(path, put)

@@ -1,0 +1,403 @@
+"""How good a checkpoint is, in figures: written as measured, each with its n, seed and protocol.
+
+The figures go to evaluation.json and to the card in the checkpoint's folder; the quantiles of ordinary images'
+anomaly scores go to its model_index.json.
+
+Papers:
+    Heusel et al.: GANs Trained by a Two Time-Scale Update Rule (FID), 2017, https://arxiv.org/abs/1706.08500
+    Kynkaanniemi et al.: Improved Precision and Recall Metric for Assessing Generative Models, 2019,
+        https://arxiv.org/abs/1904.06991
+"""
+
+from __future__ import annotations
+
+import inspect
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from genarium.checkpoints import MODEL_INDEX, Checkpoint
+from genarium.data import ImageData, load_images
+from genarium.errors import CheckpointError, DataError, GenariumError, RecipeError
+from genarium.features import extract, load_network
+from genarium.measures import (
+    area_under_roc,
+    bits_per_dim,
+    frechet_distance,
+    precision_recall,
+    reconstruction_quality,
+)
+from genarium.parallel import join, map_batches
+from genarium.recipe import Recipe
+from genarium.records import EVALUATION, hardware, write_json, write_quantiles
+from genarium.requests import Request, choose_labels
+from genarium.runtime import Runtime
+
+NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments
+NUM_RECONSTRUCTIONS = 500
+NUM_NOISE_IMAGES = 500
+TIMED_IMAGES, TIMED_RUNS = 16, 3
+
+
+@dataclass
+class _Evaluation:
+    """One evaluation in progress: what is measured, on what, and how far it has come."""
+
+    name: str
+    checkpoint: Checkpoint
+    runtime: Runtime
+    recipe: Recipe
+    test: ImageData
+    other: ImageData | None
+    network: str | nn.Module
+    num_samples: int
+    num_test_images: int
+    parameters: Mapping[str, Any]
+    batch_size: int
+    cache: dict
+    order: torch.Tensor = field(init=False)  # int64 [len(test)]: splits may be sorted by class, so take them shuffled
+
+    def __post_init__(self):
+        self.order = torch.randperm(len(self.test), generator=torch.Generator().manual_seed(self.seed))
+
+    @property
+    def seed(self) -> int:
+        return self.recipe.evaluation.seed
+
+    @property
+    def pipeline(self):
+        return self.runtime.pipeline(self.name)
+
+    @property
+    def test_name(self) -> str:
+        return f"{self.recipe.data.name} {self.recipe.data.test_split}"
+
+    def test_images(self, number: int) -> torch.Tensor:
+        """uint8 [min(number, len(test)), C, H, W]."""
+        return self.test.images[self.order[:number]]
+
+    def defaults(self, task: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The parameters of a task as the app would send them."""
+        request = Request(self.checkpoint.name, task, seed=self.seed, parameters=changes or {})
+        return dict(request.checked(self.checkpoint).parameters)
+
+    def generators(self, start: int, stop: int) -> list[torch.Generator]:
+        return Request("", "", seed=self.seed).generators(start, stop)
+
+    def metric(self, part: str, name: str, value: float, n: int, protocol: str, **more) -> dict[str, Any]:
+        facts = {"part": part, "name": name, "value": float(f"{value:.6g}"), "n": n, "seed": self.seed}
+        return {**facts, "protocol": " ".join(protocol.split()), **more}
+
+    # ---- computing, in batches over all processes ----
+
+    def generate(self, number: int, features: nn.Module | None = None) -> torch.Tensor:
+        """`number` samples, classes in turn -> uint8 [N, C, H, W], or their features, float32 [N, D]."""
+        labels = choose_labels(self.checkpoint, "cycle", number)
+        parameters = self.defaults("generate", self.parameters)
+
+        def compute(start: int, stop: int, advance: Callable[[float], None]) -> torch.Tensor:
+            arguments = dict(parameters) if labels is None else parameters | {"class_labels": list(labels[start:stop])}
+            images = self.pipeline(
+                batch_size=stop - start,
+                generator=self.generators(start, stop),
+                callback_on_step_end=_on_step(advance),
+                output_type="pt",
+                **arguments,
+            ).images
+            pixels = (images * 255).round().to(torch.uint8)
+            return pixels if features is None else extract(features, pixels)
+
+        return torch.cat(map_batches(compute, number, self.batch_size, "samples"))
+
+    def map_images(
+        self, method: str, images: torch.Tensor, parameters: Mapping[str, Any], description: str
+    ) -> list[Any]:
+        """Outputs of `method(images)`, a batch each; image i with the generator of seed + i."""
+        call = getattr(self.pipeline, method)
+        names = inspect.signature(call).parameters
+
+        def compute(start: int, stop: int, advance: Callable[[float], None]) -> Any:
+            batch = images[start:stop].permute(0, 2, 3, 1).numpy()  # uint8 [B, H, W, C]
+            steps = {"callback_on_step_end": _on_step(advance)} if "callback_on_step_end" in names else {}
+            return call(batch, generator=self.generators(start, stop), **parameters, **steps)
+
+        return map_batches(compute, len(images), self.batch_size, description)
+
+    def scores(self, images: torch.Tensor, parameters: Mapping[str, Any], description: str) -> torch.Tensor:
+        """Anomaly scores, float64 [N]."""
+        call = self.pipeline.anomaly_score
+
+        def compute(start: int, stop: int, advance: Callable[[float], None]) -> torch.Tensor:
+            batch = images[start:stop].permute(0, 2, 3, 1).numpy()
+            output = call(
+                batch, generator=self.generators(start, stop), callback_on_step_end=_on_step(advance), **parameters
+            )
+            return output.scores  # the maps are dropped here rather than gathered
+
+        return torch.cat(map_batches(compute, len(images), self.batch_size, description)).double()
+
+    # ---- the parts ----
+
+    def distance(self) -> list[dict[str, Any]]:
+        """Samples against test images in feature space: Fréchet distance, precision, recall."""
+        network = load_network(self.network).to(self.runtime.device)
+        title = getattr(network, "title", type(network).__name__)
+        name = getattr(network, "name", type(network).__name__)
+        size = min(self.num_samples, len(self.test))
+        # Half of a small split is left as it is; from a large one, other real images show what a perfect model would get.
+        floor = size if len(self.test) >= 2 * size else 0
+        key = (name, self.test_name, len(self.test), self.seed, size + floor)
+        if key not in self.cache:
+            images = self.test_images(size + floor)
+
+            def compute(start: int, stop: int, advance: Callable[[float], None]) -> torch.Tensor:
+                return extract(network, images[start:stop])
+
+            self.cache[key] = torch.cat(map_batches(compute, len(images), self.batch_size, "features of test images"))
+        real, others = self.cache[key][:size], self.cache[key][size:]
+        fake = self.generate(self.num_samples, network)
+        if not join().is_main_process:
+            return []
+        parameters = _told(self.defaults("generate", self.parameters))
+        how = f"""{self.num_samples} samples, sample i with seed {self.seed} + i, classes in turn, {parameters},
+            against {size} images of {self.test_name}; features: {title}"""
+        precision, recall = precision_recall(real, fake, NEIGHBOURS)
+        fid = "fid" if name == "inception" else "frechet_distance"
+        note = "" if fid == "fid" else " (not FID: comparable only with figures of these features)"
+        about = {"features": name}
+        found = [
+            self.metric("distance", fid, frechet_distance(real, fake), self.num_samples, how + note, **about),
+            self.metric("distance", "precision", precision, self.num_samples, f"{how}; k = {NEIGHBOURS}", **about),
+            self.metric("distance", "recall", recall, self.num_samples, f"{how}; k = {NEIGHBOURS}", **about),
+        ]
+        if floor:
+            how = f"{floor} other images of {self.test_name} against the same {size}: what perfect samples would get"
+            found.append(self.metric("distance", fid + "_of_real", frechet_distance(real, others), floor, how, **about))
+        return found
+
+    def reconstruction(self) -> list[dict[str, Any]]:
+        """PSNR and SSIM of test images that went through the model."""
+        images = self.test_images(min(self.num_test_images, NUM_RECONSTRUCTIONS))
+        parameters = self.defaults("reconstruct")
+        outputs = self.map_images("reconstruct", images, parameters | {"output_type": "pt"}, "reconstructions")
+        restored = (torch.cat([o.images for o in outputs]) * 255).round().to(torch.uint8)
+        psnr, ssim = reconstruction_quality(restored, images)
+        how = f"mean over {len(images)} images of {self.test_name}, 8-bit, no labels given, {_told(parameters)}"
+        return [
+            self.metric("reconstruction", "psnr", psnr, len(images), how, unit="dB"),
+            self.metric("reconstruction", "ssim", ssim, len(images), how),
+        ]
+
+    def likelihood(self) -> list[dict[str, Any]]:
+        """log p(x) in nats of the density on [-1, 1], and in bits per dimension of 8-bit images."""
+        wanted = dict(self.recipe.evaluation.likelihood or {})
+        number = min(int(wanted.pop("num_images", self.num_test_images)), len(self.test))
+        known = inspect.signature(self.pipeline.log_likelihood).parameters
+        unknown = set(wanted) - set(known)
+        if unknown:
+            raise RecipeError(f"evaluation.likelihood: log_likelihood takes no {', '.join(sorted(unknown))}.")
+        images = self.test_images(number)
+        nats = torch.cat(self.map_images("log_likelihood", images, wanted, "likelihood")).double()
+        value = nats.mean().item()
+        skipped = ("images", "generator", "class_labels", "callback_on_step_end")
+        used = {k: wanted.get(k, p.default) for k, p in known.items() if k not in skipped}
+        how = f"mean of log_likelihood over {number} images of {self.test_name}, {_told(used)}"
+        bits = f"{how}; (-nats / D - log(2 / 255)) / log 2 with D = {images[0].numel()}: 8-bit cells of a density"
+        return [
+            self.metric("likelihood", "log_likelihood", value, number, how, unit="nats per image"),
+            self.metric(
+                "likelihood", "bits_per_dim", bits_per_dim(value, images[0].numel()), number, bits, unit="bits"
+            ),
+        ]
+
+    def anomaly(self) -> list[dict[str, Any]]:
+        """AUROC against other data and against noise; quantiles of ordinary images into model_index.json."""
+        ordinary = self.test_images(self.num_test_images)
+        generator = torch.Generator().manual_seed(self.seed)
+        noise = torch.randint(
+            0, 256, (min(NUM_NOISE_IMAGES, len(ordinary)), *ordinary.shape[1:]), generator=generator, dtype=torch.uint8
+        )
+        strange = {"noise": ("uniform noise", noise)}
+        if self.other is not None:
+            order = torch.randperm(len(self.other), generator=generator)[: self.num_test_images]
+            spec = self.recipe.evaluation.anomaly_data
+            strange = {"other_data": (f"{spec.name} {spec.test_split}", self.other.images[order])} | strange
+        control = self.checkpoint.controls("anomaly").get("score")
+        choices = control.choices if control is not None and control.kind == "choice" else ("default",)
+        quantiles, found = {}, []
+        for choice in choices:
+            parameters = self.defaults("anomaly", {} if choice == "default" else {"score": choice})
+            normal = self.scores(ordinary, parameters, f"anomaly, ordinary, {choice}")
+            levels = np.quantile(normal.numpy(), np.linspace(0, 1, 201))
+            quantiles[str(choice)] = [float(f"{q:.6g}") for q in levels]
+            for kind, (title, images) in strange.items():
+                value = area_under_roc(normal, self.scores(images, parameters, f"anomaly, {title}, {choice}"))
+                how = f"""{len(ordinary)} images of {self.test_name} against {len(images)} of {title}, image i with seed
+                    {self.seed} + i, no labels given, {_told(parameters)}; 1 is perfect, 0.5 chance"""
+                number = len(ordinary) + len(images)
+                found.append(
+                    self.metric("anomaly", f"auroc_{kind}", value, number, how, score=str(choice), against=title)
+                )
+        if join().is_main_process:
+            write_quantiles(self.checkpoint.folder, quantiles)
+        return found
+
+    def speed(self) -> list[dict[str, Any]]:
+        """Seconds per image, warm, by the main process while the others wait."""
+        if not join().is_main_process:
+            return []
+        parameters = self.defaults("generate", self.parameters)
+        if self.checkpoint.class_names:
+            parameters["class_labels"] = list(choose_labels(self.checkpoint, "cycle", TIMED_IMAGES))
+        times = []
+        for _ in tqdm(range(1 + TIMED_RUNS), desc="speed", leave=False):  # the first warms up
+            started = time.perf_counter()
+            self.pipeline(batch_size=TIMED_IMAGES, generator=self.generators(0, TIMED_IMAGES), **parameters)
+            times.append(time.perf_counter() - started)
+        value = statistics.median(times[1:]) / TIMED_IMAGES
+        machine = hardware(self.runtime.device, self.runtime.dtype)
+        parameters.pop("class_labels", None)
+        how = f"{TIMED_IMAGES} images at once, warm, median of {TIMED_RUNS}, {_told(parameters)}; {machine}"
+        return [self.metric("speed", "seconds_per_image", value, TIMED_IMAGES, how, unit="s", hardware=machine)]
+
+
+# part -> the task or method that the pipeline needs for it
+PARTS = {
+    "distance": "__call__",
+    "reconstruction": "reconstruct",
+    "likelihood": "log_likelihood",
+    "anomaly": "anomaly_score",
+    "speed": "__call__",
+}
+
+
+def evaluate(
+    checkpoint: str,
+    runtime: Runtime,
+    recipe: Recipe | None = None,
+    data_override: str | Path | None = None,
+    features: str | nn.Module = "efficientnet-lite0",
+    num_samples: int | None = None,
+    num_test_images: int | None = None,
+    parts: Iterable[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    batch_size: int = 64,
+    test: ImageData | None = None,
+    cache: dict | None = None,
+    card: bool = True,
+) -> dict[str, Any]:
+    """Measure a checkpoint and write the figures into its folder. Under torchrun all processes take part.
+
+    Args:
+        checkpoint: its name, or its folder.
+        runtime: loads it.
+        recipe: the checkpoint's own unless told.
+        data_override: local data in place of the recipe's Hub id.
+        features: network of the Fréchet distance: a name of `features.NETWORKS`, or a module with `num_features`.
+        num_samples, num_test_images: the recipe's unless told.
+        parts: of `PARTS`, all that the family can do unless told; figures of other parts stay as they were.
+        parameters: of `__call__`, in place of defaults; told in the protocol.
+        batch_size: samples computed at once.
+        test: already loaded test images.
+        cache: keeps the features of the reference images between calls in one program.
+        card: also write README.md and its pictures.
+
+    Returns:
+        What evaluation.json holds: `metrics` is a list of {part, name, value, n, seed, protocol, ...}; `skipped` says
+        what could not be measured, and why.
+
+    Raises:
+        CheckpointError, RecipeError, DataError, GenariumError: each says what is missing.
+    """
+    started = time.monotonic()
+    found = runtime.catalogue[checkpoint]
+    recipe = recipe or found.recipe
+    if recipe is None:
+        raise RecipeError(f"{found.name}: has no recipe in hub_configs/, which says on what data to measure it.")
+    if (found.folder / MODEL_INDEX).is_symlink():
+        raise CheckpointError(f"{found.name} lies in the Hub's cache; copy it to a folder of its own to evaluate it.")
+    method_of = {part: method for part, method in PARTS.items() if hasattr(found.family.pipeline_class(), method)}
+    wanted = list(method_of) if parts is None else list(parts)
+    for part in wanted:
+        if part not in method_of:
+            raise GenariumError(f"{found.name} has no part {part!r} to measure; choose of {', '.join(method_of)}.")
+
+    skipped: dict[str, str] = {}
+    if test is None and wanted != ["speed"]:
+        test = load_images(recipe.data, recipe.data.test_split, data_override)
+    other = None
+    if "anomaly" in wanted:
+        other, why = _other_data(recipe)
+        skipped = {"auroc_other_data": why} if why else {}
+    blank = torch.empty(0, recipe.data.channels, recipe.data.sample_size, recipe.data.sample_size, dtype=torch.uint8)
+    evaluation = _Evaluation(
+        checkpoint,
+        found,
+        runtime,
+        recipe,
+        ImageData(blank, None, None) if test is None else test,
+        other,
+        features,
+        num_samples or recipe.evaluation.num_samples,
+        num_test_images or recipe.evaluation.num_test_images,
+        parameters or {},
+        batch_size,
+        {} if cache is None else cache,
+    )
+    metrics = []
+    with tqdm(wanted, desc=f"evaluate {found.name}", disable=not join().is_main_process) as bar:
+        for part in bar:
+            bar.set_postfix_str(part)
+            metrics += getattr(evaluation, part)()
+    join().wait_for_everyone()
+
+    kept = [m for m in found.evaluation.get("metrics", []) if m["part"] not in wanted]
+    metrics = sorted(kept + metrics, key=lambda m: list(PARTS).index(m["part"]))
+    result = {
+        "checkpoint": found.name,
+        "family": found.family.name,
+        "data": recipe.data.name,
+        "metrics": metrics,
+        "skipped": skipped,
+        "hardware": hardware(runtime.device, runtime.dtype),
+        "seconds": round(time.monotonic() - started, 1),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    if join().is_main_process:
+        write_json(found.folder / EVALUATION, result)
+        if card:
+            from genarium.card import write_card
+
+            write_card(checkpoint, runtime, recipe, None if test is None else evaluation.test_images(64))
+    join().wait_for_everyone()
+    return result
+
+
+def _other_data(recipe: Recipe) -> tuple[ImageData | None, str]:
+    """The data set that should look strange, or why there is none."""
+    spec = recipe.evaluation.anomaly_data
+    if spec is None:
+        return None, "the recipe names no evaluation.anomaly_data"
+    if (spec.channels, spec.sample_size) != (recipe.data.channels, recipe.data.sample_size):
+        raise RecipeError(f"{recipe.name}: evaluation.anomaly_data must have the channels and sample_size of data.")
+    try:
+        return load_images(spec, spec.test_split), ""
+    except DataError as error:  # the other figures do not depend on it
+        return None, str(error)
+
+
+def _on_step(advance: Callable[[float], None]) -> Callable:
+    return lambda pipe, step, timestep, values: advance((step + 1) / values["num_timesteps"])
+
+
+def _told(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in parameters.items()) or "no parameters"

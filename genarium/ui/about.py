@@ -1,0 +1,41 @@
+"""The About tab: the families that were found, and what could not be used, with reasons."""
+
+from __future__ import annotations
+
+import html
+
+from genarium.checkpoints import Catalogue
+from genarium.families import Family
+from genarium.tasks import tasks_of
+from genarium.ui.texts import Texts, in_both_of, markup
+
+
+def build_about(catalogue: Catalogue) -> None:
+    families = catalogue.families
+    markup(f'<div class="family"><p>{Texts.both("about")}</p></div>', elem_id="about-app")
+    markup("".join(_family(catalogue, family) for family in families), elem_id="about-families")
+    broken = [*families.broken, *catalogue.broken]
+    if not broken:
+        markup(
+            f'<div class="family"><span class="small">{Texts.both("broken_none")}</span></div>', elem_id="about-broken"
+        )
+        return
+    items = "".join(f"<li><code>{html.escape(b.origin)}</code>: {html.escape(b.reason)}</li>" for b in broken)
+    markup(f'<div class="family"><h3>{Texts.both("broken")}</h3><ul>{items}</ul></div>', elem_id="about-broken")
+
+
+def _family(catalogue: Catalogue, family: Family) -> str:
+    papers = "".join(
+        f'<li><a href="{html.escape(p.url)}" target="_blank" rel="noopener">{html.escape(p.title)}</a></li>'
+        for p in family.papers
+    )
+    can = ", ".join(Texts.both(f"tab_{task.name}") for task in tasks_of(family.pipeline_class()))
+    names = [c.name for c in catalogue.checkpoints.values() if c.family.name == family.name]
+    has = ", ".join(f"<code>{html.escape(name)}</code>" for name in names) or "–"
+    origin = html.escape(catalogue.families.origins[family.name])
+    return (
+        f'<section class="family"><h3>{html.escape(family.title)}</h3><p>{in_both_of(family.description)}</p>'
+        f"<ul>{papers}</ul>"
+        f'<p class="small">{Texts.both("can")}: {can} · {Texts.both("checkpoints")}: {has} · <code>{origin}</code></p>'
+        "</section>"
+    )

@@ -1,0 +1,164 @@
+"""What a visitor can set: the family's own controls, the classes, the seed. All of it follows from signatures."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from genarium.checkpoints import Checkpoint
+from genarium.errors import InputError
+from genarium.requests import Request, choose_labels
+from genarium.tasks import Control
+from genarium.ui.texts import Texts
+
+DICE = "() => String(Math.floor(Math.random() * 2 ** 32))"
+
+
+def takes_classes(checkpoint: Checkpoint, task: str) -> bool:
+    """Whether the visitor can choose classes: the checkpoint names them and the task's method takes them."""
+    method = getattr(checkpoint.family.pipeline_class(), checkpoint.tasks[task].method)
+    return bool(checkpoint.class_names) and "class_labels" in inspect.signature(method).parameters
+
+
+class FamilyControls:
+    """The controls of every family in a tab, one group for each; only the chosen family's group is shown.
+
+    They are built once for the page, not anew for each choice: so a visitor's settings survive a look at another family,
+    and the page never waits for the server to draw them.
+    """
+
+    def __init__(self, task: str, checkpoints: Mapping[str, Checkpoint], texts: Texts):
+        self.groups: dict[str, gr.Column] = {}
+        self.components: dict[str, dict[str, Any]] = {}
+        self.defaults: dict[str, dict[str, Any]] = {}
+        for checkpoint in checkpoints.values():
+            family = checkpoint.family.name
+            if family in self.groups:
+                continue
+            controls = [c for c in checkpoint.controls(task).values() if not c.hidden]
+            self.defaults[family] = {c.name: c.default for c in controls}
+            with gr.Column(visible=not self.groups, elem_classes="controls") as group:
+                chinese = checkpoint.family.translations.get("zh", {})
+                self.components[family] = {c.name: _component(c, f"{family}_{task}", chinese, texts) for c in controls}
+            self.groups[family] = group
+
+    @property
+    def all(self) -> list[Any]:
+        return [component for group in self.components.values() for component in group.values()]
+
+    def values(self, family: str, data: Mapping[Any, Any]) -> dict[str, Any]:
+        """The parameters of a request, from what the page sent for all components."""
+        return {name: data[component] for name, component in self.components[family].items()}
+
+    def show(self, family: str) -> dict[Any, Any]:
+        """Updates that show one family's group."""
+        return {group: gr.update(visible=name == family) for name, group in self.groups.items()}
+
+    def fill(self, family: str, parameters: Mapping[str, Any]) -> dict[Any, Any]:
+        """Updates that set one family's controls; what is not in `parameters` goes back to its default."""
+        values = {**self.defaults[family], **parameters}
+        return {component: gr.update(value=values[name]) for name, component in self.components[family].items()}
+
+
+def _component(control: Control, where: str, chinese: Mapping[str, str], texts: Texts):
+    """One control as a Gradio component, in both languages where the plugin translates its texts."""
+    label, help_ = control.label, control.help
+    options: dict[str, Any] = {
+        "label": texts.add(f"{where}_{control.name}", label, chinese.get(label)),
+        "info": texts.add(f"{where}_{control.name}_help", help_, chinese.get(help_)) if help_ else None,
+        "value": control.default,
+    }
+    if control.kind == "choice":
+        return gr.Dropdown(list(control.choices), filterable=False, **options)
+    if control.kind == "checkbox":
+        return gr.Checkbox(**options)
+    if control.kind == "text":
+        return gr.Textbox(**options)
+    whole = control.kind == "integer"
+    if control.minimum is not None and control.maximum is not None:
+        step = control.step or (1 if whole else (control.maximum - control.minimum) / 100)
+        return gr.Slider(control.minimum, control.maximum, step=step, buttons=[], **options)
+    return gr.Number(minimum=control.minimum, maximum=control.maximum, precision=0 if whole else None, **options)
+
+
+class ClassChooser:
+    """Each class in turn, any, or chosen ones; for a task with input pictures: not told, or the one it shows."""
+
+    def __init__(self, task: str, checkpoint: Checkpoint, texts: Texts):
+        self.task, self.many = task, task == "generate"
+        modes = ["cycle", "any", "chosen"] if self.many else ["unknown", "chosen"]
+        self.default = modes[0]
+        offered = takes_classes(checkpoint, task)
+        with gr.Column(visible=offered, elem_classes="classes") as self.group:
+            self.mode = gr.Radio([(texts(f"class_{m}"), m) for m in modes], value=modes[0], label=texts("class_choice"))
+            self.names = gr.Dropdown(
+                _choices(checkpoint), multiselect=self.many, value=None, visible=False, label=texts("class_names")
+            )
+        self.mode.change(
+            lambda mode: gr.update(visible=mode == "chosen"),
+            self.mode,
+            self.names,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+
+    @property
+    def all(self) -> list[Any]:
+        return [self.mode, self.names]
+
+    def labels(self, checkpoint: Checkpoint, data: Mapping[Any, Any], number: int) -> tuple[int, ...] | None:
+        """What goes into the request."""
+        if not takes_classes(checkpoint, self.task):
+            return None
+        mode, chosen = data[self.mode], data[self.names]
+        if mode != "chosen":
+            return choose_labels(checkpoint, "cycle" if mode == "cycle" else "any", number)
+        if chosen is None or chosen == []:
+            raise InputError("No class is chosen. Choose one, or leave the classes to the model.")
+        return choose_labels(checkpoint, chosen, number)
+
+    def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
+        """Updates for another checkpoint: its classes, nothing chosen."""
+        return {
+            self.group: gr.update(visible=takes_classes(checkpoint, self.task)),
+            self.mode: gr.update(value=self.default),
+            self.names: gr.update(choices=_choices(checkpoint), value=[] if self.many else None, visible=False),
+        }
+
+    def fill(self, checkpoint: Checkpoint, request: Request) -> dict[Any, Any]:
+        """Updates that bring back a request's labels."""
+        updates = self.show(checkpoint)
+        labels = request.class_labels
+        if not takes_classes(checkpoint, self.task) or labels == choose_labels(checkpoint, "cycle", request.batch_size):
+            return updates
+        if labels is None:
+            return {**updates, self.mode: gr.update(value="any")}
+        names = _shortest_cycle(labels)
+        updates[self.mode] = gr.update(value="chosen")
+        updates[self.names] = gr.update(choices=_choices(checkpoint), value=names, visible=True)
+        return updates
+
+
+def _choices(checkpoint: Checkpoint) -> list[tuple[str, int]]:
+    return [(name, label) for label, name in enumerate(checkpoint.class_names)]
+
+
+def _shortest_cycle(labels: tuple[int, ...]) -> list[int]:
+    """The shortest list whose repetition gives these labels."""
+    for length in range(1, len(labels) + 1):
+        if all(label == labels[i % length] for i, label in enumerate(labels)):
+            return list(labels[:length])
+    return list(labels)
+
+
+def seed_row(texts: Texts) -> gr.Textbox:
+    """The seed, as text because a browser's numbers end at 2^53, and its dice."""
+    with gr.Row(elem_classes="seed-row"):
+        seed = gr.Textbox("0", label=texts("seed"), max_lines=1, min_width=80, scale=4)
+        dice = gr.Button("⚄", elem_classes="dice", scale=0)
+    dice.click(None, None, seed, js=DICE, api_visibility="private")
+    return seed

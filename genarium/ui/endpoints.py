@@ -1,0 +1,204 @@
+"""The web API: one named endpoint for each task, for gradio_client and, where MCP is installed, for language models.
+
+The docstrings are what those see as documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from genarium.checkpoints import Checkpoint
+from genarium.errors import CheckpointError, GenariumError, InputError
+from genarium.pictures import heat_map
+from genarium.requests import Request, choose_labels, parse_seed
+from genarium.runtime import Result, Runtime
+from genarium.tasks import TASKS
+from genarium.ui.files import keep_picture, keep_pictures
+from genarium.ui.inputs import any_value, said
+from genarium.ui.results import share_below
+from genarium.ui.streaming import finish
+
+CALLS = 8  # of one endpoint at the same time; the runtime lets them compute in turn
+
+
+def build_endpoints(runtime: Runtime) -> None:
+    """Add the five endpoints to the app that is being built."""
+    first = {task: next(iter(runtime.catalogue.offering(task)), "") for task in TASKS}
+
+    async def generate(checkpoint, num_images, class_labels, seed, parameters):
+        """Generate images with a checkpoint of a generative model.
+
+        Args:
+            checkpoint: Name of the checkpoint, for example "ddpm-fashion-mnist".
+            num_images: How many images.
+            class_labels: "cycle" for each class in turn, "any", or a class's name or number, or a list of these.
+            seed: Image i is drawn with seed + i; the same seed gives the same images.
+            parameters: Further parameters of the checkpoint's family, for example {"num_inference_steps": 20}.
+
+        Returns:
+            The images as PNG files, and the complete request with the computing time.
+        """
+        return await _answer(runtime, "generate", checkpoint, seed, parameters, {}, class_labels, num_images)
+
+    async def reconstruct(checkpoint, images, class_labels, seed, parameters):
+        """Take images apart and put them together again with a generative model.
+
+        Args:
+            checkpoint: Name of the checkpoint.
+            images: Picture files of any size.
+            class_labels: "any" where the classes are not known, or a class's name or number, or a list of these.
+            seed: Of the randomness, where the method has any.
+            parameters: Further parameters of the checkpoint's family.
+
+        Returns:
+            One PNG file for each input, and the complete request with the computing time.
+        """
+        return await _answer(runtime, "reconstruct", checkpoint, seed, parameters, {"images": images}, class_labels)
+
+    async def interpolate(checkpoint, a, b, seed, parameters):
+        """Walk from one image to another through a generative model.
+
+        Args:
+            checkpoint: Name of the checkpoint.
+            a: Picture file to start from.
+            b: Picture file to arrive at.
+            seed: Of the randomness, where the method has any.
+            parameters: Further parameters of the checkpoint's family, for example {"num_frames": 12}.
+
+        Returns:
+            The frames as PNG files, and the complete request with the computing time.
+        """
+        return await _answer(runtime, "interpolate", checkpoint, seed, parameters, {"a": a, "b": b})
+
+    async def swap_style(checkpoint, content, style, seed, parameters):
+        """Keep the content of one picture and take over the style of another with a generative model.
+
+        Args:
+            checkpoint: Name of the checkpoint.
+            content: Picture file whose content stays.
+            style: Picture file whose style is taken over.
+            seed: Of the randomness, where the method has any.
+            parameters: Further parameters of the checkpoint's family.
+
+        Returns:
+            The results as PNG files, and the complete request with the computing time.
+        """
+        material = {"content": content, "style": style}
+        return await _answer(runtime, "swap_style", checkpoint, seed, parameters, material)
+
+    async def anomaly_score(checkpoint, images, seed, parameters):
+        """Say how strange a generative model finds images.
+
+        Args:
+            checkpoint: Name of the checkpoint.
+            images: Picture files of any size.
+            seed: Of the randomness, where the method has any.
+            parameters: Further parameters of the checkpoint's family.
+
+        Returns:
+            A heat map for each image as a PNG file (none where the family draws none), and the scores (higher is
+            stranger) with the share of ordinary test images below each.
+        """
+        return await _answer(runtime, "anomaly", checkpoint, seed, parameters, {"images": images})
+
+    with gr.Row(visible=False):
+        button = gr.Button()
+        pictures = gr.File(label="pictures", file_count="multiple")
+        report = gr.JSON(label="report")
+
+        def add(function, task: str, *inputs) -> None:
+            button.click(
+                function,
+                [gr.Textbox(first[task], label="checkpoint"), *inputs, *_common()],
+                [pictures, report],
+                api_name=TASKS[task].endpoint.removeprefix("/"),
+                concurrency_limit=CALLS,
+                concurrency_id=f"call-{task}",
+            )
+
+        add(generate, "generate", _number(1, "number of images"), gr.JSON('"cycle"', label="classes"))
+        add(reconstruct, "reconstruct", _files(), gr.JSON('"any"', label="classes"))
+        add(interpolate, "interpolate", gr.File(label="first picture"), gr.File(label="last picture"))
+        add(swap_style, "swap_style", gr.File(label="content"), gr.File(label="style"))
+        add(anomaly_score, "anomaly", _files())
+
+
+def _common() -> list[Any]:
+    return [_number(0, "seed"), gr.JSON({}, label="parameters")]
+
+
+def _number(value: int, label: str) -> Any:
+    return any_value(gr.Number(value, precision=0, label=label))
+
+
+def _files() -> gr.File:
+    return gr.File(label="pictures", file_count="multiple")
+
+
+def _offered(runtime: Runtime, name: Any) -> Checkpoint:
+    """A checkpoint of this app. A program from outside shall not make it read other folders or download from the Hub."""
+    known = runtime.catalogue.checkpoints
+    if not isinstance(name, str) or name not in known:
+        raise CheckpointError(f"There is no checkpoint {name!r} here. Known: {', '.join(known) or 'none'}.")
+    return known[name]
+
+
+async def _answer(
+    runtime: Runtime,
+    task: str,
+    name: Any,
+    seed: Any,
+    parameters: Any,
+    material: Mapping[str, Any],
+    class_labels: Any = None,
+    num_images: Any = None,
+) -> tuple[list[str], dict[str, Any]]:
+    """Check what a program sent, run it, and tell the result as files and plain values."""
+    try:
+        checkpoint = _offered(runtime, name)
+        if not isinstance(parameters, (dict, type(None))):
+            raise InputError('parameters: give a mapping such as {"num_inference_steps": 20}.')
+        number = len(material.get("images") or ()) or 1
+        if num_images is not None:
+            number = _whole(num_images)
+        request = Request(
+            checkpoint=checkpoint.name,
+            task=task,
+            seed=parse_seed(seed),
+            batch_size=number if task == "generate" else 1,
+            class_labels=choose_labels(checkpoint, class_labels, number),
+            parameters=parameters or {},
+        )
+        result = await finish(runtime, request, material)
+    except GenariumError as error:
+        raise said(error) from error
+    return _files_of(result), _report(result, checkpoint)
+
+
+def _whole(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise InputError(f"num_images: takes a whole number, not {value!r}.") from None
+
+
+def _files_of(result: Result) -> list[str]:
+    if result.maps is None:
+        return keep_pictures(result.pictures, result.request)
+    stem = f"{Path(result.request.checkpoint).name}-heat-map"
+    maps = [heat_map(map_.clip(0), seen) for map_, seen in zip(result.maps, result.inputs, strict=True)]
+    return [keep_picture(picture, f"{stem}-{i:02d}.png", result.request) for i, picture in enumerate(maps)]
+
+
+def _report(result: Result, checkpoint: Checkpoint) -> dict[str, Any]:
+    report: dict[str, Any] = {"request": result.request.to_dict(), "seconds": result.seconds, "device": result.device}
+    if result.scores is not None:
+        quantiles = checkpoint.quantiles(result.request.parameters)
+        scores = [float(score) for score in result.scores]
+        report |= {"scores": scores, "unit": result.unit}
+        report["stranger_than"] = [share_below(s, quantiles) for s in scores] if quantiles else None
+    return report

@@ -1,0 +1,69 @@
+"""Results as files that a visitor can take along: exact PNGs that remember their request, and moving pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import PIL.Image
+from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
+
+from genarium.pictures import enlarge, save_picture
+from genarium.requests import Request
+
+FRAME_MILLISECONDS = 120
+END_MILLISECONDS = 700  # the two ends of an animation are shown longer
+
+
+def keep(data: bytes, name: str) -> str:
+    """A file in Gradio's cache, named by its content, so that visitors cannot overwrite each other's."""
+    return save_bytes_to_cache(data, name, get_upload_folder())
+
+
+def keep_picture(picture: PIL.Image.Image, name: str, request: Request) -> str:
+    """A PNG with its request in the metadata, at the model's own resolution."""
+    with tempfile.TemporaryDirectory() as folder:
+        return keep(save_picture(picture, Path(folder) / name, request.to_dict()).read_bytes(), name)
+
+
+def keep_pictures(pictures: Sequence[PIL.Image.Image], request: Request) -> list[str]:
+    """All pictures of a result; the name says checkpoint, task, seed and place."""
+    stem = f"{Path(request.checkpoint).name}-{request.task}-seed{request.seed}"
+    return [keep_picture(picture, f"{stem}-{i:02d}.png", request) for i, picture in enumerate(pictures)]
+
+
+def keep_animation(frames: Sequence[PIL.Image.Image], name: str) -> str:
+    """Forward and back, for ever, as a lossless animated WebP."""
+    large = [enlarge(frame, 320).convert("RGB") for frame in frames]
+    loop = [*large, *large[-2:0:-1]]
+    durations = [FRAME_MILLISECONDS] * len(loop)
+    durations[0] = durations[len(large) - 1] = END_MILLISECONDS
+    data = io.BytesIO()
+    loop[0].save(data, format="WEBP", save_all=True, append_images=loop[1:], duration=durations, loop=0, lossless=True)
+    return keep(data.getvalue(), name)
+
+
+def data_url(picture: PIL.Image.Image) -> str:
+    """A picture inside HTML: a preview needs no file and no further request."""
+    data = io.BytesIO()
+    picture.save(data, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def columns(number: int) -> int:
+    """Of a sheet of pictures: near a square, with a full last row where there is such a number."""
+    side = min(8, max(4, math.ceil(number**0.5)))
+    full = [count for count in range(8, 3, -1) if number % count == 0]
+    return min(full or [side], key=lambda count: abs(count - side)) if number > 3 else number
+
+
+def tiles(pictures: Sequence[PIL.Image.Image]) -> str:
+    """Pictures as an HTML sheet, laid out like the gallery that follows it."""
+    images = "".join(f'<img src="{data_url(p)}" alt="">' for p in pictures)
+    few = " few" if len(pictures) < 4 else ""
+    return f'<div class="tiles{few}" style="--columns:{columns(len(pictures))}">{images}</div>'

@@ -1,0 +1,229 @@
+"""How each task's result is shown. A panel is a few components, hidden until there is a result to fill them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import PIL.Image
+
+from genarium.checkpoints import Checkpoint
+from genarium.pictures import enlarge, grid, heat_map, to_pixels
+from genarium.runtime import Result
+from genarium.ui.files import columns, keep_animation, keep_picture, keep_pictures
+from genarium.ui.texts import Texts, markup
+
+SHOWN_SIDE = 336  # pixels; a multiple of 28 and 56, near enough to one of 32
+THRESHOLD = 99.0  # per cent
+
+
+def _picture(texts: Texts, key: str, **options: Any) -> gr.Image:
+    return gr.Image(
+        label=texts(key),
+        interactive=False,
+        format="png",
+        buttons=["download", "fullscreen"],
+        elem_classes=["pixels", "shown"],
+        min_width=140,
+        **options,
+    )
+
+
+def _large(picture: PIL.Image.Image) -> PIL.Image.Image:
+    return enlarge(picture, SHOWN_SIDE)
+
+
+class Panel:
+    """The result of one task: `group` is hidden until there is one; `fill` updates some of `outputs`."""
+
+    group: gr.Column
+
+    @property
+    def outputs(self) -> list[Any]:
+        raise NotImplementedError
+
+    def fill(self, result: Result, checkpoint: Checkpoint) -> dict[Any, Any]:
+        raise NotImplementedError
+
+
+class Sheet(Panel):
+    """Generated pictures: a gallery of exact PNGs, and all of them on one sheet."""
+
+    def __init__(self, texts: Texts):
+        with gr.Column(visible=False) as self.group:
+            self.gallery = _gallery(texts, "results")
+            self.download = gr.DownloadButton(texts("sheet"), size="sm")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.group, self.gallery, self.download]
+
+    def fill(self, result: Result, checkpoint: Checkpoint) -> dict[Any, Any]:
+        files = keep_pictures(result.pictures, result.request)
+        wide = columns(len(files))
+        sheet = grid([enlarge(p, 112) for p in result.pictures], wide, gap=8)
+        name = f"{checkpoint.name}-seed{result.request.seed}-sheet.png"
+        return {
+            self.gallery: gr.update(value=files, columns=wide, selected_index=None),
+            self.download: gr.update(value=keep_picture(sheet, name, result.request)),
+        }
+
+
+def _gallery(texts: Texts, key: str) -> gr.Gallery:
+    return gr.Gallery(
+        label=texts(key),
+        show_label=False,
+        format="png",
+        interactive=False,
+        object_fit="contain",
+        height="auto",
+        buttons=["download", "download_all", "fullscreen"],
+        elem_classes=["pixels", "sheet"],
+    )
+
+
+class Pair(Panel):
+    """An input as the model saw it, what became of it, and where they differ."""
+
+    def __init__(self, texts: Texts, key: str = "reconstruction"):
+        with gr.Column(visible=False) as self.group, gr.Row(elem_classes="side-by-side"):
+            self.seen = _picture(texts, "seen")
+            self.made = _picture(texts, key)
+            self.difference = _picture(texts, "difference")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.group, self.seen, self.made, self.difference]
+
+    def fill(self, result: Result, checkpoint: Checkpoint) -> dict[Any, Any]:
+        seen, made = result.inputs[0], result.pictures[0]
+        error = np.abs(to_pixels([seen]).astype(float) - to_pixels([made]))[0].mean(axis=-1) / 255  # [H, W]
+        # half of the brightness range is shown in full colour, so that two pictures can be compared by eye
+        difference = heat_map(error, PIL.Image.new("L", made.size), high=0.5, alpha=1.0)
+        return {
+            self.seen: _large(seen),
+            self.made: keep_pictures([made], result.request)[0],
+            self.difference: _large(difference),
+        }
+
+
+class Swap(Panel):
+    """Content and style as the model saw them, and what came of the two."""
+
+    def __init__(self, texts: Texts):
+        with gr.Column(visible=False) as self.group:
+            with gr.Row(elem_classes="side-by-side"):
+                self.content = _picture(texts, "input_content")
+                self.style = _picture(texts, "input_style")
+            self.gallery = _gallery(texts, "results")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.group, self.content, self.style, self.gallery]
+
+    def fill(self, result: Result, checkpoint: Checkpoint) -> dict[Any, Any]:
+        files = keep_pictures(result.pictures, result.request)
+        return {
+            self.content: _large(result.inputs[0]),
+            self.style: _large(result.inputs[1]),
+            self.gallery: gr.update(value=files, columns=columns(len(files)), selected_index=None),
+        }
+
+
+class Walk(Panel):
+    """From one picture to another: the two as the model saw them, an animation, and the strip of its frames."""
+
+    def __init__(self, texts: Texts):
+        with gr.Column(visible=False) as self.group:
+            with gr.Row(elem_classes="side-by-side"):
+                self.a = _picture(texts, "input_a")
+                self.animation = _picture(texts, "animation")
+                self.b = _picture(texts, "input_b")
+            self.strip = _gallery(texts, "strip")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.group, self.a, self.animation, self.b, self.strip]
+
+    def fill(self, result: Result, checkpoint: Checkpoint) -> dict[Any, Any]:
+        files = keep_pictures(result.pictures, result.request)
+        return {
+            self.a: _large(result.inputs[0]),
+            self.b: _large(result.inputs[1]),
+            self.animation: keep_animation(result.pictures, f"{checkpoint.name}-interpolation.webp"),
+            self.strip: gr.update(value=files, columns=min(8, len(files)), selected_index=None),
+        }
+
+
+class Strangeness(Panel):
+    """An anomaly score against those of ordinary images, a verdict by threshold, and where the picture is strange."""
+
+    def __init__(self, texts: Texts):
+        with gr.Column(visible=False) as self.group:
+            self.verdict = markup("")
+            self.threshold = gr.Slider(50, 100, THRESHOLD, step=0.5, label=texts("threshold"), buttons=["reset"])
+            with gr.Row(elem_classes="side-by-side"):
+                self.seen = _picture(texts, "seen")
+                self.map = _picture(texts, "heat_map")
+        self.measured = gr.State()  # of this visitor: {"score", "unit", "quantiles"}
+        self.threshold.change(
+            verdict_html,
+            [self.measured, self.threshold],
+            self.verdict,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.group, self.verdict, self.threshold, self.seen, self.map, self.measured]
+
+    def fill(self, result: Result, checkpoint: Checkpoint) -> dict[Any, Any]:
+        measured = {
+            "score": float(result.scores[0]),
+            "unit": result.unit,
+            "quantiles": checkpoint.quantiles(result.request.parameters),
+        }
+        seen = result.inputs[0]
+        shown = gr.update(visible=False)
+        if result.maps is not None:
+            shown = gr.update(visible=True, value=_large(heat_map(np.maximum(result.maps[0], 0), seen)))
+        return {
+            self.measured: measured,
+            self.threshold: gr.update(value=THRESHOLD, visible=measured["quantiles"] is not None),
+            self.verdict: verdict_html(measured, THRESHOLD),
+            self.seen: _large(seen),
+            self.map: shown,
+        }
+
+
+def share_below(score: float, quantiles: list[float]) -> float:
+    """The share of ordinary images (0 ... 1) whose score is below this one, between the stored quantiles by a line."""
+    return float(np.interp(score, quantiles, np.linspace(0, 1, len(quantiles)), left=0.0, right=1.0))
+
+
+def verdict_html(measured: Mapping[str, Any] | None, threshold: float) -> str:
+    """The score in words, on a scale, and as a verdict."""
+    if not measured:
+        return ""
+    score, quantiles = measured["score"], measured["quantiles"]
+    numbers = f"{Texts.both('score')}: {score:.4g} {measured['unit']}"
+    if not quantiles:
+        return f'<div class="verdict"><div class="head"><p>{numbers}</p></div>{Texts.both("no_quantiles")}</div>'
+    share = share_below(score, quantiles)
+    limit = quantiles[round(threshold / 100 * (len(quantiles) - 1))]
+    kind = "strange" if score > limit else "ordinary"
+    words = Texts.both("beyond_all") if score > quantiles[-1] else Texts.both("stranger_than", share=100 * share)
+    return (
+        f'<div class="verdict"><div class="head"><p>{words}</p>'
+        f'<span class="chip {kind}">{Texts.both("verdict_" + kind)}</span></div>'
+        f'<div class="scale"><i class="limit" style="left:{threshold:.1f}%"></i>'
+        f'<i class="mark" style="left:{100 * share:.1f}%"></i></div>'
+        f'<div class="small">{numbers} · {Texts.both("threshold_score")}: {limit:.4g}</div></div>'
+    )
+
+
+PANELS = {"generate": Sheet, "reconstruct": Pair, "interpolate": Walk, "swap_style": Swap, "anomaly": Strangeness}

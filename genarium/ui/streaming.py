@@ -1,0 +1,64 @@
+"""From the runtime's blocking iterator to an asynchronous one that the browser can leave at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from genarium.requests import Request
+from genarium.runtime import Progress, Result, Runtime
+
+BEAT = 0.5  # seconds; how late the app notices at most that a page was closed while its run is waiting
+
+
+async def follow(
+    runtime: Runtime, request: Request, inputs: Mapping[str, Any] | None = None
+) -> AsyncIterator[Progress | Result | None]:
+    """Run a request; yield the newest `Progress`, None at each beat without news, and at last the `Result`.
+
+    Leaving the iterator in any way (Stop, a closed page, an error) stops the computation at its next step: Gradio cancels
+    the task that awaits us, or closes us at a yield. A blocking generator would be deaf to both while it waits.
+
+    Raises:
+        GenariumError: as `Runtime.stream`.
+    """
+    loop, news, stop = asyncio.get_running_loop(), asyncio.Queue(), threading.Event()
+
+    def pump() -> None:
+        try:
+            for event in runtime.stream(request, inputs, stop):
+                loop.call_soon_threadsafe(news.put_nowait, event)
+        except BaseException as error:  # handed to the waiting task, whatever it is
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(news.put_nowait, error)
+
+    threading.Thread(target=pump, name=f"follow {request.task}", daemon=True).start()
+    try:
+        while True:
+            try:
+                event = await asyncio.wait_for(news.get(), BEAT)
+                while isinstance(event, Progress) and not news.empty():
+                    event = news.get_nowait()  # a slow connection sees fewer previews, never late ones
+            except TimeoutError:
+                event = None
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+            if isinstance(event, Result):
+                return
+    finally:
+        stop.set()
+
+
+async def finish(runtime: Runtime, request: Request, inputs: Mapping[str, Any] | None = None) -> Result:
+    """Run a request to its end; cancelling the awaiting task stops it. Raises as `follow`."""
+    events = follow(runtime, request, inputs)
+    try:
+        async for event in events:
+            if isinstance(event, Result):
+                return event
+    finally:
+        await events.aclose()
+    raise RuntimeError("The computation ended without a result.")  # pragma: no cover

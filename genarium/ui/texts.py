@@ -1,0 +1,175 @@
+"""All texts of the interface, in English and Chinese.
+
+Texts that are known when the page is built go through `gr.I18n`: the browser chooses the language. Texts that are made
+while the app runs ("16 images in 2.3 s") are sent in both languages, and a style sheet, itself chosen by `gr.I18n`,
+shows one of them. So the server need not know who speaks what.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+from gradio.i18n import I18nData
+
+# key: (English, Chinese)
+TEXTS = {
+    "tagline": (
+        "A playground for generative models: choose one, ask it something, and see how it answers.",
+        "生成模型游乐场：选一个模型，向它提问，看它如何作答。",
+    ),
+    "tab_generate": ("Generate", "生成"),
+    "tab_reconstruct": ("Reconstruct", "重建"),
+    "tab_interpolate": ("Interpolate", "插值"),
+    "tab_swap_style": ("Swap style", "风格交换"),
+    "tab_anomaly": ("Anomaly", "异常检测"),
+    "tab_about": ("About", "关于"),
+    "intro_generate": ("Draw new images from a model.", "让模型画出新的图像。"),
+    "intro_reconstruct": ("Take an image apart and put it together again.", "把一张图像拆开，再重新拼合。"),
+    "intro_interpolate": ("Walk from one image to another through the model.", "穿过模型，从一张图像走到另一张。"),
+    "intro_swap_style": ("Keep the content of one, take the style of another.", "保留一方的内容，换上另一方的风格。"),
+    "intro_anomaly": ("Ask a model how strange it finds an image.", "问问模型，它觉得一张图像有多陌生。"),
+    "checkpoint": ("Checkpoint", "模型"),
+    "card": ("Model card", "模型卡"),
+    "family": ("Family", "类别"),
+    "data": ("Data", "数据"),
+    "size": ("Size", "大小"),
+    "hub": ("Hub", "Hub"),
+    "classes": ("Classes", "类别"),
+    "no_checkpoint": (
+        "No checkpoint can do this yet. Train one with <code>python -m genarium train</code>, or put one into "
+        "<code>checkpoints/</code>.",
+        "还没有能完成此任务的模型。可用 <code>python -m genarium train</code> 训练一个，或放入 <code>checkpoints/</code>。",
+    ),
+    "num_images": ("Images", "张数"),
+    "class_choice": ("Classes", "类别"),
+    "class_cycle": ("Each in turn", "依次轮换"),
+    "class_any": ("Any", "任意"),
+    "class_unknown": ("Not told", "不指定"),
+    "class_chosen": ("Chosen", "自选"),
+    "class_names": ("Which", "选择类别"),
+    "controls": ("Settings", "设置"),
+    "seed": ("Seed", "随机种子"),
+    "run": ("Run", "运行"),
+    "stop": ("Stop", "停止"),
+    "input_images": ("Your image", "你的图像"),
+    "input_a": ("From", "起点"),
+    "input_b": ("To", "终点"),
+    "input_content": ("Content", "内容"),
+    "input_style": ("Style", "风格"),
+    "examples": ("Examples", "示例"),
+    "invert": ("Invert brightness", "反转明暗"),
+    "invert_info": (
+        "For dark-on-bright pictures, where the model knows bright on dark.",
+        "用于亮底暗图，而模型只见过暗底亮图的情况。",
+    ),
+    "invert_auto": ("Automatic", "自动"),
+    "invert_yes": ("Yes", "是"),
+    "invert_no": ("No", "否"),
+    "results": ("Results", "结果"),
+    "empty": ("Results appear here. Press Run.", "结果会显示在这里。请点击“运行”。"),
+    "seen": ("Model's view", "模型所见"),
+    "reconstruction": ("Reconstruction", "重建结果"),
+    "difference": ("Difference", "差异"),
+    "animation": ("Animation", "动画"),
+    "strip": ("Frames", "各帧"),
+    "heat_map": ("Heat map", "热图"),
+    "sheet": ("Download as one sheet", "下载拼图"),
+    "python": ("The same in Python", "用 Python 重现"),
+    "restore": ("Restore from a result", "从结果恢复设置"),
+    "restore_info": (
+        "Drop a PNG saved here: it remembers model, settings, seed and classes.",
+        "拖入在此保存的 PNG：它记得模型、设置、种子与类别。",
+    ),
+    "threshold": (
+        "Call strange what is beyond this share of ordinary images (%)",
+        "超过多少比例的普通图像即判为异常（%）",
+    ),
+    "verdict_strange": ("strange", "异常"),
+    "verdict_ordinary": ("ordinary", "普通"),
+    "stranger_than": (
+        "Stranger than <b>{share:.1f} %</b> of ordinary test images",
+        "比 <b>{share:.1f} %</b> 的普通测试图像更陌生",
+    ),
+    "beyond_all": (
+        "Stranger than <b>every</b> ordinary test image",
+        "比<b>所有</b>普通测试图像都更陌生",
+    ),
+    "score": ("Score", "分数"),
+    "threshold_score": ("Threshold", "阈值"),
+    "no_quantiles": (
+        "This checkpoint keeps no scores of ordinary images, so the score cannot be compared.",
+        "此模型没有保存普通图像的分数，因此无法比较。",
+    ),
+    "preparing": ("Getting ready: loading, or waiting for a turn", "准备中：正在加载或排队"),
+    "running": ("Step {step} of {total}", "第 {step} / {total} 步"),
+    "done": ("Done in {seconds} on {device}, {dtype}", "完成，用时 {seconds}（{device}，{dtype}）"),
+    "stopped": ("Stopped.", "已停止。"),
+    "failed": ("That did not work; the message says why.", "未能完成，原因见提示。"),
+    "restored": ("Settings restored from {name}.", "已从 {name} 恢复设置。"),
+    "families": ("Families", "模型类别"),
+    "papers": ("Papers", "论文"),
+    "can": ("Can", "能做"),
+    "checkpoints": ("Checkpoints", "模型"),
+    "broken": ("What could not be used", "无法使用的部分"),
+    "broken_none": ("Every plugin and checkpoint that was found could be used.", "找到的插件与模型均可使用。"),
+    "about": (
+        "Every family of models here is a plugin: one pipeline file that says what the model can do, and one small "
+        "declaration that introduces it. A tab lists a model when the model has the tab's method. Results depend on "
+        "checkpoint, settings and seed only, so each can be made again, here or in Python.",
+        "这里的每一类模型都是一个插件：一个流水线文件说明模型能做什么，一小段声明负责介绍它。"
+        "模型具备某项能力，就会出现在相应的标签页中。结果只取决于模型、设置与种子，因此都能在这里或用 Python 重现。",
+    ),
+}
+
+# What shows one language of a text sent in both. `gr.I18n` picks the entry, also when the visitor changes the language.
+LANGUAGE_STYLE = ("<style>.in-zh{display:none!important}</style>", "<style>.in-en{display:none!important}</style>")
+
+
+class Texts:
+    """The texts of one app: those above, and those that plugins bring (`add`)."""
+
+    def __init__(self):
+        self._entries: dict[str, tuple[str, str]] = {**TEXTS, "language_style": LANGUAGE_STYLE}
+
+    def __call__(self, key: str) -> I18nData:
+        """A text for a component's label, info or value."""
+        if key not in self._entries:
+            raise KeyError(key)
+        return I18nData(key)
+
+    def add(self, key: str, english: str, chinese: str | None = None) -> I18nData:
+        """A text that is not known here, such as a control's label."""
+        self._entries[key] = (english, chinese or english)
+        return I18nData(key)
+
+    def i18n(self) -> gr.I18n:
+        """For `launch`. Gradio has its own zh-CN and zh-TW, which do not fall back to zh."""
+        english = {key: en for key, (en, _) in self._entries.items()}
+        chinese = {key: zh for key, (_, zh) in self._entries.items()}
+        return gr.I18n(**{"en": english, "zh": chinese, "zh-CN": chinese, "zh-TW": chinese})
+
+    @staticmethod
+    def both(key: str, **values: Any) -> str:
+        """A text with values as HTML in both languages. Texts of this module may hold markup, values may not."""
+        safe = {name: html.escape(v) if isinstance(v, str) else v for name, v in values.items()}
+        english, chinese = (text.format(**safe) for text in TEXTS[key])
+        return in_both(english, chinese)
+
+
+def markup(content: str, **options: Any) -> gr.HTML:
+    """HTML styled by the app's own sheet alone."""
+    return gr.HTML(content, apply_default_css=False, padding=False, **options)
+
+
+def in_both(english: str, chinese: str) -> str:
+    """HTML in both languages, of which the page shows one."""
+    return f'<span class="in-en" lang="en">{english}</span><span class="in-zh" lang="zh">{chinese}</span>'
+
+
+def in_both_of(texts: Mapping[str, str]) -> str:
+    """A plugin's text by language, as escaped HTML."""
+    english = html.escape(texts["en"])
+    return in_both(english, html.escape(texts["zh"]) if "zh" in texts else english)

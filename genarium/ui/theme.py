@@ -1,0 +1,157 @@
+"""One restrained theme: quiet greys, one accent, small radii. The style sheet holds what Gradio has no setting for."""
+
+import gradio as gr
+
+FONTS = ("PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "ui-sans-serif", "system-ui", "sans-serif")
+
+
+def make_theme() -> gr.themes.Base:
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.teal,
+        secondary_hue=gr.themes.colors.teal,
+        neutral_hue=gr.themes.colors.zinc,
+        radius_size=gr.themes.sizes.radius_md,
+        spacing_size=gr.themes.sizes.spacing_md,
+        text_size=gr.themes.sizes.text_md,
+        font=(gr.themes.LocalFont("IBM Plex Sans"), *FONTS),
+        font_mono=(gr.themes.LocalFont("IBM Plex Mono"), "ui-monospace", "monospace"),
+    ).set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
+        block_background_fill="white",
+        block_background_fill_dark="*neutral_900",
+        block_border_width="1px",
+        block_border_color="*neutral_200",
+        block_border_color_dark="*neutral_800",
+        block_shadow="none",
+        block_label_background_fill="white",
+        block_label_background_fill_dark="*neutral_900",
+        block_label_text_color="*neutral_600",
+        block_label_text_color_dark="*neutral_400",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_200",
+        block_title_text_weight="600",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        color_accent="*primary_700",
+        color_accent_soft="*primary_50",
+        color_accent_soft_dark="*primary_900",
+        input_border_width="1px",
+        input_background_fill="white",
+        input_background_fill_dark="*neutral_800",
+        input_border_color="*neutral_300",
+        input_border_color_dark="*neutral_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_700",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="white",
+        button_secondary_background_fill="white",
+        button_secondary_background_fill_dark="*neutral_800",
+        button_border_width="1px",
+        button_secondary_border_color="*neutral_300",
+        button_secondary_border_color_dark="*neutral_700",
+        slider_color="*primary_600",
+        slider_color_dark="*primary_500",
+        checkbox_label_background_fill_selected="*primary_50",
+        checkbox_label_background_fill_selected_dark="*primary_900",
+        checkbox_label_text_color_selected="*primary_800",
+        checkbox_label_text_color_selected_dark="*primary_100",
+        checkbox_label_border_color_selected="*primary_600",
+        checkbox_label_border_color_selected_dark="*primary_500",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_400",
+    )
+
+
+CSS = """
+.gradio-container { width: 100%; max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container .main.app { padding: 12px 24px !important; }
+.gradio-container main { width: 100%; padding: 8px 0 !important; }
+.html-container { padding: 0 !important; }
+footer { margin-top: 24px !important; }
+.in-en, .in-zh { color: inherit; }
+.dark { --color-accent: var(--primary-400); }
+.dark input[type=range] { --neutral-200: var(--neutral-700); }
+
+#masthead { display: flex; align-items: baseline; gap: 4px 16px; flex-wrap: wrap; }
+#masthead .name { font-size: 26px; font-weight: 600; letter-spacing: -0.02em; color: var(--body-text-color); }
+#masthead .tagline { color: var(--body-text-color-subdued); font-size: 15px; }
+#language-style { display: none; }
+
+.intro { color: var(--body-text-color-subdued); font-size: 15px; }
+.facts { display: flex; flex-wrap: wrap; gap: 2px 20px; margin: 0; padding: 0 2px; font-size: 13px; line-height: 1.5; }
+.facts dt { color: var(--body-text-color-subdued); margin-right: 6px; display: inline; }
+.facts dd { display: inline; margin: 0; color: var(--body-text-color); font-weight: 600; overflow-wrap: anywhere; }
+.facts a, .family a { color: var(--link-text-color); text-decoration: none; }
+.facts a:hover, .family a:hover { text-decoration: underline; }
+
+.seed-row, .run-row { flex-wrap: nowrap !important; align-items: stretch !important; }
+.seed-row .dice { min-width: 52px !important; max-width: 52px; font-size: 22px; padding: 0; }
+.run-row button { min-width: 0 !important; }
+
+.status { min-height: 38px; font-size: 14px; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
+.status .line { display: flex; justify-content: space-between; gap: 12px; padding: 8px 2px 0; min-height: 30px; }
+.status .bar { height: 4px; border-radius: 2px; background: var(--border-color-primary); overflow: hidden; margin-top: 4px; }
+.status .bar i { display: block; height: 100%; background: var(--slider-color); transition: width .15s linear; }
+.status .bar.wait i { width: 25%; animation: wait 1.4s ease-in-out infinite alternate; }
+@keyframes wait { from { margin-left: 0; } to { margin-left: 75%; } }
+.status.bad .line { color: var(--error-text-color, #b91c1c); }
+.placeholder { border: 1px dashed var(--border-color-primary); border-radius: var(--block-radius); text-align: center;
+  padding: 96px 16px; color: var(--body-text-color-subdued); }
+
+.tiles { display: grid; gap: 8px; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
+.tiles img { width: 100%; aspect-ratio: 1; border-radius: 6px; }
+.tiles img, .pixels img { image-rendering: pixelated; }
+.pixels img { object-fit: contain; }
+.tiles.few { max-width: 420px; }
+.pixels.shown .image-container, .pixels.shown .image-frame, .pixels.shown img { width: 100%; }
+.pixels.shown img { aspect-ratio: 1; }
+.side-by-side { display: grid !important; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
+.sheet .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
+.sheet .gallery-item { height: auto !important; min-height: 0 !important; }
+.sheet .grid-container { grid-auto-rows: auto !important; grid-template-rows: none !important; grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; gap: 8px; }
+.sheet .thumbnail-item { width: 100% !important; height: auto !important; min-width: 0 !important; }
+.example-strip .gallery { gap: 4px !important; }
+.example-strip .gallery-item { width: 36px !important; height: 36px !important; overflow: hidden; border-radius: 6px; }
+.example-strip .gallery-item * { width: 36px !important; height: 36px !important; min-width: 0 !important; }
+.example-strip img { image-rendering: pixelated; object-fit: cover !important; }
+
+.verdict { border: 1px solid var(--border-color-primary); border-radius: var(--block-radius); padding: 16px 18px;
+  background: var(--block-background-fill); }
+.verdict .head { display: flex; justify-content: space-between; align-items: center; gap: 12px; flex-wrap: wrap; }
+.verdict .head p { font-size: 18px; margin: 0; }
+.verdict .chip { font-weight: 600; padding: 3px 12px; border-radius: 99px; font-size: 14px; }
+.verdict .chip.strange { background: #fde68a; color: #78350f; }
+.verdict .chip.ordinary { background: #ccfbf1; color: #115e59; }
+.verdict .head p b { font-weight: 600; }
+.verdict .scale { position: relative; height: 10px; border-radius: 5px; margin: 18px 0 8px;
+  background: linear-gradient(90deg, #0d9488, #a3a3a3 70%, #d97706); }
+.verdict .scale .mark { position: absolute; top: -5px; width: 4px; height: 20px; border-radius: 2px; margin-left: -2px;
+  background: var(--body-text-color); }
+.verdict .scale .limit { position: absolute; top: -3px; width: 0; height: 16px;
+  border-left: 2px dashed var(--body-text-color-subdued); }
+.verdict .small { font-size: 13px; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
+
+.family { padding: 14px 2px; border-bottom: 1px solid var(--border-color-primary); max-width: 860px; }
+.family h3 { margin: 0 0 6px; font-size: 18px; }
+.family p { margin: 0 0 8px; line-height: 1.6; }
+.family ul { margin: 0; padding-left: 18px; font-size: 14px; }
+.family li { margin: 2px 0; list-style: disc; overflow-wrap: anywhere; }
+.family .small { font-size: 13px; color: var(--body-text-color-subdued); }
+.family code { font-size: 0.92em; overflow-wrap: anywhere; }
+
+@media (max-width: 640px) {
+  .gradio-container .main.app { padding: 8px 12px !important; }
+  .tiles { grid-template-columns: repeat(min(var(--columns), 4), minmax(0, 1fr)); }
+  .sheet .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
+  .placeholder { padding: 48px 16px; }
+  /* one column, in which the answer comes right after Run and the settings after the answer */
+  .workbench { flex-direction: column !important; flex-wrap: nowrap !important; }
+  .workbench > .column { display: contents !important; }
+  .workbench .settings { order: 1; }
+}
+"""

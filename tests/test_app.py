@@ -1,0 +1,301 @@
+"""The app without a browser: what the page is made of, and the web API as a program sees it."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import gradio as gr
+import numpy as np
+import PIL.Image
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+import genarium
+from genarium.checkpoints import Catalogue, find_checkpoints
+from genarium.families import Broken, Families, discover
+from genarium.pictures import METADATA_KEY, read_request
+from genarium.requests import Request, to_python
+from genarium.runtime import Runtime
+from genarium.ui import build_app
+from genarium.ui.about import build_about
+from genarium.ui.files import keep_pictures
+from genarium.ui.inputs import EXAMPLES, example_pictures
+from genarium.ui.results import share_below, verdict_html
+from genarium.ui.streaming import follow
+from genarium.ui.tab import TaskTab
+from genarium.ui.texts import TEXTS, Texts
+
+SNEAKER, TROUSER = str(EXAMPLES / "sneaker-1.png"), str(EXAMPLES / "trouser-1.png")
+FEW_STEPS = {"num_inference_steps": 3}
+
+
+@pytest.fixture(scope="module")
+def runtime(tiny_checkpoints):
+    return Runtime(find_checkpoints(discover(installed=False)), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def app(runtime):
+    return build_app(runtime)
+
+
+@pytest.fixture(scope="module")
+def client(app):
+    blocks, look = app
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    _, url, _ = blocks.launch(
+        server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, inbrowser=False, **look
+    )
+    yield Client(url, verbose=False)
+    blocks.close()
+
+
+@pytest.fixture
+def tab(runtime):
+    with gr.Blocks():
+        return TaskTab("generate", runtime, Texts())
+
+
+def pixels(paths) -> np.ndarray:
+    return np.stack([np.asarray(PIL.Image.open(path)) for path in paths])
+
+
+# ---- the page ----
+
+
+def test_building_loads_no_weights(tiny_checkpoints):
+    runtime = Runtime(find_checkpoints(discover(installed=False)), device="cpu")
+    build_app(runtime)
+    assert runtime.loaded() == []
+
+
+def test_tabs_list_what_is_offered(app, runtime):
+    blocks, _ = app
+    tabs = {block.id: block for block in blocks.blocks.values() if isinstance(block, gr.Tab)}
+    assert list(tabs) == ["generate", "reconstruct", "interpolate", "swap_style", "anomaly", "about"]
+    assert not tabs["swap_style"].visible  # no built-in family offers it yet
+    assert all(tabs[name].visible for name in tabs if name != "swap_style")
+    pickers = [b for b in blocks.blocks.values() if isinstance(b, gr.Dropdown) and b.label.key == "checkpoint"]
+    offered = [[name for name, _ in picker.choices] for picker in pickers]
+    assert offered == [list(runtime.catalogue.offering(t)) for t in tabs if t not in ("swap_style", "about")]
+
+
+def test_every_text_is_in_both_languages():
+    for key, (english, chinese) in TEXTS.items():
+        assert english.strip() and chinese.strip(), key
+        assert english.count("{") == chinese.count("{"), key
+
+
+def test_without_checkpoints_the_page_still_builds(runtime):
+    families = runtime.catalogue.families
+    build_app(Runtime(Catalogue({}, (), families), device="cpu"))
+
+
+def test_about_names_what_is_broken_and_why(runtime):
+    families = runtime.catalogue.families
+    broken = Families(families.found, families.origins, (Broken("plugins/odd", "No module named <nothing>"),))
+    with gr.Blocks() as page:
+        build_about(Catalogue(runtime.catalogue.checkpoints, (), broken))
+    shown = "".join(b.value for b in page.blocks.values() if isinstance(b, gr.HTML))
+    assert "plugins/odd" in shown and "No module named &lt;nothing&gt;" in shown
+    for family in families:
+        assert family.papers[0].url in shown
+
+
+# ---- the web API ----
+
+
+def test_exactly_the_five_endpoints_are_public(client):
+    api = client.view_api(print_info=False, return_format="dict")
+    assert set(api["named_endpoints"]) == {"/generate", "/reconstruct", "/interpolate", "/swap_style", "/anomaly_score"}
+    names = [p["parameter_name"] for p in api["named_endpoints"]["/generate"]["parameters"]]
+    assert names == ["checkpoint", "num_images", "class_labels", "seed", "parameters"]
+    assert api["named_endpoints"]["/generate"]["description"].startswith("Generate images")
+
+
+@pytest.mark.parametrize("checkpoint", ["tiny-ddpm", "tiny-vae"])
+def test_generate(client, checkpoint):
+    files, report = client.predict(checkpoint=checkpoint, num_images=3, seed=7, api_name="/generate")
+    again, _ = client.predict(checkpoint=checkpoint, num_images=3, seed=7, api_name="/generate")
+    assert pixels(files).shape == (3, 28, 28)
+    assert np.array_equal(pixels(files), pixels(again))
+    assert report["request"]["class_labels"] == [0, 1, 2]
+    assert PIL.Image.open(files[0]).text[METADATA_KEY]
+
+
+def test_reconstruct(client):
+    files, report = client.predict(
+        checkpoint="tiny-ddpm",
+        images=[handle_file(SNEAKER), handle_file(TROUSER)],
+        parameters=FEW_STEPS,
+        api_name="/reconstruct",
+    )
+    assert pixels(files).shape == (2, 28, 28)
+    assert report["request"]["parameters"]["num_inference_steps"] == 3
+
+
+def test_interpolate(client):
+    files, _ = client.predict(
+        checkpoint="tiny-vae",
+        a=handle_file(SNEAKER),
+        b=handle_file(TROUSER),
+        parameters={"num_frames": 5},
+        api_name="/interpolate",
+    )
+    assert pixels(files).shape == (5, 28, 28)
+
+
+def test_anomaly_score(client):
+    files, report = client.predict(
+        checkpoint="tiny-ddpm",
+        images=[handle_file(SNEAKER), handle_file(str(EXAMPLES / "noise.png"))],
+        api_name="/anomaly_score",
+    )
+    assert pixels(files).shape == (2, 28, 28, 3)
+    assert len(report["scores"]) == 2 and all(0 <= share <= 1 for share in report["stranger_than"])
+    assert report["unit"] == "mean squared error"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"checkpoint": "tiny-ddmp"}, "no checkpoint 'tiny-ddmp'"),
+        ({"checkpoint": "some/repository"}, "no checkpoint 'some/repository' here"),
+        ({"seed": "forty-two"}, "seed must be a whole number"),
+        ({"seed": -1}, "must lie between 0"),
+        ({"num_images": 0}, "number of images"),
+        ({"num_images": "many"}, "takes a whole number"),
+        ({"class_labels": "Hat"}, "No class 'Hat'"),
+        ({"parameters": {"stesp": 3}}, "stesp: not a parameter"),
+        ({"parameters": {"num_inference_steps": 10_000}}, "must lie between"),
+        ({"parameters": [1, 2]}, "give a mapping"),
+    ],
+)
+def test_what_is_wrong_is_said(client, changes, message):
+    with pytest.raises(AppError, match=message):
+        client.predict(**{"checkpoint": "tiny-ddpm", "num_images": 1, **changes}, api_name="/generate")
+
+
+def test_bad_pictures_are_refused_and_the_app_stays_up(client, tmp_path):
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(b"\x89PNG\r\n\x1a\nnot really")
+    huge = tmp_path / "huge.png"
+    PIL.Image.new("1", (10_000, 10_000)).save(huge)
+    with pytest.raises(AppError, match="no picture that can be read"):
+        client.predict(checkpoint="tiny-vae", images=[handle_file(damaged)], api_name="/anomaly_score")
+    with pytest.raises(AppError, match="100 megapixels"):
+        client.predict(checkpoint="tiny-vae", images=[handle_file(huge)], api_name="/anomaly_score")
+    with pytest.raises(AppError, match="no picture for 'a'"):
+        client.predict(checkpoint="tiny-vae", a=None, b=handle_file(SNEAKER), api_name="/interpolate")
+    with pytest.raises(AppError, match="cannot swap_style"):
+        pictures = {"content": handle_file(SNEAKER), "style": handle_file(TROUSER)}
+        client.predict(checkpoint="tiny-vae", **pictures, api_name="/swap_style")
+    files, _ = client.predict(checkpoint="tiny-vae", num_images=1, api_name="/generate")
+    assert len(files) == 1
+
+
+def test_visitors_at_once_each_get_their_own(client):
+    def ask(seed):
+        files, report = client.predict(
+            checkpoint="tiny-ddpm", num_images=2, seed=seed, parameters=FEW_STEPS, api_name="/generate"
+        )
+        return report["request"]["seed"], pixels(files)
+
+    alone = dict(map(ask, (1, 50)))
+    with ThreadPoolExecutor(4) as visitors:
+        for seed, images in visitors.map(ask, (1, 50, 1, 50)):
+            assert np.array_equal(images, alone[seed])
+
+
+# ---- results that can be made again ----
+
+
+@pytest.mark.parametrize("task", ["generate", "reconstruct", "interpolate", "anomaly"])
+def test_snippet_makes_the_same(runtime, task, tmp_path, monkeypatch):
+    checkpoint = runtime.catalogue["tiny-ddpm"]
+    parameters = FEW_STEPS if task != "anomaly" else {}
+    request = Request("tiny-ddpm", task, seed=5, batch_size=2, parameters=parameters)
+    if task == "generate":
+        request = Request("tiny-ddpm", task, 5, 2, (3, 4), parameters)
+    inputs = {"generate": {}, "interpolate": {"a": SNEAKER, "b": TROUSER}}.get(task, {"images": [SNEAKER]})
+    result = runtime.run(request, inputs)
+    for name, picture in {"images": SNEAKER, "a": SNEAKER, "b": TROUSER}.items():
+        PIL.Image.open(picture).save(tmp_path / f"{name}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(genarium.runtime, "pick_device", lambda: runtime.device)
+    space = {}
+    exec(to_python(result.request, checkpoint), space)
+    if task == "anomaly":
+        assert np.array_equal(space["output"].scores.numpy(), result.scores)
+    else:
+        assert all(np.array_equal(a, b) for a, b in zip(space["output"].images, result.pictures, strict=True))
+
+
+def test_dropped_result_restores_the_controls(runtime, tab):
+    parameters = {"sampler": "ddim", "num_inference_steps": 4, "eta": 0.5}
+    request = Request("tiny-ddpm", "generate", 2**62 + 1, 4, (2, 7, 2, 7), parameters)
+    result = runtime.run(request)
+    path = keep_pictures(result.pictures, result.request)[1]
+    assert Request.from_dict(read_request(path)) == result.request
+    updates = tab._restore(path)
+    controls = tab.controls.components["ddpm"]
+    assert updates[tab.picker.dropdown] == "tiny-ddpm"
+    assert updates[tab.seed] == str(2**62 + 1)
+    assert updates[tab.number] == 4
+    assert updates[tab.classes.mode]["value"] == "chosen" and updates[tab.classes.names]["value"] == [2, 7]
+    assert updates[controls["sampler"]]["value"] == "ddim" and updates[controls["eta"]]["value"] == 0.5
+    assert updates[controls["guidance_scale"]]["value"] == tab.controls.defaults["ddpm"]["guidance_scale"]
+    assert updates[tab.controls.groups["ddpm"]]["visible"] and not updates[tab.controls.groups["vae"]]["visible"]
+
+
+def test_other_files_restore_nothing(runtime, tab, tmp_path):
+    with pytest.raises(gr.Error, match="carries no parameters"):
+        tab._restore(SNEAKER)
+    with pytest.raises(gr.Error, match="carries no parameters that can be read"):
+        (tmp_path / "text.png").write_text("no picture")
+        tab._restore(tmp_path / "text.png")
+    foreign = Request("somewhere-else", "generate")
+    with pytest.raises(gr.Error, match="no checkpoint 'somewhere-else'"):
+        tab._restore(keep_pictures([PIL.Image.new("L", (28, 28))], foreign)[0])
+
+
+def test_leaving_stops_the_computation(runtime):
+    request = Request("tiny-ddpm", "generate", batch_size=8, parameters={"num_inference_steps": 250})
+
+    async def visit():
+        async with contextlib.aclosing(follow(runtime, request)) as events:
+            async for event in events:
+                if event is not None:
+                    return event
+
+    first = asyncio.run(visit())
+    assert first.step < 50
+    deadline = time.monotonic() + 5
+    while any("tiny-ddpm" in thread.name for thread in threading.enumerate()):
+        assert time.monotonic() < deadline, "the computation goes on"
+        time.sleep(0.02)
+
+
+# ---- how strange ----
+
+
+def test_verdict():
+    quantiles = np.linspace(0, 2, 201).tolist()
+    assert share_below(1.0, quantiles) == pytest.approx(0.5)
+    assert share_below(9.0, quantiles) == 1 and share_below(-1.0, quantiles) == 0
+    measured = {"score": 1.97, "unit": "nats", "quantiles": quantiles}
+    assert "98.5 %" in verdict_html(measured, 99.0) and "chip ordinary" in verdict_html(measured, 99.0)
+    assert "chip strange" in verdict_html(measured, 98.0)
+    assert "every" in verdict_html({**measured, "score": 3.0}, 99.0)
+    assert "chip" not in verdict_html({**measured, "quantiles": None}, 99.0)
+
+
+def test_examples_are_there():
+    assert len(example_pictures()) >= 20
+    assert all(PIL.Image.open(path).size == (28, 28) for path in example_pictures())

@@ -1,0 +1,214 @@
+"""The app in a real browser: each task on a bundled example, Stop, reload, a damaged file, no overflow."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import PIL.Image
+import pytest
+
+from genarium import paths
+from genarium.pictures import save_picture
+from genarium.requests import Request
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000  # milliseconds; the cores may be busy with other tests
+
+if BROWSER is None and not os.environ.get("CI"):
+    pytest.skip("no Chromium here (in CI this would fail)", allow_module_level=True)
+
+from playwright.sync_api import expect, sync_playwright  # noqa: E402  where there is no browser this may be missing, too
+
+
+@pytest.fixture(scope="module")
+def address(tiny_checkpoints, tmp_path_factory):
+    """The app as people start it, in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("app") / "log.txt"
+    command = [sys.executable, str(paths.ROOT / "app.py"), "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=paths.ROOT, stdout=output, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    assert BROWSER, "CI is set, but there is no Chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """A fresh visitor's page. Errors of its scripts fail the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    visit(page, address)
+    yield page
+    context.close()
+    assert not errors
+
+
+def visit(page, address: str) -> None:
+    page.goto(address)
+    expect(page.locator("#generate-run")).to_be_visible(timeout=PATIENCE)
+
+
+def open_tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def choose(page, task: str, checkpoint: str) -> None:
+    """Take a checkpoint in a tab, and wait until its family is shown."""
+    panel = page.get_by_role("tabpanel").filter(has=page.locator(f"#{task}-run"))
+    panel.get_by_label("Checkpoint").click()
+    page.get_by_role("option", name=checkpoint).click()
+    expect(panel.locator(".facts")).to_contain_text("VAE" if "vae" in checkpoint else "DDPM", timeout=PATIENCE)
+
+
+def take_example(page, place: str, number: int) -> None:
+    page.locator(f"#{place}-examples .gallery-item").nth(number).click()
+    expect(page.locator(f"#{place} img")).to_be_visible(timeout=PATIENCE)
+
+
+def run(page, task: str) -> None:
+    page.locator(f"#{task}-run").click()
+    expect(page.locator(f"#{task}-status")).to_contain_text("Done in", timeout=PATIENCE)
+
+
+def answers(page, task: str):
+    """The pictures that the visitor sees in a tab's answer, decoded."""
+    images = page.locator(f"#{task}-answer img:visible")
+    expect(images.first).to_be_visible(timeout=PATIENCE)
+    page.wait_for_function(
+        "images => images.every(image => image.complete && image.naturalWidth > 0)", arg=images.element_handles()
+    )
+    return images
+
+
+def test_generate_with_each_family(page):
+    run(page, "generate")
+    assert answers(page, "generate").count() == 16
+    choose(page, "generate", "tiny-vae")
+    run(page, "generate")
+    assert answers(page, "generate").count() == 16
+    page.get_by_text("The same in Python").locator("visible=true").click()
+    expect(page.locator("#generate-answer")).to_contain_text('genarium.load("tiny-vae")', timeout=PATIENCE)
+
+
+def test_tasks_on_examples(page):
+    for task, name, places, number in (
+        ("reconstruct", "Reconstruct", ["images"], 3),
+        ("interpolate", "Interpolate", ["a", "b"], 3 + 8),
+        ("anomaly", "Anomaly", ["images"], 2),
+    ):
+        open_tab(page, name)
+        choose(page, task, "tiny-vae")
+        for i, place in enumerate(places):
+            take_example(page, f"{task}-{place}", 2 * i)
+        run(page, task)
+        assert answers(page, task).count() == number
+    expect(page.locator("#anomaly-answer")).to_contain_text("ordinary test image")
+    open_tab(page, "About")
+    expect(page.get_by_text("Denoising Diffusion Probabilistic Models")).to_be_visible()
+
+
+def test_stop_and_reload(page, address):
+    steps = page.get_by_label("number input for Inference steps").locator("visible=true")
+    steps.fill("250")
+    steps.press("Tab")
+    page.locator("#generate-run").click()
+    expect(page.locator("#generate-status")).to_contain_text("of 250", timeout=PATIENCE)
+    expect(page.locator("#generate-preview img").first).to_be_visible()
+    page.locator("#generate-stop").click()
+    expect(page.locator("#generate-status")).to_contain_text("Stopped", timeout=PATIENCE)
+    # the machine is free again: were the first run still going on, this one would wait for its turn
+    steps.fill("250")
+    steps.press("Tab")
+    page.locator("#generate-run").click()
+    expect(page.locator("#generate-status")).to_contain_text("of 250", timeout=PATIENCE)
+    visit(page, address)  # leaves in the middle of a run
+    expect(page.locator("#generate-status")).not_to_contain_text("of 250")
+    run(page, "generate")
+
+
+def test_damaged_empty_and_wrong_input(page):
+    open_tab(page, "Anomaly")
+    page.locator("#anomaly-run").click()
+    expect(page.get_by_text("There is no picture for 'images'")).to_be_visible(timeout=PATIENCE)
+    damaged = {"name": "damaged.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\nnot really"}
+    page.locator("#anomaly-images input[type=file]").first.set_input_files(damaged)
+    page.wait_for_timeout(500)
+    page.locator("#anomaly-run").click()
+    expect(page.get_by_text("no picture that can be read").first).to_be_visible(timeout=PATIENCE)
+    open_tab(page, "Generate")
+    page.get_by_label("Seed").locator("visible=true").fill("forty-two")
+    page.locator("#generate-run").click()
+    expect(page.get_by_text("The seed must be a whole number").first).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("tabpanel").locator(".dice:visible").click()
+    run(page, "generate")
+
+
+def test_dropped_result_restores_the_page(page, tmp_path):
+    request = Request("tiny-vae", "generate", 1234, 5, (3, 3, 3, 3, 3), {"temperature": 0.5})
+    path = save_picture(PIL.Image.new("L", (28, 28)), tmp_path / "result.png", request.to_dict())
+    page.get_by_text("Restore from a result").click()
+    page.locator("#generate-restore input[type=file]").set_input_files(path)
+    expect(page.locator("#generate-status")).to_contain_text("Settings restored", timeout=PATIENCE)
+    expect(page.get_by_label("Seed").locator("visible=true")).to_have_value("1234")
+    expect(page.get_by_label("number input for Temperature").locator("visible=true")).to_have_value("0.5")
+    expect(page.locator(".facts").first).to_contain_text("VAE")
+    run(page, "generate")
+    assert answers(page, "generate").count() == 5
+
+
+@pytest.mark.parametrize(("locale", "run_label"), [("en-US", "Run"), ("zh-CN", "运行"), ("de", "Run")])
+def test_fits_every_width_in_each_language(browser, address, locale, run_label):
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale=locale)
+    page = context.new_page()
+    visit(page, address)
+    expect(page.locator("#generate-run")).to_have_text(run_label)
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(200)
+        for tab in page.get_by_role("tab").all():
+            if tab.is_visible():
+                tab.click()
+                page.wait_for_timeout(150)
+                assert "__i18n__" not in page.inner_text("body")
+            overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            assert page.evaluate(overflow) <= 0
+    context.close()

@@ -91,6 +91,7 @@ class _Evaluation:
         return dict(request.checked(self.checkpoint).parameters)
 
     def generators(self, start: int, stop: int) -> list[torch.Generator]:
+        """One for each of the samples start ... stop - 1."""
         return Request("", "", seed=self.seed).generators(start, stop)
 
     def metric(self, part: str, name: str, value: float, n: int, protocol: str, **more) -> dict[str, Any]:
@@ -223,9 +224,8 @@ class _Evaluation:
         """AUROC against other data and against noise; quantiles of ordinary images into model_index.json."""
         ordinary = self.test_images(self.num_test_images)
         generator = torch.Generator().manual_seed(self.seed)
-        noise = torch.randint(
-            0, 256, (min(NUM_NOISE_IMAGES, len(ordinary)), *ordinary.shape[1:]), generator=generator, dtype=torch.uint8
-        )
+        size = (min(NUM_NOISE_IMAGES, len(ordinary)), *ordinary.shape[1:])
+        noise = torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
         strange = {"noise": ("uniform noise", noise)}
         if self.other is not None:
             order = torch.randperm(len(self.other), generator=generator)[: self.num_test_images]
@@ -312,7 +312,7 @@ def evaluate(
         card: also write README.md and its pictures.
 
     Returns:
-        What evaluation.json holds: `metrics` is a list of {part, name, value, n, seed, protocol, ...}; `skipped` says
+        What evaluation.json holds (complete on the main process): `metrics` is a list of {part, name, value, n, seed, protocol, ...}; `skipped` says
         what could not be measured, and why.
 
     Raises:
@@ -326,25 +326,25 @@ def evaluate(
     if (found.folder / MODEL_INDEX).is_symlink():
         raise CheckpointError(f"{found.name} lies in the Hub's cache; copy it to a folder of its own to evaluate it.")
     method_of = {part: method for part, method in PARTS.items() if hasattr(found.family.pipeline_class(), method)}
-    wanted = list(method_of) if parts is None else list(parts)
+    wanted = list(method_of) if not parts else list(parts)
     for part in wanted:
         if part not in method_of:
             raise GenariumError(f"{found.name} has no part {part!r} to measure; choose of {', '.join(method_of)}.")
 
-    skipped: dict[str, str] = {}
+    before = found.evaluation
+    skipped = before.get("skipped", {})
     if test is None and wanted != ["speed"]:
         test = load_images(recipe.data, recipe.data.test_split, data_override)
     other = None
     if "anomaly" in wanted:
         other, why = _other_data(recipe)
         skipped = {"auroc_other_data": why} if why else {}
-    blank = torch.empty(0, recipe.data.channels, recipe.data.sample_size, recipe.data.sample_size, dtype=torch.uint8)
     evaluation = _Evaluation(
         checkpoint,
         found,
         runtime,
         recipe,
-        ImageData(blank, None, None) if test is None else test,
+        test or ImageData(torch.empty(0), None, None),
         other,
         features,
         num_samples or recipe.evaluation.num_samples,
@@ -353,31 +353,28 @@ def evaluate(
         batch_size,
         {} if cache is None else cache,
     )
-    metrics = []
-    with tqdm(wanted, desc=f"evaluate {found.name}", disable=not join().is_main_process) as bar:
+    metrics = {part: [m for m in before.get("metrics", []) if m["part"] == part] for part in PARTS}
+    main = join().is_main_process
+    with tqdm(wanted, desc=f"evaluate {found.name}", disable=not main) as bar:
         for part in bar:
             bar.set_postfix_str(part)
-            metrics += getattr(evaluation, part)()
-    join().wait_for_everyone()
+            metrics[part] = getattr(evaluation, part)()
+            result = {
+                "checkpoint": found.name,
+                "family": found.family.name,
+                "data": recipe.data.name,
+                "metrics": [m for measured in metrics.values() for m in measured],
+                "skipped": skipped,
+                "hardware": hardware(runtime.device, runtime.dtype),
+                "seconds": round(time.monotonic() - started, 1),
+                "date": datetime.now(UTC).date().isoformat(),
+            }
+            if main:  # after each part: a kill loses the part in progress only
+                write_json(found.folder / EVALUATION, result)
+    if main and card:
+        from genarium.card import write_card
 
-    kept = [m for m in found.evaluation.get("metrics", []) if m["part"] not in wanted]
-    metrics = sorted(kept + metrics, key=lambda m: list(PARTS).index(m["part"]))
-    result = {
-        "checkpoint": found.name,
-        "family": found.family.name,
-        "data": recipe.data.name,
-        "metrics": metrics,
-        "skipped": skipped,
-        "hardware": hardware(runtime.device, runtime.dtype),
-        "seconds": round(time.monotonic() - started, 1),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    if join().is_main_process:
-        write_json(found.folder / EVALUATION, result)
-        if card:
-            from genarium.card import write_card
-
-            write_card(checkpoint, runtime, recipe, None if test is None else evaluation.test_images(64))
+        write_card(checkpoint, runtime, recipe, None if test is None else evaluation.test_images(64))
     join().wait_for_everyone()
     return result
 

@@ -77,7 +77,7 @@ def evaluate(
         features=features,
         num_samples=num_samples,
         num_test_images=num_test_images,
-        parts=only or None,
+        parts=only,
         parameters=options.parameters(set_),
         batch_size=batch_size,
         card=card,

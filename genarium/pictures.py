@@ -171,4 +171,10 @@ def load_folder(source: str | Path) -> tuple[list[PIL.Image.Image], list[str]]:
             raise InputError(f"{source}: no pictures here ({', '.join(sorted(kinds))}).")
     else:
         files = [source]
-    return [open_picture(p) for p in files], [p.name for p in files]
+    pictures = []
+    for file in files:
+        try:
+            pictures.append(open_picture(file))
+        except InputError as error:
+            raise InputError(f"{file.name}: {error}") from error
+    return pictures, [file.name for file in files]

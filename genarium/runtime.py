@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
-from accelerate import PartialState
 
 from genarium.checkpoints import Catalogue, find_checkpoints, load_pipeline
 from genarium.errors import GenariumError, InputError, Stopped
 from genarium.families import discover
+from genarium.parallel import join
 from genarium.pictures import fit_picture, open_picture, to_pictures
 from genarium.requests import Request
 
@@ -32,7 +32,7 @@ HEARTBEAT_SECONDS = 0.5  # a stream gives a sign this often while it waits, so t
 
 def pick_device() -> torch.device:
     """Accelerate's choice: the GPU of this process where there is one, else the CPU."""
-    return PartialState().device
+    return join().device
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:

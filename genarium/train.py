@@ -25,6 +25,7 @@ from genarium import paths
 from genarium.data import ImageData, load_images
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import Family
+from genarium.parallel import join
 from genarium.pictures import grid, to_pixels
 from genarium.recipe import Recipe, TrainingSpec
 
@@ -114,6 +115,7 @@ def train(
     if output is None:
         output = paths.checkpoints() / recipe.name
         output = run / "checkpoint" if output.exists() else output
+    join()
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(spec.precision, spec.precision), log_with="tensorboard", project_dir=str(run)
     )

@@ -5,6 +5,7 @@ The docstrings are what those see as documentation.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,20 +45,20 @@ def build_endpoints(runtime: Runtime) -> None:
         """
         return await _answer(runtime, "generate", checkpoint, seed, parameters, {}, class_labels, num_images)
 
-    async def reconstruct(checkpoint, images, class_labels, seed, parameters):
-        """Take images apart and put them together again with a generative model.
+    async def reconstruct(checkpoint, image, class_labels, seed, parameters):
+        """Take an image apart and put it together again with a generative model.
 
         Args:
             checkpoint: Name of the checkpoint.
-            images: Picture files of any size.
-            class_labels: "any" where the classes are not known, or a class's name or number, or a list of these.
+            image: Picture file of any size.
+            class_labels: "any" where the class is not known, or the name or number of its class.
             seed: Of the randomness, where the method has any.
             parameters: Further parameters of the checkpoint's family.
 
         Returns:
-            One PNG file for each input, and the complete request with the computing time.
+            The reconstruction as a PNG file, and the complete request with the computing time.
         """
-        return await _answer(runtime, "reconstruct", checkpoint, seed, parameters, {"images": images}, class_labels)
+        return await _answer(runtime, "reconstruct", checkpoint, seed, parameters, {"images": image}, class_labels)
 
     async def interpolate(checkpoint, a, b, seed, parameters):
         """Walk from one image to another through a generative model.
@@ -90,20 +91,20 @@ def build_endpoints(runtime: Runtime) -> None:
         material = {"content": content, "style": style}
         return await _answer(runtime, "swap_style", checkpoint, seed, parameters, material)
 
-    async def anomaly_score(checkpoint, images, seed, parameters):
-        """Say how strange a generative model finds images.
+    async def anomaly_score(checkpoint, image, seed, parameters):
+        """Say how strange a generative model finds an image.
 
         Args:
             checkpoint: Name of the checkpoint.
-            images: Picture files of any size.
+            image: Picture file of any size.
             seed: Of the randomness, where the method has any.
             parameters: Further parameters of the checkpoint's family.
 
         Returns:
-            A heat map for each image as a PNG file (none where the family draws none), and the scores (higher is
-            stranger) with the share of ordinary test images below each.
+            A heat map as a PNG file (none where the family draws none), and the score (higher is stranger) with the
+            share of ordinary test images below it.
         """
-        return await _answer(runtime, "anomaly", checkpoint, seed, parameters, {"images": images})
+        return await _answer(runtime, "anomaly", checkpoint, seed, parameters, {"images": image})
 
     with gr.Row(visible=False):
         button = gr.Button()
@@ -120,23 +121,25 @@ def build_endpoints(runtime: Runtime) -> None:
                 concurrency_id=f"call-{task}",
             )
 
-        add(generate, "generate", _number(1, "number of images"), gr.JSON('"cycle"', label="classes"))
-        add(reconstruct, "reconstruct", _files(), gr.JSON('"any"', label="classes"))
+        add(generate, "generate", _number(1, "number of images"), _classes("cycle"))
+        add(reconstruct, "reconstruct", gr.File(label="picture"), _classes("any"))
         add(interpolate, "interpolate", gr.File(label="first picture"), gr.File(label="last picture"))
         add(swap_style, "swap_style", gr.File(label="content"), gr.File(label="style"))
-        add(anomaly_score, "anomaly", _files())
+        add(anomaly_score, "anomaly", gr.File(label="picture"))
 
 
 def _common() -> list[Any]:
-    return [_number(0, "seed"), gr.JSON({}, label="parameters")]
+    return [_number(0, "seed"), any_value(gr.JSON({}, label="parameters"), {"type": "object"})]
 
 
 def _number(value: int, label: str) -> Any:
-    return any_value(gr.Number(value, precision=0, label=label))
+    return any_value(gr.Number(value, precision=0, label=label), {"type": "integer"})
 
 
-def _files() -> gr.File:
-    return gr.File(label="pictures", file_count="multiple")
+def _classes(value: str) -> Any:
+    one = [{"type": "string"}, {"type": "integer"}]
+    schema = {"anyOf": [*one, {"type": "array", "items": {"anyOf": one}}]}
+    return any_value(gr.JSON(json.dumps(value), label="classes"), schema)
 
 
 def _offered(runtime: Runtime, name: Any) -> Checkpoint:
@@ -162,14 +165,12 @@ async def _answer(
         checkpoint = _offered(runtime, name)
         if not isinstance(parameters, (dict, type(None))):
             raise InputError('parameters: give a mapping such as {"num_inference_steps": 20}.')
-        number = len(material.get("images") or ()) or 1
-        if num_images is not None:
-            number = _whole(num_images)
+        number = 1 if num_images is None else _whole(num_images)
         request = Request(
             checkpoint=checkpoint.name,
             task=task,
             seed=parse_seed(seed),
-            batch_size=number if task == "generate" else 1,
+            batch_size=number,
             class_labels=choose_labels(checkpoint, class_labels, number),
             parameters=parameters or {},
         )
@@ -198,7 +199,7 @@ def _report(result: Result, checkpoint: Checkpoint) -> dict[str, Any]:
     report: dict[str, Any] = {"request": result.request.to_dict(), "seconds": result.seconds, "device": result.device}
     if result.scores is not None:
         quantiles = checkpoint.quantiles(result.request.parameters)
-        scores = [float(score) for score in result.scores]
-        report |= {"scores": scores, "unit": result.unit}
-        report["stranger_than"] = [share_below(s, quantiles) for s in scores] if quantiles else None
+        score = float(result.scores[0])
+        report |= {"score": score, "unit": result.unit}
+        report["stranger_than"] = share_below(score, quantiles) if quantiles else None
     return report

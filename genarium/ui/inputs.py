@@ -40,9 +40,13 @@ def picture_input(**options: Any) -> gr.Image:
     return image
 
 
-def any_value(component: gr.components.Component) -> gr.components.Component:
-    """The same component, but it hands on whatever a program sends."""
+def any_value(component: gr.components.Component, schema: dict[str, Any]) -> gr.components.Component:
+    """The same component, but it hands on whatever a program sends, and documents itself as a JSON schema says.
+
+    Gradio's own schema of `gr.JSON` is none that MCP clients accept.
+    """
     component.preprocess = lambda payload: payload
+    component.api_info = lambda: schema
     return component
 
 

@@ -12,13 +12,12 @@ from genarium.ui.texts import Texts, in_both_of, markup
 
 def build_about(catalogue: Catalogue) -> None:
     families = catalogue.families
-    markup(f'<div class="family"><p>{Texts.both("about")}</p></div>', elem_id="about-app")
-    markup("".join(_family(catalogue, family) for family in families), elem_id="about-families")
+    markup(f'<p class="about">{Texts.both("about")}</p>', elem_id="about-app")
+    cards = "".join(_family(catalogue, family) for family in families)
+    markup(f'<div class="families">{cards}</div>', elem_id="about-families")
     broken = [*families.broken, *catalogue.broken]
     if not broken:
-        markup(
-            f'<div class="family"><span class="small">{Texts.both("broken_none")}</span></div>', elem_id="about-broken"
-        )
+        markup(f'<p class="note">{Texts.both("broken_none")}</p>', elem_id="about-broken")
         return
     items = "".join(f"<li><code>{html.escape(b.origin)}</code>: {html.escape(b.reason)}</li>" for b in broken)
     markup(f'<div class="family"><h3>{Texts.both("broken")}</h3><ul>{items}</ul></div>', elem_id="about-broken")

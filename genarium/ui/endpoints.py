@@ -14,13 +14,13 @@ import gradio as gr
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import CheckpointError, GenariumError, InputError
+from genarium.measures import percentile
 from genarium.pictures import heat_map
 from genarium.requests import Request, choose_labels, parse_seed
 from genarium.runtime import Result, Runtime
 from genarium.tasks import TASKS
 from genarium.ui.files import keep_picture, keep_pictures
 from genarium.ui.inputs import any_value, said
-from genarium.ui.results import share_below
 from genarium.ui.streaming import finish
 
 CALLS = 8  # of one endpoint at the same time; the runtime lets them compute in turn
@@ -201,5 +201,5 @@ def _report(result: Result, checkpoint: Checkpoint) -> dict[str, Any]:
         quantiles = checkpoint.quantiles(result.request.parameters)
         score = float(result.scores[0])
         report |= {"score": score, "unit": result.unit}
-        report["stranger_than"] = share_below(score, quantiles) if quantiles else None
+        report["stranger_than"] = percentile(score, quantiles) / 100 if quantiles else None
     return report

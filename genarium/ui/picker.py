@@ -10,25 +10,40 @@ from typing import Any
 import gradio as gr
 
 from genarium.checkpoints import Checkpoint
+from genarium.pictures import open_picture
+from genarium.ui.files import data_url
 from genarium.ui.texts import Texts, markup
 
 
 class Picker:
-    """A drop-down of the checkpoints that can do a task; below it family, data and size, and the model card."""
+    """A drop-down of the checkpoints that can do a task; below it family, data and size. The card has a place of its own."""
 
     def __init__(self, checkpoints: Mapping[str, Checkpoint], texts: Texts):
+        self.checkpoints, self.texts = checkpoints, texts
         first = next(iter(checkpoints.values()))
         self.dropdown = gr.Dropdown(list(checkpoints), value=first.name, label=texts("checkpoint"), filterable=False)
         self.facts = markup(facts_html(first))
-        with gr.Accordion(texts("card"), open=False, visible=first.card is not None) as self.accordion:
-            self.card = gr.Markdown(card_text(first), elem_classes="card")
+
+    def build_card(self) -> None:
+        """The model card, folded. A page fetches it, with its pictures, only when a visitor unfolds it."""
+        first = next(iter(self.checkpoints.values()))
+        with gr.Accordion(self.texts("card"), open=False, visible=first.card is not None) as self.accordion:
+            self.card = gr.Markdown(elem_classes="card")
+        self.accordion.expand(
+            lambda name: card_text(self.checkpoints[name]),
+            self.dropdown,
+            self.card,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
 
     def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
-        """Updates of what stands below the drop-down."""
+        """Updates that introduce another checkpoint."""
         return {
             self.facts: facts_html(checkpoint),
-            self.accordion: gr.update(visible=checkpoint.card is not None),
-            self.card: card_text(checkpoint),
+            self.accordion: gr.update(visible=checkpoint.card is not None, open=False),
+            self.card: "",
         }
 
 
@@ -51,9 +66,19 @@ def facts_html(checkpoint: Checkpoint) -> str:
 
 
 def card_text(checkpoint: Checkpoint) -> str:
-    """The card without its YAML header and without pictures beside it, which the page cannot reach."""
+    """The card without its YAML header, and with the pictures beside it inside, because the page cannot reach them."""
     if checkpoint.card is None:
         return ""
+    folder = checkpoint.card.parent.resolve()
+
+    def inside(match: re.Match) -> str:
+        alt, name = match.groups()
+        path = (folder / name).resolve()
+        # a card comes from whoever made the checkpoint: it shall not show other files of this machine
+        if path.parent != folder or path.suffix != ".png" or not path.is_file():
+            return ""
+        return f"![{alt}]({data_url(open_picture(path))})"
+
     text = checkpoint.card.read_text(encoding="utf-8")
     text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
-    return re.sub(r"!\[[^\]]*\]\((?!https?://)[^)]*\)", "", text)
+    return re.sub(r"!\[([^\]]*)\]\((?!https?://)([^)]*)\)", inside, text)

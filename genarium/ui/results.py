@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import PIL.Image
 
 from genarium.checkpoints import Checkpoint
+from genarium.measures import percentile
 from genarium.pictures import enlarge, grid, heat_map, to_pixels
 from genarium.runtime import Result
 from genarium.ui.files import columns, keep_animation, keep_picture, keep_pictures
@@ -35,21 +37,34 @@ def _large(picture: PIL.Image.Image) -> PIL.Image.Image:
     return enlarge(picture, SHOWN_SIDE)
 
 
-class Panel:
-    """The result of one task: `group` is hidden until there is one; `fill` updates some of `outputs`."""
+class Panel(ABC):
+    """The result of one task.
+
+    `group` is hidden until there is a result; `blanks` empty places stand for it until then.
+    """
 
     group: gr.Column
+    blanks: int
 
     @property
+    @abstractmethod
     def outputs(self) -> list[Any]:
-        raise NotImplementedError
+        """All that `fill` may update, and the group."""
 
-    def fill(self, result: Result, checkpoint: Checkpoint) -> dict[Any, Any]:
-        raise NotImplementedError
+    @property
+    def settings(self) -> list[Any]:
+        """Components of the panel whose values `fill` needs."""
+        return []
+
+    @abstractmethod
+    def fill(self, result: Result, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Updates that show a result, given the page's values."""
 
 
 class Sheet(Panel):
     """Generated pictures: a gallery of exact PNGs, and all of them on one sheet."""
+
+    blanks = 16
 
     def __init__(self, texts: Texts):
         with gr.Column(visible=False) as self.group:
@@ -60,7 +75,7 @@ class Sheet(Panel):
     def outputs(self) -> list[Any]:
         return [self.group, self.gallery, self.download]
 
-    def fill(self, result: Result, checkpoint: Checkpoint) -> dict[Any, Any]:
+    def fill(self, result: Result, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         files = keep_pictures(result.pictures, result.request)
         wide = columns(len(files))
         sheet = grid([enlarge(p, 112) for p in result.pictures], wide, gap=8)
@@ -74,7 +89,6 @@ class Sheet(Panel):
 def _gallery(texts: Texts, key: str) -> gr.Gallery:
     return gr.Gallery(
         label=texts(key),
-        show_label=False,
         format="png",
         interactive=False,
         object_fit="contain",
@@ -87,17 +101,21 @@ def _gallery(texts: Texts, key: str) -> gr.Gallery:
 class Pair(Panel):
     """An input as the model saw it, what became of it, and where they differ."""
 
+    blanks = 3
+
     def __init__(self, texts: Texts, key: str = "reconstruction"):
-        with gr.Column(visible=False) as self.group, gr.Row(elem_classes="side-by-side"):
-            self.seen = _picture(texts, "seen")
-            self.made = _picture(texts, key)
-            self.difference = _picture(texts, "difference")
+        with gr.Column(visible=False) as self.group:
+            with gr.Row(elem_classes="side-by-side"):
+                self.seen = _picture(texts, "seen")
+                self.made = _picture(texts, key)
+                self.difference = _picture(texts, "difference")
+            self.note = markup("")
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.group, self.seen, self.made, self.difference]
+        return [self.group, self.seen, self.made, self.difference, self.note]
 
-    def fill(self, result: Result, checkpoint: Checkpoint) -> dict[Any, Any]:
+    def fill(self, result: Result, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         seen, made = result.inputs[0], result.pictures[0]
         error = np.abs(to_pixels([seen]).astype(float) - to_pixels([made]))[0].mean(axis=-1) / 255  # [H, W]
         # half of the brightness range is shown in full colour, so that two pictures can be compared by eye
@@ -106,11 +124,14 @@ class Pair(Panel):
             self.seen: _large(seen),
             self.made: keep_pictures([made], result.request)[0],
             self.difference: _large(difference),
+            self.note: f'<p class="note">{Texts.both("mean_difference", share=100 * error.mean())}</p>',
         }
 
 
 class Swap(Panel):
     """Content and style as the model saw them, and what came of the two."""
+
+    blanks = 3
 
     def __init__(self, texts: Texts):
         with gr.Column(visible=False) as self.group:
@@ -123,7 +144,7 @@ class Swap(Panel):
     def outputs(self) -> list[Any]:
         return [self.group, self.content, self.style, self.gallery]
 
-    def fill(self, result: Result, checkpoint: Checkpoint) -> dict[Any, Any]:
+    def fill(self, result: Result, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         files = keep_pictures(result.pictures, result.request)
         return {
             self.content: _large(result.inputs[0]),
@@ -134,6 +155,8 @@ class Swap(Panel):
 
 class Walk(Panel):
     """From one picture to another: the two as the model saw them, an animation, and the strip of its frames."""
+
+    blanks = 3
 
     def __init__(self, texts: Texts):
         with gr.Column(visible=False) as self.group:
@@ -147,7 +170,7 @@ class Walk(Panel):
     def outputs(self) -> list[Any]:
         return [self.group, self.a, self.animation, self.b, self.strip]
 
-    def fill(self, result: Result, checkpoint: Checkpoint) -> dict[Any, Any]:
+    def fill(self, result: Result, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         files = keep_pictures(result.pictures, result.request)
         return {
             self.a: _large(result.inputs[0]),
@@ -160,10 +183,12 @@ class Walk(Panel):
 class Strangeness(Panel):
     """An anomaly score against those of ordinary images, a verdict by threshold, and where the picture is strange."""
 
+    blanks = 2
+
     def __init__(self, texts: Texts):
         with gr.Column(visible=False) as self.group:
             self.verdict = markup("")
-            self.threshold = gr.Slider(50, 100, THRESHOLD, step=0.5, label=texts("threshold"), buttons=["reset"])
+            self.threshold = gr.Slider(50, 100, THRESHOLD, step=0.5, label=texts("threshold"), buttons=[])
             with gr.Row(elem_classes="side-by-side"):
                 self.seen = _picture(texts, "seen")
                 self.map = _picture(texts, "heat_map")
@@ -181,7 +206,11 @@ class Strangeness(Panel):
     def outputs(self) -> list[Any]:
         return [self.group, self.verdict, self.threshold, self.seen, self.map, self.measured]
 
-    def fill(self, result: Result, checkpoint: Checkpoint) -> dict[Any, Any]:
+    @property
+    def settings(self) -> list[Any]:
+        return [self.threshold]
+
+    def fill(self, result: Result, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         measured = {
             "score": float(result.scores[0]),
             "unit": result.unit,
@@ -190,19 +219,16 @@ class Strangeness(Panel):
         seen = result.inputs[0]
         shown = gr.update(visible=False)
         if result.maps is not None:
-            shown = gr.update(visible=True, value=_large(heat_map(np.maximum(result.maps[0], 0), seen)))
+            picture = _large(heat_map(np.maximum(result.maps[0], 0), seen))
+            name = f"{checkpoint.name}-heat-map.png"
+            shown = gr.update(visible=True, value=keep_picture(picture, name, result.request))
         return {
             self.measured: measured,
-            self.threshold: gr.update(value=THRESHOLD, visible=measured["quantiles"] is not None),
-            self.verdict: verdict_html(measured, THRESHOLD),
+            self.threshold: gr.update(visible=measured["quantiles"] is not None),
+            self.verdict: verdict_html(measured, data[self.threshold]),
             self.seen: _large(seen),
             self.map: shown,
         }
-
-
-def share_below(score: float, quantiles: list[float]) -> float:
-    """The share of ordinary images (0 ... 1) whose score is below this one, between the stored quantiles by a line."""
-    return float(np.interp(score, quantiles, np.linspace(0, 1, len(quantiles)), left=0.0, right=1.0))
 
 
 def verdict_html(measured: Mapping[str, Any] | None, threshold: float) -> str:
@@ -213,16 +239,16 @@ def verdict_html(measured: Mapping[str, Any] | None, threshold: float) -> str:
     numbers = f"{Texts.both('score')}: {score:.4g} {measured['unit']}"
     if not quantiles:
         return f'<div class="verdict"><div class="head"><p>{numbers}</p></div>{Texts.both("no_quantiles")}</div>'
-    share = share_below(score, quantiles)
+    share = percentile(score, quantiles)
     limit = quantiles[round(threshold / 100 * (len(quantiles) - 1))]
     kind = "strange" if score > limit else "ordinary"
-    words = Texts.both("beyond_all") if score > quantiles[-1] else Texts.both("stranger_than", share=100 * share)
+    words = Texts.both("beyond_all") if score > quantiles[-1] else Texts.both("stranger_than", share=share)
     return (
         f'<div class="verdict"><div class="head"><p>{words}</p>'
         f'<span class="chip {kind}">{Texts.both("verdict_" + kind)}</span></div>'
         f'<div class="scale"><i class="limit" style="left:{threshold:.1f}%"></i>'
-        f'<i class="mark" style="left:{100 * share:.1f}%"></i></div>'
-        f'<div class="small">{numbers} · {Texts.both("threshold_score")}: {limit:.4g}</div></div>'
+        f'<i class="mark" style="left:{share:.1f}%"></i></div>'
+        f'<div class="note">{numbers} · {Texts.both("threshold_score")}: {limit:.4g}</div></div>'
     )
 
 

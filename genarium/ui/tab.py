@@ -15,7 +15,7 @@ from genarium.requests import Request, parse_seed, to_python
 from genarium.runtime import Progress, Result, Runtime
 from genarium.tasks import TASKS
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
-from genarium.ui.files import tiles
+from genarium.ui.files import columns, tiles
 from genarium.ui.inputs import example_pictures, picture_input, said
 from genarium.ui.picker import Picker
 from genarium.ui.results import PANELS
@@ -39,10 +39,10 @@ class TaskTab:
         self.checkpoints = runtime.catalogue.offering(task)
         markup(f'<div class="intro">{Texts.both("intro_" + task)}</div>')
         if not self.checkpoints:
-            markup(f'<div class="placeholder">{Texts.both("no_checkpoint")}</div>')
+            markup(f'<p class="about">{Texts.both("no_checkpoint")}</p>')
             return
         with gr.Row(elem_classes="workbench"):
-            with gr.Column(scale=4, min_width=300):
+            with gr.Column(scale=4, min_width=300, elem_classes="question"):
                 self._build_question()
             with gr.Column(scale=7, min_width=300, elem_id=f"{task}-answer"):
                 self._build_answer()
@@ -107,19 +107,26 @@ class TaskTab:
 
     def _build_answer(self) -> None:
         self.status = markup(status_html(""), elem_id=f"{self.task.name}-status")
-        self.preview = markup(
-            f'<div class="placeholder">{Texts.both("empty")}</div>', elem_id=f"{self.task.name}-preview"
-        )
-        self.panel = PANELS[self.task.name](self.texts)
+        panel = PANELS[self.task.name]
+        self.preview = markup(placeholder_html(panel.blanks), elem_id=f"{self.task.name}-preview")
+        self.panel = panel(self.texts)
         with gr.Accordion(self.texts("python"), open=False, visible=False) as self.program:
             self.snippet = gr.Code(
                 language="python", interactive=False, show_label=False, buttons=["copy"], wrap_lines=True
             )
+        self.picker.build_card()
 
     # ---- behaviour ----
 
     def _connect(self) -> None:
-        asked = {self.picker.dropdown, self.seed, *self.classes.all, *self.controls.all, *self.pictures.values()}
+        asked = {
+            self.picker.dropdown,
+            self.seed,
+            *self.classes.all,
+            *self.controls.all,
+            *self.pictures.values(),
+            *self.panel.settings,
+        }
         asked |= {component for component in (self.number, self.invert) if component is not None}
         shown = {self.run, self.stop, self.status, self.preview, *self.panel.outputs, self.program, self.snippet}
         running = gr.on(
@@ -190,7 +197,7 @@ class TaskTab:
                     if isinstance(event, Progress):
                         yield self._progress(event)
                     elif isinstance(event, Result):
-                        yield {**ready, **self._result(event)}
+                        yield {**ready, **self._result(event, data)}
                     else:
                         yield {self.status: gr.skip()}  # lets Gradio notice a closed page
             finally:
@@ -205,6 +212,8 @@ class TaskTab:
             raise
 
     def _progress(self, event: Progress) -> dict[Any, Any]:
+        if event.step == 0:  # a sign of life from a run that waits or loads
+            return {self.status: status_html(Texts.both("preparing"), waiting=True)}
         words = Texts.both("running", step=event.step, total=event.total)
         updates = {self.status: status_html(words, event.seconds, share=event.step / max(event.total, 1))}
         if event.pictures:
@@ -212,7 +221,7 @@ class TaskTab:
             updates[self.panel.group] = gr.update(visible=False)
         return updates
 
-    def _result(self, result: Result) -> dict[Any, Any]:
+    def _result(self, result: Result, data: Mapping[Any, Any]) -> dict[Any, Any]:
         checkpoint = self.runtime.catalogue[result.request.checkpoint]
         words = Texts.both(
             "done",
@@ -224,7 +233,7 @@ class TaskTab:
             self.status: status_html(words),
             self.preview: gr.update(visible=False),
             self.panel.group: gr.update(visible=True),
-            **self.panel.fill(result, checkpoint),
+            **self.panel.fill(result, checkpoint, data),
             self.program: gr.update(visible=True),
             self.snippet: to_python(result.request, checkpoint),
         }
@@ -271,8 +280,16 @@ def seconds(value: float) -> str:
     return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
 
 
+def placeholder_html(blanks: int) -> str:
+    """Empty places, laid out like the pictures to come."""
+    places = f'<div class="tiles" style="--columns:{columns(blanks)}">{"<i></i>" * blanks}</div>'
+    return f'<div class="placeholder">{places}<p>{Texts.both("empty")}</p></div>'
+
+
 def status_html(words: str, elapsed: float | None = None, share: float | None = None, waiting=False, bad=False) -> str:
     """A line of words, the time so far, and below it a bar."""
+    if not words:
+        return ""
     bar = ""
     if waiting or share is not None:
         width = "" if share is None else f' style="width:{100 * share:.1f}%"'

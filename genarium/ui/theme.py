@@ -69,10 +69,12 @@ def make_theme() -> gr.themes.Base:
 
 CSS = """
 .gradio-container { width: 100%; max-width: 1240px !important; margin: 0 auto !important; }
-.gradio-container .main.app { padding: 12px 24px !important; }
+.gradio-container .main.app { padding: 12px clamp(12px, 2.5vw, 24px) !important; }
 .gradio-container main { width: 100%; padding: 8px 0 !important; }
 .html-container { padding: 0 !important; }
-footer { margin-top: 24px !important; }
+footer { margin-top: 24px !important; gap: 20px; }
+/* on phones Gradio hides its link to the API, but not the dot after it */
+footer .divider { display: none !important; }
 .in-en, .in-zh { color: inherit; }
 .dark { --color-accent: var(--primary-400); }
 .dark input[type=range] { --neutral-200: var(--neutral-700); }
@@ -83,44 +85,79 @@ footer { margin-top: 24px !important; }
 #language-style { display: none; }
 
 .intro { color: var(--body-text-color-subdued); font-size: 15px; }
-.facts { display: flex; flex-wrap: wrap; gap: 2px 20px; margin: 0; padding: 0 2px; font-size: 13px; line-height: 1.5; }
+.facts { display: flex; flex-wrap: wrap; gap: 2px 20px; margin: 0; font-size: 13px; line-height: 1.5; }
 .facts dt { color: var(--body-text-color-subdued); margin-right: 6px; display: inline; }
 .facts dd { display: inline; margin: 0; color: var(--body-text-color); font-weight: 600; overflow-wrap: anywhere; }
 .facts a, .family a { color: var(--link-text-color); text-decoration: none; }
 .facts a:hover, .family a:hover { text-decoration: underline; }
 
-.seed-row, .run-row { flex-wrap: nowrap !important; align-items: stretch !important; }
-.seed-row .dice { min-width: 52px !important; max-width: 52px; font-size: 22px; padding: 0; }
+/* the question: one card, whose fields have no frames of their own */
+.workbench { gap: 24px !important; }
+.question { border: 1px solid var(--block-border-color); border-radius: var(--block-radius); padding: 18px;
+  background: var(--block-background-fill); gap: 18px !important; align-self: flex-start; }
+.question .form { border: none !important; background: none !important; gap: 18px !important; overflow: visible !important; }
+.question .form > .block, .question .form > fieldset { border: none !important; background: none !important;
+  padding: 0 !important; overflow: visible !important; }
+.question .gr-accordion { border: none !important; border-top: 1px solid var(--block-border-color) !important;
+  border-radius: 0; background: none !important; padding: 14px 0 0 !important; overflow: visible !important; }
+.question .gr-accordion > .label-wrap.open { margin-bottom: 14px; }
+.question .gr-accordion > .label-wrap span { font-weight: 600; }
+.question .tab-like-container { flex: none; }
+.question .tab-like-container input { width: 68px; }
+input[type=range]::-webkit-slider-thumb { border: 1px solid var(--neutral-400) !important; }
+input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !important; }
+.label-wrap .icon { font-size: 10px; color: var(--body-text-color-subdued); }
+
+.seed-row, .run-row { flex-wrap: nowrap !important; align-items: flex-end !important; gap: 10px !important; }
+.seed-row .dice { min-width: 44px !important; max-width: 44px; height: 40px; font-size: 22px; padding: 0; }
+.seed-row input { height: 40px; }
 .run-row button { min-width: 0 !important; }
 
-.status { min-height: 38px; font-size: 14px; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
-.status .line { display: flex; justify-content: space-between; gap: 12px; padding: 8px 2px 0; min-height: 30px; }
-.status .bar { height: 4px; border-radius: 2px; background: var(--border-color-primary); overflow: hidden; margin-top: 4px; }
+.status { font-size: 14px; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
+.status .line { display: flex; justify-content: space-between; gap: 12px; padding: 0 2px; }
+.status .bar { height: 4px; border-radius: 2px; background: var(--border-color-primary); overflow: hidden; margin-top: 8px; }
 .status .bar i { display: block; height: 100%; background: var(--slider-color); transition: width .15s linear; }
 .status .bar.wait i { width: 25%; animation: wait 1.4s ease-in-out infinite alternate; }
 @keyframes wait { from { margin-left: 0; } to { margin-left: 75%; } }
-.status.bad .line { color: var(--error-text-color, #b91c1c); }
-.placeholder { border: 1px dashed var(--border-color-primary); border-radius: var(--block-radius); text-align: center;
-  padding: 96px 16px; color: var(--body-text-color-subdued); }
+.status.bad .line { color: #b91c1c; }
+.dark .status.bad .line { color: #fca5a5; }
+.placeholder { position: relative; }
+.placeholder i { display: block; aspect-ratio: 1; border-radius: 6px; background: var(--neutral-100); }
+.dark .placeholder i { background: var(--neutral-900); }
+.placeholder p { position: absolute; inset: 0; display: grid; place-content: center; margin: 0; padding: 0 16px;
+  text-align: center; color: var(--body-text-color-subdued); font-size: 15px; }
 
+/* pictures: crisp, and nothing on top of them */
 .tiles { display: grid; gap: 8px; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }
 .tiles img { width: 100%; aspect-ratio: 1; border-radius: 6px; }
-.tiles img, .pixels img { image-rendering: pixelated; }
+.tiles img, .pixels img, .card img { image-rendering: pixelated; }
 .pixels img { object-fit: contain; }
 .tiles.few { max-width: 420px; }
-.pixels.shown .image-container, .pixels.shown .image-frame, .pixels.shown img { width: 100%; }
-.pixels.shown img { aspect-ratio: 1; }
+.shown, .sheet { border: none !important; background: none !important; overflow: visible !important; }
+.shown > label, .sheet > label { position: static !important; border: none !important; background: none !important; display: block !important;
+  padding: 0 64px 0 2px !important; height: 30px; line-height: 30px !important; white-space: nowrap; overflow: hidden;
+  text-overflow: ellipsis; }
+.shown > label > span, .sheet > label > span { display: none !important; }
+.shown .icon-button-wrapper, .sheet .grid-wrap > .icon-button-wrapper { top: -30px !important; right: 0 !important;
+  border: none; background: none; }
+.shown.fullscreen, .sheet.fullscreen { background: var(--block-background-fill) !important; }
+.shown.fullscreen img { max-height: calc(100vh - 30px); }
+.shown .image-container { position: relative; }
+.shown .image-container, .shown .image-frame, .shown img { width: 100%; }
+.shown img { aspect-ratio: 1; border-radius: 6px; }
 .side-by-side { display: grid !important; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
-.sheet .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
+.sheet .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; padding: 0 !important;
+  overflow: visible !important; position: relative; }
 .sheet .gallery-item { height: auto !important; min-height: 0 !important; }
 .sheet .grid-container { grid-auto-rows: auto !important; grid-template-rows: none !important; grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; gap: 8px; }
-.sheet .thumbnail-item { width: 100% !important; height: auto !important; min-width: 0 !important; }
+.sheet .grid-container .thumbnail-item { width: 100% !important; height: auto !important; min-width: 0 !important; }
 .example-strip .gallery { gap: 4px !important; }
 .example-strip .gallery-item { width: 36px !important; height: 36px !important; overflow: hidden; border-radius: 6px; }
 .example-strip .gallery-item * { width: 36px !important; height: 36px !important; min-width: 0 !important; }
 .example-strip img { image-rendering: pixelated; object-fit: cover !important; }
+.note { font-size: 13px; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; padding: 0 2px; }
 
-.verdict { border: 1px solid var(--border-color-primary); border-radius: var(--block-radius); padding: 16px 18px;
+.verdict { border: 1px solid var(--block-border-color); border-radius: var(--block-radius); padding: 16px 18px;
   background: var(--block-background-fill); }
 .verdict .head { display: flex; justify-content: space-between; align-items: center; gap: 12px; flex-wrap: wrap; }
 .verdict .head p { font-size: 18px; margin: 0; }
@@ -134,24 +171,34 @@ footer { margin-top: 24px !important; }
   background: var(--body-text-color); }
 .verdict .scale .limit { position: absolute; top: -3px; width: 0; height: 16px;
   border-left: 2px dashed var(--body-text-color-subdued); }
-.verdict .small { font-size: 13px; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 
-.family { padding: 14px 2px; border-bottom: 1px solid var(--border-color-primary); max-width: 860px; }
-.family h3 { margin: 0 0 6px; font-size: 18px; }
-.family p { margin: 0 0 8px; line-height: 1.6; }
-.family ul { margin: 0; padding-left: 18px; font-size: 14px; }
+.card h1 { font-size: 20px; } .card h2 { font-size: 16px; margin-top: 20px !important; }
+.card table { display: block; overflow-x: auto; font-size: 13px; }
+.card td, .card th { word-break: normal; overflow-wrap: normal; vertical-align: top; padding: 6px 8px !important; }
+.card pre { overflow-x: auto; }
+.card img { width: 100%; max-width: 560px; border-radius: 6px; }
+
+.families { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(340px, 100%), 1fr)); }
+.family { border: 1px solid var(--block-border-color); border-radius: var(--block-radius); padding: 18px;
+  background: var(--block-background-fill); }
+.family h3 { margin: 0 0 6px; font-size: 18px; font-weight: 600; }
+.family p { margin: 0 0 10px; line-height: 1.6; }
+.family ul { margin: 0 0 10px; padding-left: 18px; font-size: 14px; }
 .family li { margin: 2px 0; list-style: disc; overflow-wrap: anywhere; }
-.family .small { font-size: 13px; color: var(--body-text-color-subdued); }
+.family .small { font-size: 13px; margin: 0; color: var(--body-text-color-subdued); }
 .family code { font-size: 0.92em; overflow-wrap: anywhere; }
+.about { max-width: 860px; line-height: 1.6; margin: 0; }
 
 @media (max-width: 640px) {
-  .gradio-container .main.app { padding: 8px 12px !important; }
+  .tab-container button { padding: 0 7px !important; font-size: 13.5px !important; }
   .tiles { grid-template-columns: repeat(min(var(--columns), 4), minmax(0, 1fr)); }
   .sheet .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
-  .placeholder { padding: 48px 16px; }
   /* one column, in which the answer comes right after Run and the settings after the answer */
-  .workbench { flex-direction: column !important; flex-wrap: nowrap !important; }
+  .workbench { flex-direction: column !important; flex-wrap: nowrap !important; gap: 18px !important; }
   .workbench > .column { display: contents !important; }
   .workbench .settings { order: 1; }
+  .side-by-side { gap: 8px !important; grid-template-columns: repeat(auto-fit, minmax(100px, 1fr)); }
+  .side-by-side .shown [aria-label=Fullscreen] { display: none; }
+  .side-by-side .shown > label { padding-right: 28px !important; }
 }
 """

@@ -11,6 +11,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from genarium import paths
 from genarium.errors import PluginError
 
@@ -36,7 +38,8 @@ class Family:
         description: language -> what it is, in three sentences; "en" at least.
         papers: the first is the one that introduced it.
         controls: parameter -> changes to its control: minimum, maximum, step, default, choices, label, hidden.
-        translations: language -> {English label or help of a control: the same in that language}.
+        translations: language -> {English label or help of a control: the same in that language}; see
+            `read_translations`.
         stock: names of diffusers pipelines whose checkpoints this family can take over.
         recipes: folder of more recipes, for packages.
         checkpoints: folder of more checkpoints, for packages.
@@ -66,6 +69,16 @@ class Family:
             return getattr(importlib.import_module(module), name)
         except Exception as error:  # whatever a plugin's module does wrong must not stop the app
             raise PluginError(f"family {self.name}: {self.pipeline} cannot be imported: {error!r}") from error
+
+
+def read_translations(plugin: str | Path) -> dict[str, dict[str, str]]:
+    """The YAML files beside a plugin: zh.yaml maps the English labels and helps of its controls to Chinese.
+
+    Args:
+        plugin: the plugin's `__file__`.
+    """
+    files = sorted(Path(plugin).parent.glob("*.yaml"))
+    return {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
 
 
 @dataclass(frozen=True)

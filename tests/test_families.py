@@ -10,6 +10,7 @@ import pytest
 from genarium import paths
 from genarium.errors import PluginError
 from genarium.families import Family, discover
+from genarium.tasks import controls_of, tasks_of
 
 PLUGIN = """
 from genarium.families import Family
@@ -30,6 +31,19 @@ def test_built_in_families_declare_themselves_in_both_languages():
     assert not found.broken and {"ddpm", "vae"} <= set(found.found)
     for family in found:
         assert family.description["en"] and family.description["zh"] and family.papers
+
+
+def test_built_in_families_translate_every_control_as_the_docstrings_have_it_now():
+    for family in discover(installed=False):
+        chinese = family.translations["zh"]
+        shown = set()
+        for task in tasks_of(family.pipeline_class()):
+            for control in controls_of(family.pipeline_class(), task, family.controls).values():
+                if not control.hidden:
+                    shown |= {control.label, control.help}
+        missing = shown - {""} - set(chinese)
+        assert not missing, f"plugins/{family.name}/zh.yaml lacks {missing}"
+        assert not set(chinese) - shown, f"plugins/{family.name}/zh.yaml translates what no tab shows"
 
 
 def test_a_dropped_folder_is_found(house):

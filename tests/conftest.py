@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 # before anything imports gradio, huggingface_hub or torch
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -49,6 +52,26 @@ def pictures(number: int, seed: int = 0) -> torch.Tensor:
     """Smooth random images, float [N, 1, 28, 28] in [-1, 1]."""
     noise = torch.randn(number, 1, 7, 7, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.interpolate(noise, size=28, mode="bilinear").tanh()
+
+
+def run_bare(program: str, folder: Path) -> str:
+    """Run a program in a process that cannot import this repository, in `folder` -> what it prints; it must succeed."""
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        cwd=folder,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(folder),
+            "HF_HUB_OFFLINE": "1",
+            "HF_MODULES_CACHE": str(folder / "modules"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return run.stdout
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,12 @@
 import inspect
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ID2LABEL, build_tiny, pictures
+from conftest import ID2LABEL, build_tiny, pictures, run_bare
 
 from genarium import paths
 from genarium.checkpoints import load_pipeline, open_checkpoint
@@ -195,19 +193,9 @@ for name in {list(tiny)!r}:
     print(name, type(pipe).__module__)
 assert not any(m.split(".")[0] in ("genarium", "pipelines", "plugins") for m in sys.modules)
 """
-    environment = {"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
-    environment["HOME"] = str(tmp_path)
-    run = subprocess.run(
-        [sys.executable, "-P", "-c", program],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
+    output = run_bare(program, tmp_path)
     for name in tiny:
-        assert f"{name} diffusers_modules" in run.stdout
+        assert f"{name} diffusers_modules" in output
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,12 +1,10 @@
 """VAE against closed forms: Gaussian divergences, and a linear-Gaussian model whose log p(x) is known exactly."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
-from conftest import ID2LABEL, pictures
+from conftest import ID2LABEL, pictures, run_bare
 from torch.distributions import (
     Bernoulli,
     Categorical,
@@ -317,17 +315,7 @@ pipe = DiffusionPipeline.from_pretrained("vae", trust_remote_code=True)
 images = pipe(3, [torch.Generator().manual_seed(i) for i in range(3)], output_type="pt").images
 assert pipe.vae.is_fitted and torch.equal(images, torch.load("images.pt"))
 """
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    run = subprocess.run(
-        [sys.executable, "-P", "-c", program],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
+    run_bare(program, tmp_path)
     half = pipeline.to(torch.bfloat16)
     assert half.vae.mixture_cholesky.dtype == torch.bfloat16 and half.vae.is_fitted
     assert torch.isfinite(half(3, seeded(0, 1, 2), output_type="pt").images).all()

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -24,7 +25,8 @@ from genarium.ui import build_app
 from genarium.ui.about import build_about
 from genarium.ui.files import keep_pictures
 from genarium.ui.inputs import EXAMPLES, example_pictures
-from genarium.ui.results import verdict_html
+from genarium.ui.picker import card_text
+from genarium.ui.results import Strangeness, verdict_html
 from genarium.ui.streaming import follow
 from genarium.ui.tab import TaskTab
 from genarium.ui.texts import TEXTS, Texts
@@ -251,14 +253,16 @@ def test_dropped_result_restores_the_controls(runtime, tab):
 
 
 def test_other_files_restore_nothing(runtime, tab, tmp_path):
-    with pytest.raises(gr.Error, match="carries no parameters"):
-        tab._restore(SNEAKER)
-    with pytest.raises(gr.Error, match="carries no parameters that can be read"):
-        (tmp_path / "text.png").write_text("no picture")
-        tab._restore(tmp_path / "text.png")
-    foreign = Request("somewhere-else", "generate")
-    with pytest.raises(gr.Error, match="no checkpoint 'somewhere-else'"):
-        tab._restore(keep_pictures([PIL.Image.new("L", (28, 28))], foreign)[0])
+    (tmp_path / "text.png").write_text("no picture")
+    foreign = keep_pictures([PIL.Image.new("L", (28, 28))], Request("somewhere-<else>", "generate"))[0]
+    for path, reason in (
+        (SNEAKER, "carries no parameters"),
+        (tmp_path / "text.png", "carries no parameters that can be read"),
+        (foreign, "There is no checkpoint &#x27;somewhere-&lt;else&gt;&#x27;"),
+    ):
+        updates = tab._restore(path)
+        assert list(updates) == [tab.restored]
+        assert reason in updates[tab.restored]
 
 
 def test_leaving_stops_the_computation(runtime):
@@ -278,7 +282,52 @@ def test_leaving_stops_the_computation(runtime):
         time.sleep(0.02)
 
 
+def test_stop_ends_a_run_with_its_own_last_word(runtime, tab):
+    """Also while it waits for its turn: no news that were under way may come after "Stopped"."""
+    data = {component: component.value for component in (tab.picker.dropdown, tab.seed, tab.number, *tab.classes.all)}
+    data |= {component: component.value for component in tab.controls.all}
+    visit = SimpleNamespace(session_hash="a page")
+
+    async def run_and_stop():
+        words = []
+        async for update in tab._run(data, visit):
+            words.append(update[tab.status] if isinstance(update.get(tab.status), str) else "")
+            if "Getting ready" in words[-1]:
+                tab._stop(SimpleNamespace(session_hash="another page"))
+                assert not tab._stops["a page"].is_set()
+                tab._stop(visit)
+        return words
+
+    with runtime._turn:  # another visitor's run goes on
+        words = asyncio.run(run_and_stop())
+    assert "Stopped" in words[-1] and not any("Stopped" in word for word in words[:-1])
+    assert tab._stops == {}
+
+
+def test_card_shows_pictures_beside_it_and_no_others(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    for path in (tmp_path / "secret.png", tmp_path / "checkpoint" / "samples.png"):
+        PIL.Image.new("L", (4, 4)).save(path)
+    card = tmp_path / "checkpoint" / "README.md"
+    card.write_text("---\nlicense: mit\n---\n# Card\n![samples](samples.png) ![x](../secret.png) ![y](gone.png)\n")
+    shown = card_text(SimpleNamespace(card=card))
+    assert shown.startswith("# Card") and "license" not in shown
+    assert shown.count("![") == 1 and "![samples](data:image/png;base64," in shown
+
+
 # ---- how strange ----
+
+
+def test_heat_map_remembers_its_request_and_threshold_is_the_visitor_s(runtime):
+    request = Request("tiny-ddpm", "anomaly", seed=3)
+    result = runtime.run(request, {"images": [SNEAKER]})
+    with gr.Blocks():
+        panel = Strangeness(Texts())
+    checkpoint = runtime.catalogue["tiny-ddpm"]
+    updates = panel.fill(result, checkpoint, {panel.threshold: 50.0})
+    assert Request.from_dict(read_request(updates[panel.map]["value"])) == result.request
+    assert updates[panel.verdict] == verdict_html(updates[panel.measured], 50.0)
+    assert "value" not in updates[panel.threshold]
 
 
 def test_verdict():

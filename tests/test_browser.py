@@ -168,7 +168,7 @@ def test_stop_and_reload(page, address):
 def test_damaged_empty_and_wrong_input(page):
     open_tab(page, "Anomaly")
     page.locator("#anomaly-run").click()
-    expect(page.get_by_text("There is no picture for 'images'")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#anomaly-status")).to_contain_text("There is no picture yet", timeout=PATIENCE)
     damaged = {"name": "damaged.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\nnot really"}
     page.locator("#anomaly-images input[type=file]").first.set_input_files(damaged)
     page.wait_for_timeout(500)
@@ -187,12 +187,36 @@ def test_dropped_result_restores_the_page(page, tmp_path):
     path = save_picture(PIL.Image.new("L", (28, 28)), tmp_path / "result.png", request.to_dict())
     page.get_by_text("Restore from a result").click()
     page.locator("#generate-restore input[type=file]").set_input_files(path)
-    expect(page.locator("#generate-status")).to_contain_text("Settings restored", timeout=PATIENCE)
+    expect(page.locator("#generate-restored")).to_contain_text("Settings restored", timeout=PATIENCE)
     expect(page.get_by_label("Seed").locator("visible=true")).to_have_value("1234")
     expect(page.get_by_label("number input for Temperature").locator("visible=true")).to_have_value("0.5")
     expect(page.locator(".facts").first).to_contain_text("VAE")
     run(page, "generate")
     assert answers(page, "generate").count() == 5
+    other = {"name": "other.png", "mimeType": "image/png", "buffer": b"no picture"}
+    page.locator("#generate-restore").get_by_label("Clear").click()
+    page.locator("#generate-restore input[type=file]").set_input_files(other)
+    expect(page.locator("#generate-restored")).to_contain_text("carries no parameters", timeout=PATIENCE)
+
+
+def test_nothing_lies_on_the_pictures(page):
+    """Captions and buttons stand above their picture, in the gallery too; small pictures are enlarged without blur."""
+    open_tab(page, "Anomaly")
+    choose(page, "anomaly", "tiny-vae")
+    take_example(page, "anomaly-images", 0)
+    run(page, "anomaly")
+    open_tab(page, "Generate")
+    run(page, "generate")
+    for task, tab in (("generate", "Generate"), ("anomaly", "Anomaly")):
+        open_tab(page, tab)
+        images = answers(page, task)
+        top = images.first.bounding_box()["y"]
+        for button in page.locator(
+            f"#{task}-answer .icon-button-wrapper:visible, #{task}-answer .pixels label:visible"
+        ).all():
+            box = button.bounding_box()
+            assert box["y"] + box["height"] <= top + 1
+        assert images.first.evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
 
 
 @pytest.mark.parametrize(("locale", "run_label"), [("en-US", "Run"), ("zh-CN", "运行"), ("de", "Run")])
@@ -209,6 +233,8 @@ def test_fits_every_width_in_each_language(browser, address, locale, run_label):
                 tab.click()
                 page.wait_for_timeout(150)
                 assert "__i18n__" not in page.inner_text("body")
+            # Gradio puts tabs that do not fit into a menu; here all five fit a phone
+            assert page.locator(".overflow-menu").is_hidden()
             overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             assert page.evaluate(overflow) <= 0
     context.close()

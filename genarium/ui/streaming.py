@@ -14,17 +14,22 @@ BEAT = 0.5  # seconds; how late the app notices at most that a page was closed w
 
 
 async def follow(
-    runtime: Runtime, request: Request, inputs: Mapping[str, Any] | None = None
+    runtime: Runtime,
+    request: Request,
+    inputs: Mapping[str, Any] | None = None,
+    stop: threading.Event | None = None,
 ) -> AsyncIterator[Progress | Result | None]:
     """Run a request; yield the newest `Progress`, None at each beat without news, and at last the `Result`.
 
-    Leaving the iterator in any way (Stop, a closed page, an error) stops the computation at its next step: Gradio cancels
-    the task that awaits us, or closes us at a yield. A blocking generator would be deaf to both while it waits.
+    Leaving the iterator in any way (a closed page, an error) stops the computation at its next step: Gradio cancels the
+    task that awaits us, or closes us at a yield. A blocking generator would be deaf to both while it waits. Setting `stop`
+    ends it with `Stopped`.
 
     Raises:
         GenariumError: as `Runtime.stream`.
     """
-    loop, news, stop = asyncio.get_running_loop(), asyncio.Queue(), threading.Event()
+    loop, news = asyncio.get_running_loop(), asyncio.Queue()
+    stop = stop or threading.Event()
 
     def pump() -> None:
         try:

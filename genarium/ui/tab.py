@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import threading
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,12 +33,14 @@ QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 class TaskTab:
     """The contents of a tab.
 
-    Nothing a visitor does is kept here: it lives in the page, and comes with each event.
+    Nothing a visitor does is kept here: it lives in the page, and comes with each event. Only the means to stop a run
+    stay here while it is under way.
     """
 
     def __init__(self, task: str, runtime: Runtime, texts: Texts):
         self.task, self.runtime, self.texts = TASKS[task], runtime, texts
         self.checkpoints = runtime.catalogue.offering(task)
+        self._stops: dict[str, threading.Event] = {}  # by page
         markup(f'<div class="intro">{Texts.both("intro_" + task)}</div>')
         if not self.checkpoints:
             markup(f'<p class="about">{Texts.both("no_checkpoint")}</p>')
@@ -81,6 +85,7 @@ class TaskTab:
                 self.restore = gr.File(
                     file_types=[".png"], show_label=False, height=140, elem_id=f"{task.name}-restore"
                 )
+                self.restored = markup("", elem_id=f"{task.name}-restored")
 
     def _build_input(self, name: str) -> None:
         """A place for a picture, and below it examples to take instead."""
@@ -129,7 +134,7 @@ class TaskTab:
         }
         asked |= {component for component in (self.number, self.invert) if component is not None}
         shown = {self.run, self.stop, self.status, self.preview, *self.panel.outputs, self.program, self.snippet}
-        running = gr.on(
+        gr.on(
             [self.run.click, self.seed.submit],
             self._run,
             asked,
@@ -140,12 +145,14 @@ class TaskTab:
             concurrency_id=f"run-{self.task.name}",
             api_visibility="private",
         )
-        self.stop.click(self._stopped, None, [self.run, self.stop, self.status], cancels=[running], **QUIET)
+        # Not Gradio's own `cancels`: news of the run that are on their way when it is cancelled arrive after the word
+        # "Stopped", and stay. Here the run itself has the last word.
+        self.stop.click(self._stop, None, self.stop, **QUIET)
         chosen = {*self.picker.show(self._first), *self.controls.groups.values(), *self.classes.show(self._first)}
         # `input`, not `change`: restoring sets the drop-down itself, and must not have its work undone
         self.picker.dropdown.input(self._choose, self.picker.dropdown, chosen, **QUIET)
         if self.restore is not None:
-            restored = {*chosen, self.picker.dropdown, self.number, self.seed, self.status, *self.controls.all}
+            restored = {*chosen, self.picker.dropdown, self.number, self.seed, self.restored, *self.controls.all}
             self.restore.upload(self._restore, self.restore, restored, **QUIET)
 
     @property
@@ -178,20 +185,21 @@ class TaskTab:
             invert=data[self.invert] if self.invert is not None else "auto",
         )
 
-    async def _run(self, data: dict[Any, Any]) -> AsyncIterator[dict[Any, Any]]:
+    async def _run(self, data: dict[Any, Any], visit: gr.Request) -> AsyncIterator[dict[Any, Any]]:
         """What Run does: from the page's values to updates of the answer."""
+        stop = self._stops[visit.session_hash] = threading.Event()
         ready = {self.run: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
         try:
             request = self._request(data)
             inputs = {name: data[component] for name, component in self.pictures.items()}
-            if self.task.inputs == ("images",):
-                inputs = {"images": [inputs["images"]] if inputs["images"] else []}
+            if not all(inputs.values()):
+                raise InputError("There is no picture yet. Choose one, or take an example.")
             yield {
                 self.run: gr.update(interactive=False),
                 self.stop: gr.update(interactive=True),
                 self.status: status_html(Texts.both("preparing"), waiting=True),
             }
-            events = follow(self.runtime, request, inputs)
+            events = follow(self.runtime, request, inputs, stop)
             try:
                 async for event in events:
                     if isinstance(event, Progress):
@@ -203,13 +211,15 @@ class TaskTab:
             finally:
                 await events.aclose()
         except Stopped:
-            yield {**ready, **self._stopped_status()}
+            yield {**ready, self.status: status_html(Texts.both("stopped"))}
         except GenariumError as error:
-            yield {**ready, self.status: status_html(Texts.both("failed"), bad=True)}
+            yield {**ready, self.status: status_html(html.escape(str(error)), bad=True)}
             raise said(error) from error
         except Exception:  # of a plugin or of ours; Gradio logs it and keeps the details from the visitor
             yield {**ready, self.status: status_html(Texts.both("failed"), bad=True)}
             raise
+        finally:
+            self._stops.pop(visit.session_hash, None)
 
     def _progress(self, event: Progress) -> dict[Any, Any]:
         if event.step == 0:  # a sign of life from a run that waits or loads
@@ -238,18 +248,14 @@ class TaskTab:
             self.snippet: to_python(result.request, checkpoint),
         }
 
-    def _stopped_status(self) -> dict[Any, Any]:
-        return {self.status: status_html(Texts.both("stopped"))}
-
-    def _stopped(self) -> dict[Any, Any]:
-        return {
-            self.run: gr.update(interactive=True),
-            self.stop: gr.update(interactive=False),
-            **self._stopped_status(),
-        }
+    def _stop(self, visit: gr.Request) -> dict[str, Any]:
+        """What Stop does. The run ends at its next step, and says so."""
+        if stop := self._stops.get(visit.session_hash):
+            stop.set()
+        return gr.update(interactive=False)
 
     def _restore(self, path: str | None) -> dict[Any, Any]:
-        """Bring back what a result's PNG remembers."""
+        """Bring back what a result's PNG remembers, or say beside the file why not."""
         try:
             if path is None:
                 raise InputError("There is no file. Drop a PNG saved by this app.")
@@ -261,7 +267,7 @@ class TaskTab:
             if request.batch_size > MAX_SHOWN:
                 raise InputError(f"This came of a run with {request.batch_size} images; the page shows {MAX_SHOWN}.")
         except GenariumError as error:
-            raise said(error) from error
+            return {self.restored: status_html(html.escape(str(error)), bad=True)}
         family = checkpoint.family.name
         shown = {name: value for name, value in request.parameters.items() if name in self.controls.defaults[family]}
         return {
@@ -272,7 +278,7 @@ class TaskTab:
             **self.classes.fill(checkpoint, request),
             self.number: request.batch_size,
             self.seed: str(request.seed),
-            self.status: status_html(Texts.both("restored", name=Path(path).name)),
+            self.restored: status_html(Texts.both("restored", name=Path(path).name)),
         }
 
 

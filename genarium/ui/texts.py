@@ -111,7 +111,7 @@ TEXTS = {
     "running": ("Step {step} of {total}", "第 {step} / {total} 步"),
     "done": ("Done in {seconds} on {device}, {dtype}", "完成，用时 {seconds}（{device}，{dtype}）"),
     "stopped": ("Stopped.", "已停止。"),
-    "failed": ("That did not work; the message says why.", "未能完成，原因见提示。"),
+    "failed": ("Something failed on our side; the log of the app says what.", "程序内部出错，原因见应用日志。"),
     "restored": ("Settings restored from {name}.", "已从 {name} 恢复设置。"),
     "families": ("Families", "模型家族"),
     "papers": ("Papers", "论文"),

@@ -329,9 +329,26 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
                 f"num_inference_steps: must lie in 1 ... {self.scheduler.config.num_train_timesteps}, "
                 f"not {num_inference_steps}."
             )
-        sampler = make.from_config(self.scheduler.config, clip_sample=False, **options)
-        sampler.set_timesteps(num_inference_steps, device=self.device)
+        # Said in full: from_config puts the other class's own default in place of what here happens to be a default.
+        schedule = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
+        schedule = {key: self.scheduler.config[key] for key in schedule}
+        sampler = make.from_config(self.scheduler.config, clip_sample=False, **schedule, **options)
+        if name == "heun":
+            sampler.set_timesteps(timesteps=self._heun_timesteps(num_inference_steps), device=self.device)
+        else:
+            sampler.set_timesteps(num_inference_steps, device=self.device)
         return sampler
+
+    def _heun_timesteps(self, num_inference_steps: int) -> list[float]:
+        """Karras et al. 2022 eq. 5 with rho = 7, from sigma 80 down, as fractional timesteps.
+
+        A cosine schedule ends at sigma = 2e4. There the average of the slopes at both ends of a step, which Heun's method
+        takes in x / sqrt(alpha_bar), is off by the ratio of the sigmas; at 80 nothing is left of the image either.
+        """
+        levels = self.scheduler.alphas_cumprod.double()
+        sigmas = ((1 - levels) / levels).sqrt().numpy()
+        ramp = np.linspace(min(80.0, sigmas[-1]) ** (1 / 7), sigmas[0] ** (1 / 7), num_inference_steps)
+        return np.interp(ramp**7, sigmas, np.arange(len(sigmas))).tolist()
 
     def _denoise(
         self, x, labels, sampler_name, num_inference_steps, guidance_scale, eta, generator, callback, strength=1.0

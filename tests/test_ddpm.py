@@ -45,22 +45,42 @@ def gaussian_pipeline(prediction_type="v_prediction", beta_schedule="squaredcos_
     return pipeline
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(
+    ("prediction_type", "beta_schedule"),
+    [("epsilon", "squaredcos_cap_v2"), ("v_prediction", "squaredcos_cap_v2"), ("v_prediction", "linear")],
+)
 @pytest.mark.parametrize(
     ("sampler", "steps", "tolerance"),
-    [("ddpm", 500, 0.05), ("ddim", 250, 0.05), ("dpm-solver++", 25, 0.03), ("unipc", 25, 0.03), ("heun", 25, 0.05)],
+    [("ddpm", 1000, 0.05), ("ddim", 250, 0.05), ("dpm-solver++", 25, 0.03), ("unipc", 25, 0.03), ("heun", 25, 0.05)],
 )
-def test_every_sampler_reaches_the_known_mean_and_deviation(sampler, steps, tolerance, prediction_type):
+def test_every_sampler_reaches_the_known_mean_and_deviation(sampler, steps, tolerance, prediction_type, beta_schedule):
     """The last step returns E[x_0 | x_t], whose deviation is that of the data times sqrt(a S^2 / (a S^2 + 1 - a))."""
-    pipeline = gaussian_pipeline(prediction_type)
+    pipeline = gaussian_pipeline(prediction_type, beta_schedule)
     images = pipeline(
         64, torch.Generator().manual_seed(0), sampler=sampler, num_inference_steps=steps, output_type="pt"
     ).images
     x = images * 2 - 1
-    a = pipeline.scheduler.alphas_cumprod[round(1000 / steps) - 1].item()
+    a = pipeline.scheduler.alphas_cumprod[int(pipeline._sampler(sampler, steps).timesteps[-1])].item()
     shrunk = STD * math.sqrt(a * STD**2 / (a * STD**2 + 1 - a))
     assert x.mean().item() == pytest.approx(MEAN, abs=0.01)
     assert x.std().item() == pytest.approx(shrunk, rel=tolerance)
+
+
+def test_heun_takes_the_steps_of_edm_and_begins_where_they_are_safe():
+    """Karras et al. 2022 eq. 5 from sigma 80; the end of a cosine schedule, 2e4, would throw few steps far off."""
+    pipeline = gaussian_pipeline()
+    sigmas = pipeline._sampler("heun", 8).sigmas[::2]
+    assert sigmas[0] == pytest.approx(80, rel=1e-3)
+    assert torch.allclose(sigmas[:8], torch.linspace(80 ** (1 / 7), sigmas[7] ** (1 / 7), 8) ** 7, rtol=1e-3)
+    spread = gaussian_pipeline()
+    network, generator = spread._network, torch.Generator().manual_seed(0)
+    # an error of the network that a real one has too: it does not know the mean exactly where all is noise
+    spread._network = lambda x, t, labels: network(x, t, labels) + 0.05 * torch.randn(x.shape, generator=generator)
+    x = (
+        spread(64, torch.Generator().manual_seed(0), sampler="heun", num_inference_steps=8, output_type="pt").images * 2
+        - 1
+    )
+    assert x.mean().item() == pytest.approx(MEAN, abs=0.02) and x.std() < 0.3
 
 
 def test_inversion_returns_the_input_and_finds_gaussian_noise():

@@ -330,7 +330,14 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
                 f"not {num_inference_steps}."
             )
         # Said in full: from_config puts the other class's own default in place of what here happens to be a default.
-        schedule = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
+        schedule = (
+            "num_train_timesteps",
+            "beta_start",
+            "beta_end",
+            "beta_schedule",
+            "trained_betas",
+            "prediction_type",
+        )
         schedule = {key: self.scheduler.config[key] for key in schedule}
         sampler = make.from_config(self.scheduler.config, clip_sample=False, **schedule, **options)
         if name == "heun":

@@ -146,6 +146,8 @@ def to_python(request: Request, checkpoint: Checkpoint) -> str:
             "# once it is on the Hub, without this repository:",
             f'# pipe = DiffusionPipeline.from_pretrained("{checkpoint.recipe.repo_id}", trust_remote_code=True)',
         ]
+    if task.inputs:
+        lines.append("# your pictures, saved beside this program under these names")
     for name in task.inputs:
         picture = f'genarium.picture("{name}.png", "{checkpoint.name}", invert="{request.invert}")'
         lines.append(f"{name} = [{picture}]" if name == "images" else f"{name} = {picture}")

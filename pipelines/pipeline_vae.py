@@ -344,7 +344,7 @@ class VAEPipeline(FamilyPipeline):
             batch_size: N, how many.
             generator: one `torch.Generator`, or a list with one for each sample.
             class_labels: int, list or int64 tensor [N]; None: each sample's generator draws its class.
-            prior: "mixture" follows the latents of the training images closely and looks best; "standard" is the prior of the training, a round Gaussian about the mean of the class. Before `fit` they are the same.
+            prior: "mixture" follows the latents of the training images closely and looks best; "standard" is the prior of the training, a round Gaussian about the mean of the class.
             temperature: Spread of the latents around the means of the prior's Gaussians; 0 gives typical images only, 1 the prior itself.
             callback_on_step_end: called once as (pipe, step, timestep, {"pred_original_sample", "num_timesteps"}).
             output_type: "pil", "np" ([N, H, W, C] in [0, 1]) or "pt" ([N, C, H, W] in [0, 1]).

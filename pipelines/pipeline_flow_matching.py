@@ -74,7 +74,7 @@ FEATURES = (
     *(f"log score norm at {t}" for t in SCORE_TIMES),
     *("divergence", "latent norm", "latent row correlation", "latent column correlation"),
 )
-NUM_CALIBRATION_IMAGES = 1024
+NUM_CALIBRATION_IMAGES = 512
 
 
 # --- shared block: the same in every pipeline file (tests/test_contract.py), since each must stand alone on the Hub ---
@@ -894,7 +894,7 @@ class FlowMatchingPipeline(FamilyPipeline):
         images: Images,
         generator: Generators = None,
         score: Literal["typicality", "likelihood", "velocity"] = "typicality",
-        num_inference_steps: Steps = 10,
+        num_inference_steps: Steps = 8,
         callback_on_step_end: Callable | None = None,
     ) -> AnomalyOutput:
         """How strange an image is to the model.

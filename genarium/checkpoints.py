@@ -11,7 +11,7 @@ import importlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import diffusers
 import torch
 
 from genarium import paths
-from genarium.errors import CheckpointError, PluginError, RecipeError
+from genarium.errors import CheckpointError, InputError, PluginError, RecipeError
 from genarium.families import Broken, Families, Family
 from genarium.recipe import Recipe, load_recipe, recipe_paths
 from genarium.tasks import Control, Task, controls_of, tasks_of
@@ -43,15 +43,21 @@ class Checkpoint:
         return {task.name: task for task in tasks_of(self.family.pipeline_class())}
 
     def controls(self, task: str) -> dict[str, Control]:
-        """The controls of one task, by parameter.
+        """The controls of one task, by parameter, with this checkpoint's own defaults where its config has some.
 
         Raises:
-            CheckpointError: this checkpoint cannot do the task.
+            CheckpointError: this checkpoint cannot do the task, or its config has a default that the task does not take.
         """
         if task not in self.tasks:
             able = ", ".join(self.tasks) or "nothing"
             raise CheckpointError(f"{self.name} ({self.family.title}) cannot {task}; it can: {able}.")
-        return controls_of(self.family.pipeline_class(), self.tasks[task], self.family.controls)
+        controls = controls_of(self.family.pipeline_class(), self.tasks[task], self.family.controls)
+        try:
+            for name, value in ((self.index.get("defaults") or {}).get(task) or {}).items():
+                controls[name] = replace(controls[name], default=controls[name].check(value))
+        except (AttributeError, KeyError, InputError) as error:
+            raise CheckpointError(f"{self.name}: {MODEL_INDEX}: defaults of {task}: {error}.") from error
+        return controls
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -149,7 +155,8 @@ def open_checkpoint(
         name: what to call it; the recipe's name or the folder's unless given.
 
     Raises:
-        CheckpointError: no such file, not JSON, or a pipeline class that no installed plugin knows.
+        CheckpointError: no such file, not JSON, a pipeline class that no installed plugin knows, or defaults that its tasks
+            do not take.
     """
     try:
         index = json.loads((folder / MODEL_INDEX).read_text())
@@ -159,7 +166,10 @@ def open_checkpoint(
     class_name = class_name[-1] if isinstance(class_name, list) else class_name
     for family in families:
         if class_name == family.pipeline_class().__name__ or class_name in family.stock:
-            return Checkpoint(name or (recipe.name if recipe else folder.name), family, folder, index, recipe)
+            checkpoint = Checkpoint(name or (recipe.name if recipe else folder.name), family, folder, index, recipe)
+            for task in index.get("defaults") or {}:
+                checkpoint.controls(task)  # refuses wrong defaults here, where one bad folder stops nobody
+            return checkpoint
     known = sorted({f.pipeline_class().__name__ for f in families} | {s for f in families for s in f.stock})
     raise CheckpointError(
         f"{folder.name}: no installed plugin knows the pipeline class {class_name!r}. Known: {', '.join(known)}."

@@ -18,12 +18,17 @@ from genarium.recipe import DataSpec
 
 @dataclass(frozen=True)
 class ImageData:
-    """A whole split in memory: `images` uint8 [N, C, H, W], `labels` int64 [N] or None, `id2label` of the classes."""
+    """A whole split in memory: `images` uint8 [N, C, H, W], `labels` int64 [N] or None, `id2label` of the classes.
+
+    Images that a teacher drew have `seeds` int64 [N], those of the generators that drew them, and -1 for the label of an
+    image that was drawn without class.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor | None
     id2label: dict[str, str] | None
     horizontal_flip: bool = False
+    seeds: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -34,7 +39,8 @@ class ImageData:
         if generator is not None and self.horizontal_flip:
             flip = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
             images = torch.where(flip, images.flip(-1), images)
-        return {"images": images, "class_labels": None if self.labels is None else self.labels[indices]}
+        batch = {"images": images, "class_labels": None if self.labels is None else self.labels[indices]}
+        return batch if self.seeds is None else {**batch, "seeds": self.seeds[indices]}
 
     def batches(self, batch_size: int) -> Iterator[dict[str, torch.Tensor | None]]:
         """One pass in order."""

@@ -40,6 +40,22 @@ class DataSpec:
 
 
 @dataclass(frozen=True, config=STRICT)
+class TeacherSpec:
+    """For a student: it begins from a finished checkpoint and learns from what that one draws, not from the data.
+
+    Image i is drawn with the seed `seed` + i and the other `parameters` at their defaults, classes in turn;
+    the share `unlabelled` of the batches is drawn without class.
+    """
+
+    checkpoint: str
+    images: Positive
+    seed: Annotated[int, Field(ge=0)] = 0
+    batch_size: Positive = 64
+    unlabelled: Fraction = 0.0
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=STRICT)
 class TrainingSpec:
     """How the weights are made. One step sees `batch_size` images over all processes together."""
 
@@ -57,6 +73,7 @@ class TrainingSpec:
     seed: int = 0
     save_every: Positive = 1000
     sample_every: Positive = 1000
+    teacher: TeacherSpec | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -128,6 +145,7 @@ def _explain(error: Mapping[str, Any]) -> str:
     spec = Recipe
     for parent in parents:
         hints = {"data": DataSpec, "training": TrainingSpec, "evaluation": EvaluationSpec, "card": CardSpec}
+        hints["teacher"] = TeacherSpec
         spec = hints.get(parent, DataSpec)
     known = [field.name for field in dataclasses.fields(spec)]
     near = difflib.get_close_matches(str(key), known, n=1)

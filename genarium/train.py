@@ -28,6 +28,7 @@ from genarium.families import Family
 from genarium.parallel import join
 from genarium.pictures import grid, to_pixels
 from genarium.recipe import Recipe, TrainingSpec
+from genarium.teacher import load_teacher, teacher_images
 
 
 class Objective(nn.Module):
@@ -57,6 +58,20 @@ def build_pipeline(recipe: Recipe, family: Family, id2label: dict[str, str] | No
         )
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{recipe.name}: architecture: {error}") from error
+
+
+def take_from_teacher(recipe: Recipe, pipeline, teacher) -> None:
+    """Let a student take what it begins with, such as weights, from its teacher.
+
+    Raises:
+        RecipeError: the family has no students, or the two do not fit.
+    """
+    if not hasattr(pipeline, "learn_from"):
+        raise RecipeError(f"{recipe.name}: training.teacher: the family {recipe.family} has no method learn_from.")
+    try:
+        pipeline.learn_from(teacher)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.name}: training.teacher: {error}") from error
 
 
 def learning_rate(spec: TrainingSpec, step: int, num_steps: int) -> float:
@@ -132,6 +147,12 @@ def train(
         raise RecipeError(
             f"training.batch_size {spec.batch_size} does not divide among {accelerator.num_processes} processes."
         )
+    lessons = data  # what the steps see: the data, or what a teacher draws
+    if spec.teacher is not None:
+        teacher = load_teacher(spec.teacher, accelerator.device)
+        lessons = teacher_images(spec.teacher, teacher, run / "teacher")
+        take_from_teacher(recipe, pipeline, teacher.pipeline(spec.teacher.checkpoint))
+        del teacher
     objective = Objective(pipeline).to(accelerator.device, memory_format=torch.channels_last).train()
     parameters = list(objective.parameters())
     ema = EMAModel(parameters, decay=spec.ema_decay, use_ema_warmup=False)
@@ -149,7 +170,7 @@ def train(
             component.compile()
     if main:
         size = sum(p.numel() for p in parameters) / 1e6
-        print(f"{recipe.name}: {size:.2f} M parameters, {len(data)} images, steps {step} to {num_steps}, {run}")
+        print(f"{recipe.name}: {size:.2f} M parameters, {len(lessons)} images, steps {step} to {num_steps}, {run}")
     bar = tqdm(initial=step, total=num_steps, desc=recipe.name, disable=not main, mininterval=1.0)
     last_step = num_steps if max_steps is None else min(num_steps, step + max_steps)
     started, first = time.monotonic() - seconds, step
@@ -160,8 +181,8 @@ def train(
         rank = accelerator.process_index
         # two generators: the noise is drawn on the device, the augmentation on the CPU where the data lie
         seed = (spec.seed * 1_000_003 + step) * 4096 + rank
-        indices = batch_indices(spec.seed, step, spec.batch_size, len(data))[rank * share : (rank + 1) * share]
-        batch = data.batch(indices, torch.Generator().manual_seed(seed))
+        indices = batch_indices(spec.seed, step, spec.batch_size, len(lessons))[rank * share : (rank + 1) * share]
+        batch = lessons.batch(indices, torch.Generator().manual_seed(seed))
         batch = {k: None if v is None else v.to(accelerator.device) for k, v in batch.items()}
         generator = torch.Generator(accelerator.device).manual_seed(seed)
         rate = learning_rate(spec, step, num_steps)
@@ -255,7 +276,8 @@ def _sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int) -> No
     num_classes = len(pipeline.config.id2label or ())
     labels = [i % num_classes for i in range(20)] if num_classes else None
     generators = [torch.Generator().manual_seed(i) for i in range(20)]
-    images = pipeline(20, generator=generators, class_labels=labels).images
+    defaults = (pipeline.config.get("defaults") or {}).get("generate", {})
+    images = pipeline(20, generator=generators, class_labels=labels, **defaults).images
     for module in modules:
         module.train()
     sheet = grid(images, columns=10)

@@ -1,0 +1,115 @@
+"""Images that a finished checkpoint draws for a student to learn from, each with the seed that drew it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genarium.checkpoints import find_checkpoints
+from genarium.data import ImageData
+from genarium.errors import GenariumError
+from genarium.families import discover
+from genarium.parallel import join, map_batches
+from genarium.recipe import TeacherSpec
+from genarium.records import write_json
+from genarium.requests import Request, choose_labels
+from genarium.runtime import Runtime
+
+BATCHES_A_FILE = 16  # what a kill can cost
+
+
+def load_teacher(spec: TeacherSpec, device: torch.device) -> Runtime:
+    """A runtime that can load the teacher, in the device's best precision.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+    """
+    runtime = Runtime(find_checkpoints(discover()), device=device)
+    runtime.catalogue[spec.checkpoint]  # said at once, not after the data are loaded
+    return runtime
+
+
+def teacher_images(spec: TeacherSpec, runtime: Runtime, folder: Path) -> ImageData:
+    """The teacher's images, from the folder as far as they are there; the rest is drawn by all processes together.
+
+    Args:
+        spec: which teacher, how many images, how they are drawn.
+        runtime: loads the teacher.
+        folder: of the finished parts; a killed run goes on with the next.
+
+    Returns:
+        The images with their labels (-1: drawn without class) and seeds.
+
+    Raises:
+        GenariumError: the folder holds images that were drawn otherwise.
+        InputError: a parameter that the teacher does not take.
+    """
+    checkpoint = runtime.catalogue[spec.checkpoint]
+    request = Request(checkpoint.name, "generate", spec.seed, parameters=spec.parameters).checked(checkpoint)
+    facts = json.loads(json.dumps({**asdict(spec), "parameters": dict(request.parameters)}))
+    described = folder / "teacher.json"
+    if described.exists() and json.loads(described.read_text()) != facts:
+        raise GenariumError(
+            f"{folder} holds images drawn otherwise than training.teacher says now. Put the recipe back, or begin anew "
+            "with --fresh."
+        )
+    join().wait_for_everyone()  # nobody looks for the file after the main process wrote it
+    if join().is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(described, facts)
+    cycle = choose_labels(checkpoint, "cycle", spec.images)
+    labels = None if cycle is None else torch.tensor(cycle)
+    if labels is not None:
+        batch = torch.arange(spec.images) // spec.batch_size
+        unlabelled = ((batch + 1) * spec.unlabelled).floor() > (batch * spec.unlabelled).floor()
+        labels = torch.where(unlabelled, -1, labels)  # [images], whole batches: a call is with classes or without
+
+    images = []
+    size = BATCHES_A_FILE * spec.batch_size
+    for start in range(0, spec.images, size):
+        path = folder / f"{start:07d}.npy"
+        number = min(size, spec.images - start)
+        if not path.exists():
+            compute = _drawing(runtime, request, labels, start)
+            about = f"{spec.checkpoint} draws {start} to {start + number} of {spec.images}"
+            pixels = torch.cat(map_batches(compute, number, spec.batch_size, about))
+            if join().is_main_process:
+                _write(path, pixels.numpy())
+            join().wait_for_everyone()
+        images.append(torch.from_numpy(np.load(path)))
+    names = {str(i): name for i, name in enumerate(checkpoint.class_names)} or None
+    seeds = spec.seed + torch.arange(spec.images)
+    return ImageData(torch.cat(images), labels, names, seeds=seeds)
+
+
+def _drawing(runtime: Runtime, request: Request, labels: torch.Tensor | None, offset: int) -> Callable:
+    def compute(start: int, stop: int, advance: Callable[[float], None]) -> torch.Tensor:
+        start, stop = offset + start, offset + stop
+        asked = None if labels is None or labels[start] < 0 else labels[start:stop].tolist()
+        output = runtime.pipeline(request.checkpoint)(
+            batch_size=stop - start,
+            generator=request.generators(start, stop),
+            class_labels=asked,
+            callback_on_step_end=lambda pipe, step, t, values: advance((step + 1) / values["num_timesteps"]),
+            output_type="pt",
+            **request.parameters,
+        )
+        return (output.images * 255).round().to(torch.uint8)  # [B, C, H, W]
+
+    return compute
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    """Write beside, then rename, so that a kill leaves no half file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    temporary = path.with_name(f"{path.name}.part{os.getpid()}")
+    temporary.write_bytes(buffer.getvalue())
+    os.replace(temporary, path)

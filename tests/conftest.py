@@ -26,6 +26,13 @@ TINY = {
         "attention_head_dim": 16,
         "norm_num_groups": 8,
     },
+    "score-sde": {
+        "patch_size": 2,
+        "block_out_channels": [16, 32],
+        "layers_per_block": 1,
+        "attention_head_dim": 16,
+        "norm_num_groups": 8,
+    },
     "vae": {"latent_dim": 8, "block_out_channels": [8, 16], "layers_per_block": 1, "mixture_components": 1},
 }
 

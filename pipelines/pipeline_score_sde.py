@@ -56,8 +56,8 @@ Generators = torch.Generator | list[torch.Generator] | None
 
 # The positional embedding of a timestep tells apart what differs by about one, c_noise = log(sigma) / 4 spans -1.6 ... 1.1.
 TIMESTEPS_PER_C_NOISE = 100
-# Where an image's score is measured: from fine texture to the outline. Beyond, all images of a data set look alike.
-FEATURE_SIGMAS = (0.02, 0.035, 0.06, 0.1, 0.18, 0.32, 0.56, 1.0, 1.8, 3.2)
+# Where an image's score is measured: from fine texture to the outline. Beyond, all images look alike.
+FEATURE_SIGMAS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
 
 
 # --- shared block: the same in every pipeline file (tests/test_contract.py), since each must stand alone on the Hub ---
@@ -224,7 +224,7 @@ class Denoiser:
             self.num_evaluations = torch.zeros(len(y), dtype=torch.int64)
         self.num_evaluations[chosen if index is None else index.cpu()] += 1
         labels = None if self.labels is None else self.labels[chosen]
-        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=y.device).expand(len(y))
+        sigma = torch.as_tensor(sigma, dtype=y.dtype, device=y.device).expand(len(y))
         if labels is None or self.guidance_scale == 1.0:
             x0 = self.pipeline.denoise(y, sigma, labels)
         else:
@@ -342,19 +342,20 @@ class ScoreSdePipeline(FamilyPipeline):
         if conditional and labels is None:
             labels = torch.full((len(x),), self.unet.config.num_class_embeds - 1, device=x.device)
         h = F.pixel_unshuffle(x, p).to(self.dtype)  # [N, C p p, S/p, S/p]
-        h = self.unet(h, TIMESTEPS_PER_C_NOISE * c_noise, class_labels=labels if conditional else None).sample
+        timesteps = TIMESTEPS_PER_C_NOISE * c_noise.float()
+        h = self.unet(h, timesteps, class_labels=labels if conditional else None).sample
         return F.pixel_shuffle(h, p).float()  # [N, C, S, S]
 
     def denoise(self, y: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """D(y; sigma) = E[x_0 | x_0 + sigma eps = y] (Karras et al. 2022 eq. 7).
 
         Args:
-            y: float32 [N, C, S, S].
-            sigma: float32 [N], > 0.
+            y: float32 or float64 [N, C, S, S].
+            sigma: [N] of the same type, > 0.
             labels: int64 [N]; None: the unconditional model.
 
         Returns:
-            float32 [N, C, S, S].
+            [N, C, S, S] of y's type.
         """
         c_skip, c_out, c_in, c_noise = self.scheduler.preconditioning(sigma)
         output = self._network(c_in[:, None, None, None] * y, c_noise, labels)
@@ -379,13 +380,17 @@ class ScoreSdePipeline(FamilyPipeline):
         return self.scheduler.views(x, x0, scale, sigma)
 
     def _noise(self, shape, generator) -> torch.Tensor:
-        """As `_randn`, but left in float32: the solvers' state is, whatever the network's dtype."""
+        """As `_randn`, but in float32 whatever the network's dtype."""
         return randn_tensor(tuple(shape), generator=generator, device=self.device, dtype=torch.float32)
+
+    def _state(self, x: torch.Tensor) -> torch.Tensor:
+        """What a solver carries along, in float64 as in Karras et al.'s code: at sigma 80 float32 rounds it by 1e-5."""
+        return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
 
     def _sample(self, denoise, y, sampler, process, times, generator, callback, **options) -> torch.Tensor:
         """Run a sampler from y = x / s at times[0] to x_0."""
         on_step = self._reporter(callback, 100 if sampler == "rk45" else len(times))
-        x = process.scale(times[0]) * y
+        x = process.scale(times[0]) * self._state(y)
         return self.scheduler.sample(
             sampler, denoise, x, process, times, lambda: self._noise(y.shape, generator), on_step, **options
         )
@@ -538,7 +543,7 @@ class ScoreSdePipeline(FamilyPipeline):
             return_dict: False: a tuple of the images.
 
         Returns:
-            `ScoreSdeOutput` with M images.
+            `ScoreSdeOutput` with M images and the number of evaluations of the way back.
 
         Raises:
             ValueError, TypeError: images of another kind or size, or fewer than 2 frames.
@@ -569,11 +574,13 @@ class ScoreSdePipeline(FamilyPipeline):
         density than clothes (Nalisnick et al. 2018). So the default asks not how dense the place is where the image lies,
         but whether the score field around it looks as around training images: at L noise levels the squared norms of
         the score (Mahmood et al. 2021 sec. 3), as logarithms, make a vector of features, and the score is its
-        Mahalanobis distance from the training images' (`fit`). Too simple and too complex are both far.
+        Mahalanobis distance from the training images' (`fit`). Too simple and too complex are both far. The map is the
+        mean of (sigma score)^2 over the levels: where the model would change the image.
 
         Args:
             images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
-            generator: one `torch.Generator`, or a list with one for each image; None: seed 0 for each image.
+            generator: one `torch.Generator`, or a list with one for each image, of the noise of "likelihood"; None: seed 0
+                for each image.
             score: "typicality" is the distance from training images over many noise levels; "score norms" is the same measurement before calibration; "likelihood" is the negative log-likelihood, which takes digits for ordinary.
             num_inference_steps: Noise levels on the path of the likelihood; the others have their own.
             callback_on_step_end: called as (pipe, step, timestep, {"pred_original_sample", "num_timesteps"}).
@@ -593,7 +600,7 @@ class ScoreSdePipeline(FamilyPipeline):
                 x, generator, num_inference_steps=num_inference_steps, callback_on_step_end=callback_on_step_end
             )
             return AnomalyOutput(scores=-nats, maps=None, unit="nats")
-        features, maps = self.score_features(x, generator, callback_on_step_end)
+        features, maps = self.score_features(x, callback_on_step_end)
         maps = maps.cpu()
         if score == "score norms":
             return AnomalyOutput(scores=features.exp().mean(dim=1).cpu(), maps=maps, unit="squared norm per pixel")
@@ -606,17 +613,18 @@ class ScoreSdePipeline(FamilyPipeline):
 
     @torch.no_grad()
     def score_features(
-        self, images: torch.Tensor, generator: Generators, callback_on_step_end: Callable | None = None
+        self, images: torch.Tensor, callback_on_step_end: Callable | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logarithms of the squared score norm at the noise levels of `FEATURE_SIGMAS` (Mahmood et al. 2021 eq. 3).
+        """Logarithms of the mean of (sigma score)^2 over the pixels, at each of `FEATURE_SIGMAS` (Mahmood et al. 2021 sec. 3).
+
+        As there, the network sees the image itself at each noise level, no noise being added: nothing here is random.
 
         Args:
             images: float32 [N, C, S, S] in [-1, 1].
-            generator: a list with one for each image.
             callback_on_step_end: called after each level.
 
         Returns:
-            (features [N, K], map [N, S, S]: the mean over levels and channels of the squared terms of the norms, >= 0).
+            (features [N, K], map [N, S, S]: the mean of (sigma score)^2 over levels and channels).
         """
         features, maps = [], torch.zeros(len(images), *images.shape[2:], device=images.device)
         for i, sigma in enumerate(FEATURE_SIGMAS):
@@ -650,10 +658,7 @@ class ScoreSdePipeline(FamilyPipeline):
             )
             keys, order = keys.topk(min(num_images, len(keys)))
             sample = sample[order]
-        features = [
-            self.score_features(part.to(self.device, torch.float32), self._measuring(None, len(part)))[0]
-            for part in sample.split(100)
-        ]
+        features = [self.score_features(part.to(self.device, torch.float32))[0] for part in sample.split(100)]
         features = torch.cat(features).double().cpu()  # [num_images, K]
         if len(features) <= features.shape[1]:
             raise ValueError(f"fit: needs more than {features.shape[1]} images, not {len(features)}.")
@@ -706,6 +711,7 @@ class ScoreSdePipeline(FamilyPipeline):
         if dequantize:
             uniform = torch.special.ndtr(self._noise(x.shape, generator))
             x = x + (uniform - 0.5) * 2 / 255
+        x = self._state(x)
         probes = None
         if num_probes:
             # Rademacher, whose estimate varies least of all distributions (Hutchinson 1990)
@@ -763,7 +769,7 @@ class ScoreSdePipeline(FamilyPipeline):
         def evaluate(y, sigma):
             return denoise(y, sigma), 0.0
 
-        return self.scheduler.heun_path(evaluate, y, sigmas, on_step)[0]
+        return self.scheduler.heun_path(evaluate, self._state(y), sigmas, on_step)[0]
 
     def _projection(self, keep: str) -> Callable:
         """The orthogonal projection of [N, C, S, S] on what is kept.

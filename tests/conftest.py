@@ -21,21 +21,17 @@ from genarium.families import Families, discover
 ID2LABEL = {str(i): f"class {i}" for i in range(10)}
 
 # The smallest networks that still have every part; a family that is not here is built with its own defaults.
+UNET = {
+    "patch_size": 2,
+    "block_out_channels": [16, 32],
+    "layers_per_block": 1,
+    "attention_head_dim": 16,
+    "norm_num_groups": 8,
+}
 TINY = {
-    "ddpm": {
-        "patch_size": 2,
-        "block_out_channels": [16, 32],
-        "layers_per_block": 1,
-        "attention_head_dim": 16,
-        "norm_num_groups": 8,
-    },
-    "flow_matching": {
-        "patch_size": 2,
-        "block_out_channels": [16, 32],
-        "layers_per_block": 1,
-        "attention_head_dim": 16,
-        "norm_num_groups": 8,
-    },
+    "ddpm": UNET,
+    "flow-matching": UNET,
+    "score-sde": UNET,
     "vae": {"latent_dim": 8, "block_out_channels": [8, 16], "layers_per_block": 1, "mixture_components": 1},
 }
 

@@ -165,7 +165,7 @@ def test_round_trip_with_the_installed_class(tiny, family, tmp_path, families):
     checkpoint = open_checkpoint(tmp_path / "a", families)
     loaded = load_pipeline(checkpoint)
     assert loaded.config.id2label == ID2LABEL
-    # loaded weights lie channels last: the same sums in another order
+    # loaded networks are channels-last, which sums in another order; a solver of many steps adds up the rounding
     assert same(call(loaded, "generate"), call(tiny[family], "generate"), rtol=0, atol=1e-5)
     loaded.save_pretrained(tmp_path / "b")
     again = load_pipeline(open_checkpoint(tmp_path / "b", families))

@@ -44,7 +44,7 @@ def gaussian_data(number, seed=1):
 
 def tiny(**options):
     torch.manual_seed(0)
-    pipeline = FlowMatchingPipeline.build(28, 1, ID2LABEL, **{**TINY["flow_matching"], **options})
+    pipeline = FlowMatchingPipeline.build(28, 1, ID2LABEL, **{**TINY["flow-matching"], **options})
     pipeline.unet.eval()
     return pipeline
 

@@ -29,7 +29,7 @@ SPEC = TeacherSpec(
 
 @pytest.fixture
 def teacher(house):
-    build_tiny(FAMILIES["flow_matching"]).save_pretrained(house / "checkpoints/tiny-teacher")
+    build_tiny(FAMILIES["flow-matching"]).save_pretrained(house / "checkpoints/tiny-teacher")
     return load_teacher(SPEC, torch.device("cpu"))
 
 
@@ -65,7 +65,7 @@ def test_images_drawn_otherwise_are_not_taken_for_these(teacher, tmp_path):
         load_teacher(dataclasses.replace(SPEC, checkpoint="tiny-taecher"), torch.device("cpu"))
 
 
-def student_recipe(family="flow_matching", **architecture):
+def student_recipe(family="flow-matching", **architecture):
     recipe = find_recipe(f"{family.replace('_', '-')}-fashion-mnist")
     settings = {"images": 32, "batch_size": 8, "compile": False, "precision": "fp32", "save_every": 2, "teacher": SPEC}
     return dataclasses.replace(
@@ -82,10 +82,10 @@ def test_a_student_is_trained_from_its_recipe_alone(teacher, house, tmp_path):
     images = ((pictures(20) + 1) * 127.5).to(torch.uint8)
     data = ImageData(images, torch.arange(20) % 10, ID2LABEL)
     whole, parts = {}, {}
-    train(recipe, FAMILIES["flow_matching"], data=data, run_folder=tmp_path / "a", on_step=whole.__setitem__)
+    train(recipe, FAMILIES["flow-matching"], data=data, run_folder=tmp_path / "a", on_step=whole.__setitem__)
     for steps in (3, None):
         run = {"run_folder": tmp_path / "b", "output": tmp_path / "checkpoint", "max_steps": steps}
-        train(recipe, FAMILIES["flow_matching"], data=data, on_step=parts.__setitem__, **run)
+        train(recipe, FAMILIES["flow-matching"], data=data, on_step=parts.__setitem__, **run)
     assert whole == pytest.approx(parts, rel=1e-5), "a student that was stopped goes on as if nothing had happened"
     checkpoint = open_checkpoint(tmp_path / "checkpoint", FAMILIES)
     controls = checkpoint.controls("generate")
@@ -100,11 +100,11 @@ def test_a_family_without_students_says_so(teacher, tmp_path):
         train(student_recipe("ddpm"), FAMILIES["ddpm"], data=data, run_folder=tmp_path)
     with pytest.raises(RecipeError, match="architecture"):
         recipe = student_recipe(block_out_channels=[8, 16])
-        train(recipe, FAMILIES["flow_matching"], data=data, run_folder=tmp_path / "run")
+        train(recipe, FAMILIES["flow-matching"], data=data, run_folder=tmp_path / "run")
 
 
 def test_defaults_that_a_task_does_not_take_are_refused(tmp_path):
-    pipeline = build_tiny(FAMILIES["flow_matching"], defaults={"generate": {"steps": 2}})
+    pipeline = build_tiny(FAMILIES["flow-matching"], defaults={"generate": {"steps": 2}})
     pipeline.save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="steps"):
         open_checkpoint(tmp_path, FAMILIES)

@@ -26,8 +26,8 @@ from genarium.records import hardware
 from genarium.runtime import Runtime
 
 SETTINGS = (
-    "dpm-solver++:8:1.5 dpm-solver++:12:1.0 dpm-solver++:12:1.5 dpm-solver++:12:2.0 dpm-solver++:20:1.5 "
-    "unipc:8:1.5 unipc:12:1.5 heun:8:1.5 ddim:12:1.5 ddim:50:1.5 ddpm:50:1.5"
+    "unipc:8:1.5 unipc:12:1.0 unipc:12:1.5 unipc:12:2.0 unipc:20:1.5 dpm-solver++:8:1.5 dpm-solver++:12:1.5 heun:6:1.5 "
+    "ddim:12:1.5 ddim:50:1.5 ddpm:50:1.5"
 )
 
 
@@ -35,7 +35,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="ddpm-fashion-mnist")
     parser.add_argument("--settings", default=SETTINGS, help="sampler:steps:guidance, separated by spaces")
-    parser.add_argument("--num-samples", type=int, default=1000)
+    parser.add_argument("--num-samples", type=int, default=500)
     parser.add_argument("--data", help="local copy of the data set, in place of the Hub's")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/ddpm_samplers.md")
     options = parser.parse_args()

@@ -40,6 +40,7 @@ class WithLabels(nn.Module):
     def __init__(self, unet):
         super().__init__()
         self.unet, self.config, self.labels = unet, unet.config, None
+        self.device, self.dtype = unet.device, unet.dtype  # which the stock pipeline asks for
 
     def forward(self, x, timestep):
         labels = None if self.unet.config.num_class_embeds is None else self.labels[: len(x)]

@@ -45,7 +45,7 @@ from diffusers import (
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 
-Sampler = Literal["dpm-solver++", "unipc", "heun", "ddim", "ddpm"]
+Sampler = Literal["unipc", "dpm-solver++", "heun", "ddim", "ddpm"]
 Images = PIL.Image.Image | list[PIL.Image.Image] | np.ndarray | torch.Tensor
 Labels = int | list[int] | torch.Tensor | None
 Generators = torch.Generator | list[torch.Generator] | None
@@ -400,7 +400,7 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
         batch_size: int = 1,
         generator: Generators = None,
         class_labels: Labels = None,
-        sampler: Sampler = "dpm-solver++",
+        sampler: Sampler = "unipc",
         num_inference_steps: Annotated[int, {"minimum": 1, "maximum": 250, "step": 1}] = 12,
         guidance_scale: Annotated[float, {"minimum": 0.0, "maximum": 6.0, "step": 0.1}] = 1.5,
         eta: Annotated[float, {"minimum": 0.0, "maximum": 1.0, "step": 0.05}] = 0.0,

@@ -50,7 +50,7 @@ def test_the_catalogue_reads_no_weights(catalogue, runtime):
     checkpoint = catalogue["tiny-ddpm"]
     assert checkpoint.class_names[3] == "class 3" and checkpoint.size > 10_000
     assert len(checkpoint.quantiles({})) == 201
-    assert checkpoint.controls("generate")["sampler"].choices[0] == "dpm-solver++"
+    assert checkpoint.controls("generate")["sampler"].choices[0] == "unipc"
 
 
 def test_a_request_gives_previews_progress_and_one_result(runtime):

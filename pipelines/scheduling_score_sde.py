@@ -37,6 +37,7 @@ Papers:
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -108,7 +109,7 @@ def x0_from_view(
 # ---- forward processes ----
 
 
-class Process:
+class Process(ABC):
     """A forward SDE. Times are numbers: `stop`, all but clean, up to `start`, all but noise. Computed in float64.
 
     Args:
@@ -124,21 +125,21 @@ class Process:
         """s(t)."""
         return 1.0
 
+    @abstractmethod
     def sigma(self, t: float) -> float:
         """Noise level of y = x / s."""
-        raise NotImplementedError
 
+    @abstractmethod
     def time(self, sigma: float) -> float:
         """The inverse of `sigma`."""
-        raise NotImplementedError
 
     def drift(self, t: float) -> float:
         """f(t)."""
         return 0.0
 
+    @abstractmethod
     def diffusion(self, t: float) -> float:
         """g(t)."""
-        raise NotImplementedError
 
     def times(self, num: int) -> list[float]:
         """`num` falling times, evenly spaced from `start` to `stop`."""

@@ -83,8 +83,10 @@ class Checkpoint:
     @property
     def evaluation(self) -> dict[str, Any]:
         """The figures that `evaluate` wrote, or nothing."""
-        path = self.folder / "evaluation.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        try:
+            return json.loads((self.folder / "evaluation.json").read_text())
+        except (OSError, ValueError):  # none, or damaged: the weights are good without
+            return {}
 
     def quantiles(self, parameters: Mapping[str, Any]) -> list[float] | None:
         """The 201 quantiles of ordinary test images' scores that fit these anomaly parameters, if stored."""
@@ -155,15 +157,16 @@ def open_checkpoint(
         name: what to call it; the recipe's name or the folder's unless given.
 
     Raises:
-        CheckpointError: no such file, not JSON, a pipeline class that no installed plugin knows, or defaults that its tasks
-            do not take.
+        CheckpointError: no such file, not JSON, entries of the wrong kind, a pipeline class that no installed plugin knows,
+            or defaults that its tasks do not take.
     """
     try:
         index = json.loads((folder / MODEL_INDEX).read_text())
         class_name = index["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        class_name = class_name[-1] if isinstance(class_name, list) else class_name
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CheckpointError(f"{folder.name}: no readable {MODEL_INDEX}; this is no diffusers pipeline.") from error
-    class_name = class_name[-1] if isinstance(class_name, list) else class_name
+    _check_index(folder.name, index)
     for family in families:
         if class_name == family.pipeline_class().__name__ or class_name in family.stock:
             checkpoint = Checkpoint(name or (recipe.name if recipe else folder.name), family, folder, index, recipe)
@@ -174,6 +177,20 @@ def open_checkpoint(
     raise CheckpointError(
         f"{folder.name}: no installed plugin knows the pipeline class {class_name!r}. Known: {', '.join(known)}."
     )
+
+
+def _check_index(name: str, index: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        CheckpointError: class names or quantiles that later code could not read.
+    """
+    names, quantiles = index.get("id2label") or {}, index.get("anomaly_quantiles") or {}
+    if not isinstance(names, dict) or not all(key.isdecimal() and isinstance(v, str) for key, v in names.items()):
+        raise CheckpointError(f'{name}: {MODEL_INDEX}: id2label must map numbers to names, as {{"0": "Trouser"}}.')
+    if not isinstance(quantiles, dict) or not all(
+        isinstance(row, list) and row and all(isinstance(q, (int, float)) for q in row) for row in quantiles.values()
+    ):
+        raise CheckpointError(f"{name}: {MODEL_INDEX}: anomaly_quantiles must map scores to lists of numbers.")
 
 
 def _snapshot(repo_id: str, revision: str | None) -> Path:
@@ -208,7 +225,9 @@ def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dt
     components, options = {}, {}
     expected, optional = pipeline_class._get_signature_keys(pipeline_class)
     for name, value in checkpoint.index.items():
-        if name in expected and isinstance(value, list):
+        if name in expected and (not isinstance(value, list) or len(value) != 2):
+            raise CheckpointError(f"{checkpoint.name}: {MODEL_INDEX}: {name} must name a library and a class.")
+        if name in expected:
             components[name] = _load_component(checkpoint, pipeline_class, name, *value, device, dtype)
         elif name in optional and not name.startswith("_"):
             options[name] = value

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from genarium import paths
-from genarium.errors import PluginError
+from genarium.errors import GenariumError, PluginError
+from genarium.tasks import controls_of, tasks_of
 
 ENTRY_POINT_GROUP = "genarium.families"
 
@@ -132,8 +133,7 @@ def discover(folder: Path | None = None, installed: bool = True) -> Families:
             package = point.dist.name if point.dist else "?"
             doors.append((f"package {package} ({point.value})", point.load))
 
-    found: dict[str, Family] = {}
-    origins: dict[str, str] = {}
+    offered: list[tuple[str, list[Family]]] = []
     broken: list[Broken] = []
     for origin, load in doors:
         added: list[Family] = []
@@ -143,19 +143,27 @@ def discover(folder: Path | None = None, installed: bool = True) -> Families:
                 raise PluginError("register(add) added no family")
             for family in added:
                 _check(family)
-                if family.name in found or sum(f.name == family.name for f in added) > 1:
-                    raise PluginError(
-                        f"the family name {family.name!r} is taken twice: by {origins.get(family.name, origin)} "
-                        f"and by {origin}; rename one"
-                    )
-                family.pipeline_class()
-        except Exception as error:
-            reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:
+            reason = str(error) if isinstance(error, GenariumError) else f"{type(error).__name__}: {error}"
             broken.append(Broken(origin, reason, traceback.format_exc()))
+        else:
+            offered.append((origin, added))
+
+    found: dict[str, Family] = {}
+    origins: dict[str, str] = {}
+    # A folder that bears its family's name comes first, so that no copy of it under another name takes its place.
+    offered.sort(key=lambda offer: all(offer[0] != f"{root.name}/{f.name.replace('-', '_')}" for f in offer[1]))
+    for origin, added in offered:
+        taken = [f.name for f in added if f.name in found or sum(g.name == f.name for g in added) > 1]
+        if taken:
+            other = origins.get(taken[0], origin)
+            broken.append(
+                Broken(origin, f"the family name {taken[0]!r} is taken twice: by {other} and by {origin}; rename one")
+            )
             continue
         for family in added:
             found[family.name], origins[family.name] = family, origin
-    return Families(found, origins, tuple(broken))
+    return Families(dict(sorted(found.items())), origins, tuple(broken))
 
 
 def _register_of_file(path: Path) -> Callable:
@@ -175,3 +183,6 @@ def _check(family: Any) -> None:
         raise PluginError(f"a family's name is lower-case letters, digits, - and _, not {family.name!r}")
     if "en" not in family.description:
         raise PluginError(f"family {family.name}: the description needs English text under 'en'")
+    pipeline_class = family.pipeline_class()
+    for task in tasks_of(pipeline_class):
+        controls_of(pipeline_class, task, family.controls)  # a page that cannot be drawn is the plugin's fault

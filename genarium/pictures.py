@@ -71,14 +71,19 @@ def fit_picture(
     pixels = np.atleast_3d(np.asarray(image))
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])  # [edge, C]
     fill = np.median(border, axis=0)
-    if image.width != image.height:
-        side = max(image.size)
-        canvas = PIL.Image.new(image.mode, (side, side), tuple(int(v) for v in fill) if channels == 3 else int(fill[0]))
-        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    # First the size, then the padding: a picture of 30000 x 30 pixels must not become one of 30000 x 30000.
+    scale = size / max(image.size)
+    fitted = tuple(max(1, round(side * scale)) for side in image.size)
+    if image.size != fitted:
+        image = image.resize(fitted, PIL.Image.Resampling.LANCZOS)
+    if fitted != (size, size):
+        colour = tuple(int(v) for v in fill) if channels == 3 else int(fill[0])
+        canvas = PIL.Image.new(image.mode, (size, size), colour)
+        canvas.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
         image = canvas
     if invert == "yes" or (invert == "auto" and dark_background and fill.mean() > 127):
         image = PIL.ImageOps.invert(image)
-    return image if image.size == (size, size) else image.resize((size, size), PIL.Image.Resampling.LANCZOS)
+    return image
 
 
 def to_pictures(pixels: np.ndarray) -> list[PIL.Image.Image]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
@@ -37,6 +39,8 @@ class Request:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     invert: str = "auto"
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -44,13 +48,14 @@ class Request:
     def from_dict(values: Mapping[str, Any]) -> Request:
         """
         Raises:
-            InputError: keys of no request, as from a file of another program.
+            InputError: keys or types of no request, as from a file of another program.
         """
         try:
-            labels = values.get("class_labels")
-            return Request(**{**values, "class_labels": None if labels is None else tuple(labels)})
-        except (TypeError, AttributeError) as error:
-            raise InputError(f"These are no parameters of a request: {error}.") from error
+            return _adapter().validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"These are no parameters of a request: {where}: {first['msg']}.") from error
 
     def checked(self, checkpoint: Checkpoint) -> Request:
         """The same request with every parameter present, in its type and in its range.
@@ -78,6 +83,11 @@ class Request:
     def generators(self, start: int, stop: int) -> list[torch.Generator]:
         """One generator for each of the samples start ... stop - 1."""
         return [torch.Generator().manual_seed((self.seed + i) % (MAX_SEED + 1)) for i in range(start, stop)]
+
+
+@cache
+def _adapter() -> TypeAdapter:
+    return TypeAdapter(Request)
 
 
 def parse_seed(value: Any) -> int:

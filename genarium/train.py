@@ -163,6 +163,10 @@ def train(
 
     num_steps = math.ceil(spec.images / spec.batch_size)
     step, seconds = _resume(accelerator, run, recipe)
+    if step == num_steps and (run / "time.json").exists():
+        accelerator.print(f"{recipe.name}: finished already, see {run}; --fresh trains it anew.")
+        accelerator.end_training()
+        return Path(json.loads((run / "time.json").read_text())["output"])
     if spec.compile and not (shutil.which("g++") or shutil.which("clang++")):
         accelerator.print(f"{recipe.name}: torch.compile needs a C++ compiler (g++); training goes on without, slower.")
     elif spec.compile:
@@ -175,7 +179,7 @@ def train(
     last_step = num_steps if max_steps is None else min(num_steps, step + max_steps)
     started, first = time.monotonic() - seconds, step
     share = spec.batch_size // accelerator.num_processes
-    log = (run / "log.jsonl").open("a") if main else None
+    log = _open_log(run / "log.jsonl", step) if main else None
 
     while step < last_step:
         rank = accelerator.process_index
@@ -227,7 +231,9 @@ def train(
     if step == num_steps and main:
         ema.copy_to(parameters)
         finish(pipeline, data, output)
-        (run / "time.json").write_text(json.dumps({"seconds": time.monotonic() - started, "images": spec.images}))
+        (run / "time.json").write_text(
+            json.dumps({"seconds": time.monotonic() - started, "images": spec.images, "output": str(output)})
+        )
         print(f"{recipe.name}: done in {(time.monotonic() - started) / 60:.1f} minutes, weights in {output}")
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -286,6 +292,17 @@ def _sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int) -> No
     for tracker in accelerator.trackers:
         if tracker.name == "tensorboard":
             tracker.writer.add_image("samples", to_pixels([sheet])[0], step, dataformats="HWC")
+
+
+def _open_log(path: Path, step: int):
+    """The log to append to, without what a killed run wrote after the state it is resumed from."""
+    rows = path.read_text().splitlines() if path.exists() else []
+    kept = []
+    for row in rows:
+        with contextlib.suppress(ValueError):  # a kill can leave half a line
+            kept += [f"{row}\n"] if json.loads(row)["step"] <= step else []
+    path.write_text("".join(kept))
+    return path.open("a")
 
 
 def _save_state(accelerator: Accelerator, run: Path, recipe: Recipe, step: int, seconds: float) -> None:

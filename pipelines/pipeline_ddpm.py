@@ -21,8 +21,12 @@ Papers:
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
+import math
+import numbers
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +72,35 @@ class AnomalyOutput(BaseOutput):
     unit: str
 
 
+def checked(method):
+    """A task's method that refuses what its annotations do not allow.
+
+    Raises:
+        TypeError: no number where one belongs.
+        ValueError: another choice than a `Literal`'s, or a number below the minimum of an `Annotated` one. Above its
+            maximum, where the slider ends, a program may go.
+    """
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        hints = typing.get_type_hints(method, include_extras=True)
+        for name, value in inspect.signature(method).bind(self, *args, **kwargs).arguments.items():
+            hint, bounds = hints.get(name), {}
+            if typing.get_origin(hint) is Annotated:
+                hint, bounds = hint.__origin__, hint.__metadata__[0]
+            if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
+                raise ValueError(f"{name}: choose {', '.join(map(repr, typing.get_args(hint)))}, not {value!r}.")
+            if hint in (int, float):
+                kind = numbers.Integral if hint is int else numbers.Real
+                if isinstance(value, bool) or not isinstance(value, kind):
+                    raise TypeError(f"{name}: takes a{' whole' if hint is int else ''} number, not {value!r}.")
+                if not value >= bounds.get("minimum", -math.inf):
+                    raise ValueError(f"{name}: must be at least {bounds.get('minimum')}, not {value}.")
+        return method(self, *args, **kwargs)
+
+    return call
+
+
 class FamilyPipeline(DiffusionPipeline):
     """What all families share: conversion of images, labels and generators, step reports, and export to the Hub."""
 
@@ -92,6 +125,8 @@ class FamilyPipeline(DiffusionPipeline):
             raise ValueError(
                 f"images: this model takes [N, {channels}, {size}, {size}] with N > 0, not {list(images.shape)}."
             )
+        if not images.abs().amax() < 10:  # room for noise and for what a solver leaves, but not for bytes or NaN
+            raise ValueError("images: a float tensor must lie in [-1, 1]; for bytes, give a uint8 array [N, H, W, C].")
         return images.to(self.device, self.dtype)
 
     def _to_output(self, x: torch.Tensor, output_type: str, return_dict: bool = True):
@@ -113,7 +148,15 @@ class FamilyPipeline(DiffusionPipeline):
         num_classes = len(self.config.id2label or ())
         if not num_classes:
             raise ValueError("class_labels: this checkpoint was trained without classes; leave them out.")
-        labels = torch.as_tensor(class_labels, dtype=torch.int64).reshape(-1)
+        try:
+            labels = torch.as_tensor(class_labels).reshape(-1)
+        except (TypeError, ValueError, RuntimeError):  # torch's for strings, for lists of them, for ragged lists
+            labels = torch.empty(0)
+        if labels.dtype not in (torch.int64, torch.int32, torch.uint8):
+            raise TypeError(
+                f"class_labels: give numbers from 0 to {num_classes - 1}, named in config.id2label, not {class_labels!r}."
+            )
+        labels = labels.to(torch.int64)
         labels = labels.expand(batch_size) if len(labels) == 1 else labels
         if len(labels) != batch_size:
             raise ValueError(f"class_labels: give one label or {batch_size}, not {len(labels)}.")
@@ -124,6 +167,11 @@ class FamilyPipeline(DiffusionPipeline):
     @staticmethod
     def _to_generators(generator, batch_size: int):
         """None, one generator or a list -> the same, checked; a list must have one generator for each sample."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size: needs at least 1, not {batch_size}.")
+        given = generator if isinstance(generator, (list, tuple)) else [generator] * (generator is not None)
+        if not all(isinstance(one, torch.Generator) for one in given):
+            raise TypeError("generator: give a torch.Generator, or a list with one for each sample.")
         if isinstance(generator, (list, tuple)) and len(generator) != batch_size:
             raise ValueError(
                 f"generator: give one generator or {batch_size}, one for each sample, not {len(generator)}."
@@ -315,7 +363,7 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
         kind = self.scheduler.config.prediction_type
         return {"epsilon": eps, "v_prediction": a * eps - s * x0, "sample": x0}[kind], x0
 
-    def _sampler(self, name: str, num_inference_steps: int, eta: float = 0.0) -> SchedulerMixin:
+    def _sampler(self, name: str, num_inference_steps: int) -> SchedulerMixin:
         """A fresh diffusers scheduler on this checkpoint's noise schedule; the step sizes are the solver's own."""
         make, options = {
             "ddpm": (DDPMScheduler, {"timestep_spacing": "trailing", "variance_type": "fixed_small"}),
@@ -358,42 +406,31 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
         return np.interp(ramp**7, sigmas, np.arange(len(sigmas))).tolist()
 
     def _denoise(
-        self, x, labels, sampler_name, num_inference_steps, guidance_scale, eta, generator, callback, strength=1.0
+        self, noise, labels, sampler_name, num_inference_steps, guidance_scale, eta, generator, callback
     ) -> torch.Tensor:
-        """The sampling loop: from x, standard noise (strength 1) or a clean image to be noised, to x_0 [N, C, S, S]."""
+        """The sampling loop: from standard noise to x_0, both [N, C, S, S]."""
         sampler = self._sampler(sampler_name, num_inference_steps)
         timesteps = sampler.timesteps
-        first = 0
-        if strength < 1:
-            # Start in the middle: the first of the timesteps whose share of the schedule is within the strength.
-            limit = strength * self.scheduler.config.num_train_timesteps
-            first = next((i for i, t in enumerate(timesteps) if float(t) < limit), len(timesteps) - 1)
-            if sampler.order == 2 and first % 2:
-                first += 1  # Heun's list holds pairs; begin with the first of a pair
-            if hasattr(sampler, "set_begin_index"):
-                sampler.set_begin_index(first)
-            noise = self._randn(x.shape, generator)
-            x = sampler.add_noise(x, noise, timesteps[first : first + 1])
-        else:
-            x = x * sampler.init_noise_sigma
+        x = noise * sampler.init_noise_sigma
         sigmas = None if sampler_name in ("ddpm", "ddim") else sampler.sigmas
         options = {"generator": generator} if sampler_name in ("ddpm", "ddim") else {}
         if sampler_name == "ddim":
             options["eta"] = eta
 
-        for i, t in enumerate(timesteps[first:]):
+        for i, t in enumerate(timesteps):
             # VP alpha-bar of this step; the sigma of k-diffusion's notation is sqrt((1 - a) / a), Karras et al. tab. 1
-            alpha_bar = sampler.alphas_cumprod[int(t)] if sigmas is None else 1 / (1 + sigmas[first + i] ** 2)
+            alpha_bar = sampler.alphas_cumprod[int(t)] if sigmas is None else 1 / (1 + sigmas[i] ** 2)
             alpha_bar = alpha_bar.to(x.device, torch.float32)
             x_t = sampler.scale_model_input(x, t)
             output = self._predict(x_t.to(self.dtype), t, labels, guidance_scale).float()
             output, x0 = self._clip(output, x_t.float(), alpha_bar)
             x = sampler.step(output, t, x.float(), **options).prev_sample
-            self._report(callback, i, t, len(timesteps) - first, x0)
+            self._report(callback, i, t, len(timesteps), x0)
         return x
 
     # ---- the tasks ----
 
+    @checked
     @torch.no_grad()
     def __call__(
         self,
@@ -435,6 +472,7 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
         x = self._denoise(x, labels, sampler, num_inference_steps, guidance_scale, eta, generator, callback_on_step_end)
         return self._to_output(x, output_type, return_dict)
 
+    @checked
     @torch.no_grad()
     def reconstruct(
         self,
@@ -464,22 +502,24 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
             `ImagesOutput`, one for each input.
 
         Raises:
-            ValueError, TypeError: images of another kind or size, or labels that do not fit.
+            ValueError, TypeError: images of another kind or size, labels that do not fit, or an option out of range.
         """
         x = self._to_tensor(images)
         labels = self._to_labels(class_labels, len(x))
         generator = self._to_generators(generator, len(x))
+        timesteps = self._inversion_timesteps(num_inference_steps, strength)
         if method == "noise":
-            x = self._denoise(
-                x, labels, "ddim", num_inference_steps, 1.0, 0.0, generator, callback_on_step_end, strength
-            )
+            alpha_bar = self.scheduler.alphas_cumprod[timesteps[-1]].to(x.device)
+            noise = self._randn(x.shape, generator).float()
+            x = alpha_bar**0.5 * x.float() + (1 - alpha_bar) ** 0.5 * noise  # Ho et al. 2020 eq. 4
+            x = self._revert(x, labels, timesteps, callback_on_step_end, 0, len(timesteps), clip=True)
         else:
-            timesteps = self._inversion_timesteps(num_inference_steps, strength)
             total = 2 * len(timesteps)
             x = self._invert(x, labels, timesteps, num_refinements, callback_on_step_end, total)
             x = self._revert(x, labels, timesteps, callback_on_step_end, len(timesteps), total)
         return self._to_output(x, output_type, return_dict)
 
+    @checked
     @torch.no_grad()
     def interpolate(
         self,
@@ -518,6 +558,7 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
         x = self._revert(x, None, timesteps, callback_on_step_end, len(timesteps), total)
         return self._to_output(x, output_type, return_dict)
 
+    @checked
     @torch.no_grad()
     def anomaly_score(
         self,
@@ -563,17 +604,27 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
     # ---- DDIM backwards ----
 
     def _inversion_timesteps(self, num_inference_steps: int, strength: float) -> torch.Tensor:
-        """Rising integer timesteps [n] from 0, where the image is all but clean, to `strength` of the schedule."""
+        """Rising integer timesteps [n] from 0, where the image is all but clean, to `strength` of the schedule.
+
+        Raises:
+            ValueError: `strength` out of range.
+        """
+        if not 0 < strength <= 1:
+            raise ValueError(f"strength: must lie above 0 and not above 1, not {strength}.")
         last = strength * (self.scheduler.config.num_train_timesteps - 1)
         return torch.linspace(0, last, max(num_inference_steps, 2)).round().long().unique()
 
-    def _ddim(self, x, labels, t, alpha_bar, alpha_bar_to, at=None) -> tuple[torch.Tensor, torch.Tensor]:
+    def _ddim(self, x, labels, t, alpha_bar, alpha_bar_to, at=None, clip=False) -> tuple[torch.Tensor, torch.Tensor]:
         """One deterministic DDIM move from noise level a to a' (Song et al. 2020 eq. 13), and x_0.
 
         `at`: where eps is evaluated, x itself unless told: the fixed point of an inversion asks at the arrival.
+        `clip`: keep x_0 in [-1, 1]; not for the way back of an inversion, which must undo each step as it was.
         """
         if at is None:
-            x0, eps = self._views(self._network(x.to(self.dtype), t, labels).float(), x, alpha_bar)
+            output = self._network(x.to(self.dtype), t, labels).float()
+            if clip:
+                output = self._clip(output, x, alpha_bar)[0]
+            x0, eps = self._views(output, x, alpha_bar)
             return alpha_bar_to**0.5 * x0 + (1 - alpha_bar_to) ** 0.5 * eps, x0
         # Solve for the x' at level a' whose DDIM move to a is x: x0 = (x - sqrt(1-a) eps) / sqrt(a), eps = eps(x', t')
         eps = self._views(self._network(at.to(self.dtype), t, labels).float(), at, alpha_bar_to)[1]
@@ -593,12 +644,12 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
             self._report(callback, i, t, total, x0)
         return x
 
-    def _revert(self, x, labels, timesteps, callback, first_step, total) -> torch.Tensor:
+    def _revert(self, x, labels, timesteps, callback, first_step, total, clip=False) -> torch.Tensor:
         """The way back by DDIM with eta 0: noise at the last timestep -> clean images."""
         levels = [self.scheduler.alphas_cumprod[t].to(x.device) for t in timesteps]
         for i in range(len(timesteps) - 1, -1, -1):
             to = levels[i - 1] if i else x.new_ones(())
-            x, x0 = self._ddim(x, labels, timesteps[i], levels[i], to)
+            x, x0 = self._ddim(x, labels, timesteps[i], levels[i], to, clip=clip)
             self._report(callback, first_step + len(timesteps) - 1 - i, timesteps[i], total, x0)
         return x
 

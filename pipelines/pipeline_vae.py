@@ -23,10 +23,13 @@ Papers:
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import json
 import math
+import numbers
+import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +64,35 @@ class AnomalyOutput(BaseOutput):
     unit: str
 
 
+def checked(method):
+    """A task's method that refuses what its annotations do not allow.
+
+    Raises:
+        TypeError: no number where one belongs.
+        ValueError: another choice than a `Literal`'s, or a number below the minimum of an `Annotated` one. Above its
+            maximum, where the slider ends, a program may go.
+    """
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        hints = typing.get_type_hints(method, include_extras=True)
+        for name, value in inspect.signature(method).bind(self, *args, **kwargs).arguments.items():
+            hint, bounds = hints.get(name), {}
+            if typing.get_origin(hint) is Annotated:
+                hint, bounds = hint.__origin__, hint.__metadata__[0]
+            if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
+                raise ValueError(f"{name}: choose {', '.join(map(repr, typing.get_args(hint)))}, not {value!r}.")
+            if hint in (int, float):
+                kind = numbers.Integral if hint is int else numbers.Real
+                if isinstance(value, bool) or not isinstance(value, kind):
+                    raise TypeError(f"{name}: takes a{' whole' if hint is int else ''} number, not {value!r}.")
+                if not value >= bounds.get("minimum", -math.inf):
+                    raise ValueError(f"{name}: must be at least {bounds.get('minimum')}, not {value}.")
+        return method(self, *args, **kwargs)
+
+    return call
+
+
 class FamilyPipeline(DiffusionPipeline):
     """What all families share: conversion of images, labels and generators, step reports, and export to the Hub."""
 
@@ -85,6 +117,8 @@ class FamilyPipeline(DiffusionPipeline):
             raise ValueError(
                 f"images: this model takes [N, {channels}, {size}, {size}] with N > 0, not {list(images.shape)}."
             )
+        if not images.abs().amax() < 10:  # room for noise and for what a solver leaves, but not for bytes or NaN
+            raise ValueError("images: a float tensor must lie in [-1, 1]; for bytes, give a uint8 array [N, H, W, C].")
         return images.to(self.device, self.dtype)
 
     def _to_output(self, x: torch.Tensor, output_type: str, return_dict: bool = True):
@@ -106,7 +140,15 @@ class FamilyPipeline(DiffusionPipeline):
         num_classes = len(self.config.id2label or ())
         if not num_classes:
             raise ValueError("class_labels: this checkpoint was trained without classes; leave them out.")
-        labels = torch.as_tensor(class_labels, dtype=torch.int64).reshape(-1)
+        try:
+            labels = torch.as_tensor(class_labels).reshape(-1)
+        except (TypeError, ValueError, RuntimeError):  # torch's for strings, for lists of them, for ragged lists
+            labels = torch.empty(0)
+        if labels.dtype not in (torch.int64, torch.int32, torch.uint8):
+            raise TypeError(
+                f"class_labels: give numbers from 0 to {num_classes - 1}, named in config.id2label, not {class_labels!r}."
+            )
+        labels = labels.to(torch.int64)
         labels = labels.expand(batch_size) if len(labels) == 1 else labels
         if len(labels) != batch_size:
             raise ValueError(f"class_labels: give one label or {batch_size}, not {len(labels)}.")
@@ -117,6 +159,11 @@ class FamilyPipeline(DiffusionPipeline):
     @staticmethod
     def _to_generators(generator, batch_size: int):
         """None, one generator or a list -> the same, checked; a list must have one generator for each sample."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size: needs at least 1, not {batch_size}.")
+        given = generator if isinstance(generator, (list, tuple)) else [generator] * (generator is not None)
+        if not all(isinstance(one, torch.Generator) for one in given):
+            raise TypeError("generator: give a torch.Generator, or a list with one for each sample.")
         if isinstance(generator, (list, tuple)) and len(generator) != batch_size:
             raise ValueError(
                 f"generator: give one generator or {batch_size}, one for each sample, not {len(generator)}."
@@ -326,6 +373,7 @@ class VAEPipeline(FamilyPipeline):
 
     # ---- the tasks ----
 
+    @checked
     @torch.no_grad()
     def __call__(
         self,
@@ -366,6 +414,7 @@ class VAEPipeline(FamilyPipeline):
         self._report(callback_on_step_end, 0, 0, 1, x)
         return self._to_output(x, output_type, return_dict)
 
+    @checked
     @torch.no_grad()
     def reconstruct(
         self,
@@ -400,6 +449,7 @@ class VAEPipeline(FamilyPipeline):
         self._report(callback_on_step_end, 0, 0, 1, x)
         return self._to_output(x, output_type, return_dict)
 
+    @checked
     @torch.no_grad()
     def interpolate(
         self,
@@ -445,6 +495,7 @@ class VAEPipeline(FamilyPipeline):
         self._report(callback_on_step_end, 0, 0, 1, x)
         return self._to_output(x, output_type, return_dict)
 
+    @checked
     @torch.no_grad()
     def anomaly_score(
         self,

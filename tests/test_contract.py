@@ -142,21 +142,50 @@ def test_signature_makes_controls_with_help(family, task):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bad_input_is_refused_with_words(tiny, family):
+def test_what_is_no_picture_is_refused_with_words(tiny, family):
     pipeline = tiny[family]
-    with pytest.raises(ValueError, match="class_labels"):
-        pipeline(2, class_labels=[1, 10])
-    with pytest.raises(ValueError, match="class_labels"):
-        pipeline(3, class_labels=[1, 2])
-    with pytest.raises(ValueError, match="generator"):
-        pipeline(3, generator=generators(1, 2))
-    with pytest.raises(ValueError, match="output_type"):
-        pipeline(1, output_type="gif", **{"num_inference_steps": 2} if family == "ddpm" else {})
     if hasattr(pipeline, "reconstruct"):
-        with pytest.raises(ValueError, match="images"):
-            pipeline.reconstruct(torch.zeros(1, 3, 28, 28))
+        for wrong in (
+            torch.zeros(1, 3, 28, 28),
+            torch.full((1, 1, 28, 28), 200.0),
+            torch.full((1, 1, 28, 28), torch.nan),
+        ):
+            with pytest.raises(ValueError, match="images"):
+                pipeline.reconstruct(wrong)
         with pytest.raises(TypeError, match="images"):
             pipeline.reconstruct("picture.png")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size"),
+        ({"batch_size": "3"}, TypeError, "batch_size"),
+        ({"generator": 42}, TypeError, "generator"),
+        ({"class_labels": "Bag"}, TypeError, "class_labels"),
+        ({"class_labels": ["Bag", 1]}, TypeError, "class_labels"),
+        ({"class_labels": 1.7}, TypeError, "class_labels"),
+        ({"class_labels": True}, TypeError, "class_labels"),
+        ({"class_labels": [1, 2, 3]}, ValueError, "class_labels"),
+        ({"class_labels": [1, 10]}, ValueError, "class_labels"),
+        ({"generator": generators(1, 2, 3)}, ValueError, "generator"),
+        ({"output_type": "gif"}, ValueError, "output_type"),
+    ],
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_notebook_may_get_wrong_is_refused_with_words(tiny, family, options, error, says):
+    with pytest.raises(error, match=says):
+        tiny[family](**{"batch_size": 2, **options})
+
+
+@pytest.mark.parametrize(("family", "task"), CASES)
+def test_controls_hold_outside_the_app_too(tiny, family, task):
+    """Another choice than those of a Literal, a number below the minimum, or no number: refused by the pipeline itself."""
+    for control in controls_of(type(tiny[family]), TASKS[task]).values():
+        wrong = {"choice": ["no such choice"], "integer": ["many", 1.5], "number": ["much", float("nan")]}
+        for value in wrong.get(control.kind, []) + ([control.minimum - 1] if control.minimum is not None else []):
+            with pytest.raises((ValueError, TypeError), match=control.name):
+                call(tiny[family], task, **{control.name: value})
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -152,14 +152,19 @@ def test_strangers_score_higher_than_the_data():
     assert torch.equal(pipeline.anomaly_score(data).scores, ordinary.scores), "a measurement is repeatable"
 
 
-def test_noise_of_little_strength_changes_little():
+@pytest.mark.parametrize("strength", [0.05, 0.3, 1.0])
+def test_noising_and_denoising_spreads_as_the_closed_form_says(strength):
+    """x = MEAN + noise of level sigma is carried by DDIM to MEAN + S sigma / sqrt(S^2 + sigma^2) N(0, 1)."""
     pipeline = gaussian_pipeline()
-    x = torch.full((8, 1, 8, 8), MEAN)
-    noise = [torch.Generator().manual_seed(i) for i in range(8)]
-    little = pipeline.reconstruct(x, noise, method="noise", strength=0.05, output_type="pt").images * 2 - 1
-    noise = [torch.Generator().manual_seed(i) for i in range(8)]
-    much = pipeline.reconstruct(x, noise, method="noise", strength=0.9, output_type="pt").images * 2 - 1
-    assert (little - x).abs().mean() < 0.8 * (much - x).abs().mean()
+    x = torch.full((64, 1, 8, 8), MEAN)
+    noise = [torch.Generator().manual_seed(i) for i in range(64)]
+    options = {"method": "noise", "strength": strength, "num_inference_steps": 200, "output_type": "pt"}
+    back = pipeline.reconstruct(x, noise, **options).images * 2 - 1
+    a = pipeline.scheduler.alphas_cumprod[round(strength * 999)].item()
+    expected = STD * math.sqrt((1 - a) / a / (STD**2 + (1 - a) / a))
+    assert back.mean().item() == pytest.approx(MEAN, abs=0.01)
+    assert back.std().item() == pytest.approx(expected, rel=0.05)
+    assert not torch.equal(back[0], back[1])
 
 
 def test_slerp_keeps_ends_and_norm():

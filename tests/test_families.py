@@ -58,6 +58,8 @@ def test_a_dropped_folder_is_found(house):
     [
         ("import no_such_module", "no_such_module"),
         ("raise SystemError('out of order')", "out of order"),
+        ("import sys; sys.exit('no gpu')", "no gpu"),
+        (PLUGIN.format(name="b").replace("description=", "controls={'eta': {'maximun': 1}}, description="), "maximum"),
         ("x = (", "SyntaxError"),
         ("def other(add): pass", "no function register"),
         ("def register(add): pass", "added no family"),
@@ -78,10 +80,12 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_stops_nobody(house, sourc
     )
 
 
-def test_a_duplicate_name_is_refused_with_both_origins(house):
-    drop(house, "zz_other", PLUGIN.format(name="ddpm"))
+@pytest.mark.parametrize("folder", ["aa_copy", "zz_other"])
+def test_a_duplicate_name_is_refused_with_both_origins(house, folder):
+    """The folder that bears the name keeps it, wherever the other stands in the alphabet."""
+    drop(house, folder, PLUGIN.format(name="ddpm"))
     found = discover(installed=False)
-    assert "plugins/ddpm" in found.broken[0].reason and "plugins/zz_other" in found.broken[0].reason
+    assert "plugins/ddpm" in found.broken[0].reason and f"plugins/{folder}" in found.broken[0].reason
     assert found.origins["ddpm"] == "plugins/ddpm"
 
 

@@ -125,3 +125,17 @@ def test_folders_files_and_arrays(tmp_path):
     for bad in ("y.npy", "z.npy", "empty", "nothing.npy"):
         with pytest.raises(InputError):
             load_folder(tmp_path / bad)
+
+
+@pytest.mark.parametrize("size", [(30_000, 30), (30, 30_000)])
+def test_a_long_picture_is_made_small_before_it_is_made_square(size, monkeypatch):
+    """30000 x 30 pixels are few; 30000 x 30000 would be gigabytes."""
+    picture = PIL.Image.new("L", size, 200)
+    new = PIL.Image.new
+
+    def small(mode, size, *color):
+        assert size[0] * size[1] <= 28 * 28
+        return new(mode, size, *color)
+
+    monkeypatch.setattr(PIL.Image, "new", small)
+    assert np.asarray(fit_picture(picture, 28, 1)).tolist() == [[200] * 28] * 28

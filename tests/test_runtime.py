@@ -209,7 +209,9 @@ def test_the_python_snippet_makes_the_same_pixels(runtime, tmp_path, monkeypatch
 def test_requests_survive_json():
     request = generate(seed=5)
     assert Request.from_dict(json.loads(json.dumps(request.to_dict()))) == request
-    for bad in ({"colour": 1}, {"checkpoint": "a"}, None, 3):
+    whole = request.to_dict()
+    wrong = ({"batch_size": "many"}, {"class_labels": ["a"]}, {"checkpoint": []}, {"parameters": 3}, {"colour": 1})
+    for bad in ({"colour": 1}, {"checkpoint": "a"}, None, 3, *({**whole, **change} for change in wrong)):
         with pytest.raises(InputError):
             Request.from_dict(bad)
 
@@ -244,11 +246,21 @@ def test_no_code_from_a_folder_runs(tiny_checkpoints, families, tmp_path):
     assert type(pipeline).__module__ == "pipelines.pipeline_vae" and not (tmp_path / "ran").exists()
 
 
+def change_index(folder, **changes):
+    path = folder / "model_index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
         (lambda f: (f / "model_index.json").write_text("{"), "no readable model_index.json"),
         (lambda f: (f / "model_index.json").write_text('{"_class_name": "GANPipeline"}'), "no installed plugin"),
+        (lambda f: change_index(f, _class_name=[]), "no readable model_index.json"),
+        (lambda f: change_index(f, id2label=["Bag"]), "id2label"),
+        (lambda f: change_index(f, id2label={"bag": "Bag"}), "id2label"),
+        (lambda f: change_index(f, anomaly_quantiles={"default": "low"}), "anomaly_quantiles"),
+        (lambda f: change_index(f, unet=["unet"]), "unet must name"),
         (lambda f: shutil.rmtree(f / "unet"), "cannot be loaded"),
         (lambda f: next(f.rglob("*.safetensors")).write_bytes(b"junk"), "cannot be loaded"),
     ],
@@ -265,8 +277,10 @@ def test_a_damaged_folder_among_good_ones_is_listed_as_broken(house, families, t
     shutil.copytree(tiny_checkpoints / "tiny-ddpm", house / "checkpoints/good")
     (house / "checkpoints/bad").mkdir()
     (house / "checkpoints/bad/model_index.json").write_text("[]")
+    (house / "checkpoints/good/evaluation.json").write_text("{")
     catalogue = find_checkpoints(families)
     assert list(catalogue.checkpoints) == ["good"] and "bad" in catalogue.broken[0].origin
+    assert catalogue["good"].evaluation == {}
     with pytest.raises(CheckpointError, match="cannot be used"):
         catalogue["bad"]
 

@@ -79,6 +79,8 @@ def test_a_stopped_run_resumes_to_the_same_losses(tmp_path, data):
     _, second = run(recipe, tmp_path / "parts", data)
     assert sorted(first) == list(range(1, 14)) and sorted(second) == list(range(14, 31))
     assert {**first, **second} == pytest.approx(whole, rel=1e-6)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "parts/run/log.jsonl").read_text().splitlines()]
+    assert steps == [10, 13, 20, 30]
     a, b = (load_pipeline(open_checkpoint(tmp_path / n / "checkpoint", FAMILIES)) for n in ("whole", "parts"))
     for p, q in zip(a.unet.parameters(), b.unet.parameters(), strict=True):
         assert torch.allclose(p, q, atol=1e-4)
@@ -116,8 +118,11 @@ def test_a_killed_process_leaves_a_whole_state(tmp_path, data):
         pass  # caught between two saves: as good a moment as any
     process.send_signal(signal.SIGKILL)
     process.wait()
+    with (tmp_path / "run/log.jsonl").open("a") as log:  # what the killed process wrote after its last save
+        log.write('{"step": 1000000}\n{"ste')
     recipe = tiny_recipe("ddpm", images=1_600_000, save_every=5)
     _, losses = run(recipe, tmp_path, data, max_steps=3)
+    assert all(json.loads(row)["step"] < 1_000_000 for row in (tmp_path / "run/log.jsonl").read_text().splitlines())
     assert min(losses) > 5 and all(np.isfinite(v) for v in losses.values())
 
 
@@ -135,6 +140,9 @@ def test_good_weights_are_not_overwritten(house, data):
     output = train(recipe, FAMILIES["ddpm"], data=data)
     assert output == house / "runs/tiny-ddpm/checkpoint" and (output / "model_index.json").exists()
     assert not list((house / "checkpoints/tiny-ddpm").iterdir())
+    seen = []
+    again = train(recipe, FAMILIES["ddpm"], data=data, on_step=lambda step, loss: seen.append(step))
+    assert again == output and not seen, "a finished run has nothing left to do"
 
 
 def test_two_processes_train_as_one_model(tmp_path):

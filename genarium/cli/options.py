@@ -71,6 +71,8 @@ def check_out(path: Path, kinds: tuple[str, ...]) -> Path:
     """
     if path.suffix.lower() not in kinds:
         raise InputError(f"--out {path}: choose a name that ends in {' or '.join(kinds)}.")
+    if path.is_dir():
+        raise InputError(f"--out {path}: is a folder; name a file.")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -22,6 +22,7 @@ from genarium.tasks import TASKS
 from genarium.ui.files import keep_picture, keep_pictures
 from genarium.ui.inputs import any_value, said
 from genarium.ui.streaming import finish
+from genarium.ui.tab import MAX_SHOWN
 
 CALLS = 8  # of one endpoint at the same time; the runtime lets them compute in turn
 
@@ -166,6 +167,8 @@ async def _answer(
         if not isinstance(parameters, (dict, type(None))):
             raise InputError('parameters: give a mapping such as {"num_inference_steps": 20}.')
         number = 1 if num_images is None else _whole(num_images)
+        if number > MAX_SHOWN:  # visitors take turns: one call must not keep the others waiting for an hour
+            raise InputError(f"num_images: at most {MAX_SHOWN} in one call; the command line draws more.")
         request = Request(
             checkpoint=checkpoint.name,
             task=task,

@@ -24,7 +24,7 @@ from genarium.ui.results import PANELS
 from genarium.ui.streaming import follow
 from genarium.ui.texts import Texts, markup
 
-MAX_SHOWN = 64  # pictures in one run of the page; the command line and the web API take more
+MAX_SHOWN = 64  # pictures in one run of the page; the command line takes more
 PAIR_EXAMPLES = 12
 VISITORS = 8  # runs of one tab that are under way at the same time; the runtime lets them compute in turn
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}

@@ -168,6 +168,7 @@ def test_anomaly_score(client):
         ({"seed": "forty-two"}, "seed must be a whole number"),
         ({"seed": -1}, "must lie between 0"),
         ({"num_images": 0}, "number of images"),
+        ({"num_images": 65}, "at most 64"),
         ({"num_images": "many"}, "takes a whole number"),
         ({"class_labels": "Hat"}, "No class 'Hat'"),
         ({"parameters": {"stesp": 3}}, "stesp: not a parameter"),

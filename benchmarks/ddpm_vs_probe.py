@@ -97,6 +97,10 @@ def main():
         data = load_images(spec, spec.train_split, options.data)
         probe, seconds = train_probe(pipeline.unet.config, data, folder)
 
+    controls = checkpoint.controls("generate")
+    sampler, steps, guidance = (controls[k].default for k in ("sampler", "num_inference_steps", "guidance_scale"))
+    default = f"{sampler}, {steps} steps, guidance {guidance}"
+
     def ours(labels, seeds):
         return pipeline(len(labels), [torch.Generator().manual_seed(s) for s in seeds], labels, output_type="pt").images
 
@@ -106,7 +110,7 @@ def main():
     near = real[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: options.num_samples]]
     rows = []
     for title, sample in (
-        ("ddpm-fashion-mnist, default setting", ours),
+        (f"ddpm-fashion-mnist, {default}", ours),
         (f"probe, {HEUN_STEPS} Heun steps", lambda labels, seeds: sample_probe(probe, labels, seeds)),
     ):
         parts = []

@@ -46,8 +46,12 @@ class Sweep:
 
     @property
     def title(self) -> str:
-        extra = ", ".join(f"{name.removeprefix('num_').replace('_', ' ')} {v}" for name, v in self.options.items())
-        return f"{self.sampler}{', ' + extra if extra else ''}{f', guidance {self.guidance}' if self.guidance != 1 else ''}"
+        words = [self.sampler]
+        for name, value in self.options.items():
+            words.append(value if name == "process" else f"{name.removeprefix('num_').replace('_', ' ')} {value}")
+        if self.guidance != 1:
+            words.append(f"guidance {self.guidance}")
+        return ", ".join(words)
 
 
 DDPM, SDE, FLOW, STUDENT = (
@@ -196,29 +200,37 @@ def draw(rows, path: Path, number: int) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     families = {DDPM: "DDPM / DDIM", SDE: "Score-SDE", FLOW: "Flow matching"}
-    figure, axes = plt.subplots(1, len(families), figsize=(15, 5.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(families), figsize=(15, 7), sharex=True, sharey=True, layout="constrained")
     for (name, title), axis in zip(families.items(), axes, strict=True):
-        of_family = [row for row in rows if row[0].checkpoint in (name, STUDENT if name == FLOW else name)]
-        colours = {}
+        members = (name, STUDENT) if name == FLOW else (name,)
+        colours: dict[tuple, str] = {}
+        lines: dict[str, int] = {}  # of each colour, so that each has a marker of its own
         for sweep in SWEEPS:
-            points = sorted((m["evaluations"], m["distance"]) for s, _, m in of_family if s is sweep)
-            if not points:
+            points = sorted((m["evaluations"], m["distance"]) for s, _, m in rows if s is sweep)
+            if not points or sweep.checkpoint not in members:
                 continue
             student = sweep.checkpoint == STUDENT
             colour = colours.setdefault((sweep.sampler, student), f"C{len(colours)}")
-            style = {"linestyle": "-" if sweep.guidance == 1 else "--", "marker": "o" if not sweep.options else "s"}
-            label = ("student, " if student else "") + sweep.title
-            axis.plot(*zip(*points, strict=True), color=colour, markersize=4.5, label=label, **style)
+            lines[colour] = lines.get(colour, -1) + 1
+            axis.plot(
+                *zip(*points, strict=True),
+                color=colour,
+                marker="osD^vP*"[lines[colour]],
+                markersize=5,
+                linestyle="-" if sweep.guidance == 1 else "--",
+                label=("two-step student, " if student else "") + sweep.title,
+            )
         axis.set(title=title, xlabel="network evaluations for each image", xscale="log", yscale="log")
-        axis.xaxis.set_major_formatter(ScalarFormatter())
-        axis.yaxis.set_major_formatter(ScalarFormatter())
-        axis.yaxis.set_minor_formatter(ScalarFormatter())
         axis.grid(True, which="both", alpha=0.25)
-        if of_family:
-            axis.legend(fontsize=7.5, frameon=False)
+        if colours:
+            axis.legend(fontsize=8.5, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    for axis, ticks in ((axes[0].xaxis, (1, 2, 5, 10, 20, 50, 100, 200)), (axes[0].yaxis, range(100, 1000, 50))):
+        axis.set_major_locator(FixedLocator(ticks))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(ScalarFormatter())
     axes[0].set_ylabel(f"Fréchet distance, EfficientNet-Lite0, {number} samples")
     figure.savefig(path, dpi=110)
 

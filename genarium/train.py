@@ -246,7 +246,10 @@ def finish(pipeline, data: ImageData, output: Path) -> None:
         if isinstance(component, nn.Module):
             component.eval()
     if hasattr(pipeline, "fit"):
-        pipeline.fit(data.batches(500))
+        # What was compiled for training steps must not be compiled anew for other shapes, and cannot do all that a
+        # family may ask here, such as two gradients of one pass.
+        with torch.compiler.set_stance("force_eager"):
+            pipeline.fit(data.batches(500))
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.half()  # three more bits of each weight than bf16 would keep, in the same two bytes

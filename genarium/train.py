@@ -147,11 +147,17 @@ def train(
         raise RecipeError(
             f"training.batch_size {spec.batch_size} does not divide among {accelerator.num_processes} processes."
         )
+    compiles = spec.compile and bool(shutil.which("g++") or shutil.which("clang++"))
+    if spec.compile and not compiles:
+        accelerator.print(f"{recipe.name}: torch.compile needs a C++ compiler (g++); training goes on without, slower.")
     lessons = data  # what the steps see: the data, or what a teacher draws
     if spec.teacher is not None:
         teacher = load_teacher(spec.teacher, accelerator.device)
-        lessons = teacher_images(spec.teacher, teacher, run / "teacher")
         take_from_teacher(recipe, pipeline, teacher.pipeline(spec.teacher.checkpoint))
+        if compiles:
+            _compile(teacher.pipeline(spec.teacher.checkpoint))
+        with accelerator.autocast():
+            lessons = teacher_images(spec.teacher, teacher, run / "teacher")
         del teacher
     objective = Objective(pipeline).to(accelerator.device, memory_format=torch.channels_last).train()
     parameters = list(objective.parameters())
@@ -167,11 +173,8 @@ def train(
         accelerator.print(f"{recipe.name}: finished already, see {run}; --fresh trains it anew.")
         accelerator.end_training()
         return Path(json.loads((run / "time.json").read_text())["output"])
-    if spec.compile and not (shutil.which("g++") or shutil.which("clang++")):
-        accelerator.print(f"{recipe.name}: torch.compile needs a C++ compiler (g++); training goes on without, slower.")
-    elif spec.compile:
-        for component in objective.components.values():
-            component.compile()
+    if compiles:
+        _compile(pipeline)
     if main:
         size = sum(p.numel() for p in parameters) / 1e6
         print(f"{recipe.name}: {size:.2f} M parameters, {len(lessons)} images, steps {step} to {num_steps}, {run}")
@@ -261,6 +264,12 @@ def finish(pipeline, data: ImageData, output: Path) -> None:
     if output.exists():
         shutil.rmtree(output)
     temporary.rename(output)
+
+
+def _compile(pipeline) -> None:
+    for component in pipeline.components.values():
+        if isinstance(component, nn.Module):
+            component.compile()
 
 
 @contextlib.contextmanager

@@ -161,11 +161,10 @@ def open_checkpoint(
             or defaults that its tasks do not take.
     """
     try:
-        index = json.loads((folder / MODEL_INDEX).read_text())
-        class_name = index["_class_name"]
-        class_name = class_name[-1] if isinstance(class_name, list) else class_name
+        index = json.loads((folder / MODEL_INDEX).read_text(encoding="utf-8"))
+        class_name = class_of(index)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise CheckpointError(f"{folder.name}: no readable {MODEL_INDEX}; this is no diffusers pipeline.") from error
+        raise CheckpointError(_no_pipeline(folder, families)) from error
     _check_index(folder.name, index)
     for family in families:
         if class_name == family.pipeline_class().__name__ or class_name in family.stock:
@@ -173,9 +172,31 @@ def open_checkpoint(
             for task in index.get("defaults") or {}:
                 checkpoint.controls(task)  # refuses wrong defaults here, where one bad folder stops nobody
             return checkpoint
-    known = sorted({f.pipeline_class().__name__ for f in families} | {s for f in families for s in f.stock})
     raise CheckpointError(
-        f"{folder.name}: no installed plugin knows the pipeline class {class_name!r}. Known: {', '.join(known)}."
+        f"{folder.name}: no installed plugin knows the pipeline class {class_name!r}. Known: {known_classes(families)}."
+    )
+
+
+def class_of(index: Mapping[str, Any]) -> str:
+    """The pipeline class that a model_index.json names, alone or as ["file", "Class"]."""
+    name = index["_class_name"]
+    return str(name[-1] if isinstance(name, list) else name)
+
+
+def known_classes(families: Families) -> str:
+    """The pipeline classes that installed plugins can load, for messages."""
+    return ", ".join(sorted({f.pipeline_class().__name__ for f in families} | {s for f in families for s in f.stock}))
+
+
+def _no_pipeline(folder: Path, families: Families) -> str:
+    """What a folder without a readable model_index.json is, as far as one can tell."""
+    try:
+        model = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{folder.name}: no readable {MODEL_INDEX}; this is no diffusers pipeline."
+    return (
+        f"{folder.name}: this is a single model of the class {model!r}, not a whole pipeline, and no installed plugin "
+        f"takes it alone. Known pipelines: {known_classes(families)}."
     )
 
 
@@ -234,7 +255,10 @@ def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dt
     missing = set(expected) - set(components)
     if missing:
         raise CheckpointError(f"{checkpoint.name}: {MODEL_INDEX} names no {', '.join(sorted(missing))}.")
-    pipeline = pipeline_class(**components, **options)
+    try:
+        pipeline = pipeline_class(**components, **options)
+    except (AttributeError, TypeError, ValueError) as error:  # parts that do not fit each other, or the family
+        raise CheckpointError(f"{checkpoint.name}: {checkpoint.family.title} cannot take it: {error}") from error
     pipeline.set_progress_bar_config(disable=True)
     pipeline.register_to_config(_name_or_path=str(checkpoint.folder))
     for component in components.values():
@@ -265,6 +289,10 @@ def _load_component(checkpoint, pipeline_class, name, library, class_name, devic
     folder = str(checkpoint.folder / name)
     try:
         if issubclass(component_class, diffusers.ModelMixin):
+            if component_class.load_config(folder, local_files_only=True).get("time_embedding_type") == "fourier":
+                # Its random frequencies, rounded to bfloat16, are others; and a score's network must tell an image from
+                # noise a thousand times as strong.
+                dtype = torch.float32
             return component_class.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, device_map={"": str(device)}, local_files_only=True
             )

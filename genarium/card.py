@@ -41,6 +41,7 @@ TITLES = {
     "auroc_other_data": "Anomaly AUROC against {against} ({score})",
     "auroc_noise": "Anomaly AUROC against {against} ({score})",
     "seconds_per_image": "Seconds per image",
+    "network_evaluations": "Network evaluations per image",
 }
 
 

@@ -40,7 +40,7 @@ from genarium.parallel import join, map_batches
 from genarium.recipe import Recipe
 from genarium.records import EVALUATION, hardware, write_json, write_quantiles
 from genarium.requests import Request, choose_labels
-from genarium.runtime import Runtime
+from genarium.runtime import EVALUATIONS, Runtime
 
 NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments
 NUM_RECONSTRUCTIONS = 500
@@ -252,7 +252,7 @@ class _Evaluation:
         return found
 
     def speed(self) -> list[dict[str, Any]]:
-        """Seconds per image, warm, by the main process while the others wait."""
+        """Seconds and network evaluations per image, warm, by the main process while the others wait."""
         if not join().is_main_process:
             return []
         parameters = self.defaults("generate", self.parameters)
@@ -260,6 +260,7 @@ class _Evaluation:
             parameters["class_labels"] = list(choose_labels(self.checkpoint, "cycle", TIMED_IMAGES))
         times = []
         for _ in tqdm(range(1 + TIMED_RUNS), desc="speed", leave=False):  # the first warms up
+            EVALUATIONS.samples = 0
             started = time.perf_counter()
             self.pipeline(batch_size=TIMED_IMAGES, generator=self.generators(0, TIMED_IMAGES), **parameters)
             times.append(time.perf_counter() - started)
@@ -267,7 +268,13 @@ class _Evaluation:
         machine = hardware(self.runtime.device, self.runtime.dtype)
         parameters.pop("class_labels", None)
         how = f"{TIMED_IMAGES} images at once, warm, median of {TIMED_RUNS}, {_told(parameters)}; {machine}"
-        return [self.metric("speed", "seconds_per_image", value, TIMED_IMAGES, how, unit="s", hardware=machine)]
+        found = [self.metric("speed", "seconds_per_image", value, TIMED_IMAGES, how, unit="s", hardware=machine)]
+        if EVALUATIONS.samples:
+            how = f"samples through the network for each image, guidance counting twice; {_told(parameters)}"
+            found.append(
+                self.metric("speed", "network_evaluations", EVALUATIONS.samples / TIMED_IMAGES, TIMED_IMAGES, how)
+            )
+        return found
 
 
 # part -> the task or method that the pipeline needs for it

@@ -65,13 +65,15 @@ class Result:
     """What came of a request.
 
     `pictures`: of the image tasks. `inputs`: the pictures as the model saw them. `scores` [N], `maps` [N, H, W] or None
-    and `unit`: of the anomaly task. `seconds`: computing time, without waiting and loading.
+    and `unit`: of the anomaly task. `seconds`: computing time, without waiting and loading. `evaluations`: passes through
+    the network for each image made or scored, on average; guidance counts twice.
     """
 
     request: Request
     pictures: list[PIL.Image.Image]
     inputs: list[PIL.Image.Image]
     seconds: float
+    evaluations: float = 0.0
     scores: np.ndarray | None = None
     maps: np.ndarray | None = None
     unit: str = ""
@@ -127,6 +129,7 @@ class Runtime:
                 if name in self._loaded:
                     return self._loaded[name]
             pipeline = load_pipeline(self.catalogue[name], self.device, self.dtype)
+            count_evaluations(pipeline)
             with self._lock:
                 self._loaded[name] = pipeline
                 self._evict()
@@ -244,6 +247,7 @@ class _Run:
         method = getattr(self.pipeline, self.task.method)
         scores, maps, unit = [], [], ""
         number = self._number()
+        EVALUATIONS.samples = 0
         starts = range(0, number, self.max_batch)
         self.num_batches = len(starts)
         for self.batch, start in enumerate(starts):
@@ -258,11 +262,13 @@ class _Run:
             else:
                 self.done += list(output.images)
         inputs = list(self.material.values())
+        number = len(self.done) or number
         return Result(
             request=self.request,
             pictures=self.done,
             inputs=[p for v in inputs for p in (v if isinstance(v, list) else [v])],
             seconds=time.perf_counter() - self.started,
+            evaluations=EVALUATIONS.samples / number,
             scores=np.concatenate(scores) if scores else None,
             maps=np.concatenate(maps) if maps and maps[0] is not None else None,
             unit=unit,
@@ -307,6 +313,30 @@ class _Run:
             pictures = self.done + to_pictures(pixels)
         each = values["num_timesteps"]
         self.events.put(Progress(self.batch * each + step + 1, self.num_batches * each, now - self.started, pictures))
+
+
+class Evaluations(threading.local):
+    """Samples that this thread has sent through networks. A run has a thread to itself, so what it counts is its own."""
+
+    samples = 0
+
+
+EVALUATIONS = Evaluations()
+
+
+def count_evaluations(pipeline) -> None:
+    """From now on, each sample that passes through a network of this pipeline counts in `EVALUATIONS`.
+
+    What networks do by other methods than `forward`, as an auto-encoder's `encode` and `decode`, does not.
+    """
+
+    def count(module, args, kwargs) -> None:
+        tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor) and value.ndim > 1)
+        EVALUATIONS.samples += len(next(tensors, ()))
+
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module):
+            component.register_forward_pre_hook(count, with_kwargs=True)
 
 
 def _weight_bytes(pipeline) -> int:

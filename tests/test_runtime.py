@@ -62,6 +62,17 @@ def test_a_request_gives_previews_progress_and_one_result(runtime):
     assert events[-1].seconds > 0 and events[-1].dtype == "float32"
 
 
+def test_a_result_counts_network_evaluations(runtime):
+    guided = runtime.run(generate(guidance_scale=1.5))
+    assert guided.evaluations == 2 * runtime.run(generate(guidance_scale=1.0)).evaluations == 2 * 4
+    adaptive = Request("tiny-score-sde", "generate", 0, 2, (0, 1), {"sampler": "rk45", "tolerance": 0.1})
+    counts = runtime.pipeline("tiny-score-sde")(
+        2, adaptive.generators(0, 2), [0, 1], sampler="rk45", tolerance=0.1
+    ).num_function_evaluations
+    assert runtime.run(adaptive).evaluations == sum(counts) / 2 > 10
+    assert runtime.run(Request("tiny-vae", "generate", 0, 2, (0, 1))).evaluations == 0  # decoding is no forward pass
+
+
 def test_samples_depend_on_their_own_seed_only_however_they_are_batched(catalogue):
     whole = Runtime(catalogue, "cpu", torch.float32).run(generate(seed=10, number=6))
     small = Runtime(catalogue, "cpu", torch.float32, max_batch=4).run(generate(seed=10, number=6))

@@ -200,6 +200,7 @@ def _files_of(result: Result) -> list[str]:
 
 def _report(result: Result, checkpoint: Checkpoint) -> dict[str, Any]:
     report: dict[str, Any] = {"request": result.request.to_dict(), "seconds": result.seconds, "device": result.device}
+    report["network_evaluations"] = result.evaluations  # for each image
     if result.scores is not None:
         quantiles = checkpoint.quantiles(result.request.parameters)
         score = float(result.scores[0])

@@ -239,6 +239,8 @@ class TaskTab:
             device=result.device.upper(),
             dtype=result.dtype,
         )
+        if result.evaluations:
+            words += " · " + Texts.both("evaluations", number=f"{result.evaluations:.4g}")
         return {
             self.status: status_html(words),
             self.preview: gr.update(visible=False),

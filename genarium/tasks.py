@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from genarium.errors import InputError
 
+KINDS = {bool: "checkbox", int: "integer", float: "number", str: "text"}  # of controls, by annotation
+
 # What the host fills in by itself; everything else in a task's method is a control.
 HOST_PARAMETERS = frozenset(
     {"self", "batch_size", "generator", "class_labels", "callback_on_step_end", "output_type", "return_dict"}
@@ -106,7 +108,10 @@ def tasks_of(pipeline_class: type) -> tuple[Task, ...]:
 
 
 def controls_of(
-    pipeline_class: type, task: Task, refinements: Mapping[str, Mapping[str, Any]] | None = None
+    pipeline_class: type,
+    task: Task,
+    refinements: Mapping[str, Mapping[str, Any]] | None = None,
+    skip_others: bool = False,
 ) -> dict[str, Control]:
     """The controls of a task, by parameter name in the order of the signature.
 
@@ -114,6 +119,7 @@ def controls_of(
         pipeline_class: has the task's method.
         task: which method.
         refinements: parameter -> changed fields of its control, from the family's plugin.
+        skip_others: leave out parameters that no control fits, of a class that was not made for this app.
 
     Raises:
         InputError: a parameter without default or with an annotation that no control fits, or an unknown refinement.
@@ -126,6 +132,8 @@ def controls_of(
         if parameter.name in HOST_PARAMETERS or parameter.name in task.inputs:
             continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if skip_others and (parameter.default is None or hints.get(parameter.name) not in KINDS):
             continue
         where = f"{pipeline_class.__name__}.{task.method}: {parameter.name}"
         if parameter.default is parameter.empty:
@@ -153,10 +161,9 @@ def _control(where: str, name: str, hint: Any, default: Any) -> Control:
             bounds.update(extra if isinstance(extra, dict) else {})
     if typing.get_origin(hint) is Literal:
         return Control(name, "choice", default, choices=typing.get_args(hint), **bounds)
-    kinds = {bool: "checkbox", int: "integer", float: "number", str: "text"}
-    if hint not in kinds:
+    if hint not in KINDS:
         raise InputError(f"{where}: annotate it as int, float, bool, str, Literal or Annotated[..., dict] of these.")
-    return Control(name, kinds[hint], default, **bounds)
+    return Control(name, KINDS[hint], default, **bounds)
 
 
 def help_of(method) -> dict[str, str]:

@@ -205,7 +205,7 @@ def test_networks_of_another_kind_are_refused_with_words(change, says, tmp_path,
 def test_a_bare_model_is_named_for_what_it_is(tmp_path, families):
     torch.manual_seed(0)
     AutoencoderKL(block_out_channels=(8,), norm_num_groups=4).save_pretrained(tmp_path / "vae")
-    with pytest.raises(CheckpointError, match="single model of the class 'AutoencoderKL'.*DDPMPipeline"):
+    with pytest.raises(CheckpointError, match=r"single model of the class 'AutoencoderKL'.*DDPMPipeline"):
         open_checkpoint(tmp_path / "vae", families)
 
 

@@ -13,7 +13,7 @@ from conftest import pictures
 
 from genarium import checkpoints as checkpoints_module
 from genarium.checkpoints import find_checkpoints, load_pipeline
-from genarium.errors import CheckpointError, InputError
+from genarium.errors import CheckpointError, HubError, InputError
 from genarium.requests import Request, choose_labels, parse_seed, to_python
 from genarium.runtime import Progress, Result, Runtime, pick_dtype
 
@@ -296,10 +296,34 @@ def test_a_damaged_folder_among_good_ones_is_listed_as_broken(house, families, t
         catalogue["bad"]
 
 
+def test_guests_come_and_the_least_recently_used_goes(catalogue, tiny_checkpoints, families):
+    runtime = Runtime(catalogue, device="cpu", dtype=torch.float32, max_guests=2)
+
+    def guest(name):
+        return checkpoints_module.open_checkpoint(tiny_checkpoints / "tiny-vae", families, name=name)
+
+    for name in ("x/a@1", "x/b@1"):
+        runtime.welcome(guest(name))
+    assert len(runtime.run(Request("x/a@1", "generate", batch_size=2)).pictures) == 2
+    runtime.welcome(guest("x/c@1"))
+    assert [g.name for g in runtime.guests()] == ["x/a@1", "x/c@1"] and "x/b@1" not in runtime.loaded()
+    with pytest.raises(HubError):  # gone: the name means the Hub again
+        runtime.run(Request("x/b@1", "generate"))
+
+
+def test_who_cannot_be_loaded_is_no_guest(catalogue, tiny_checkpoints, families, tmp_path):
+    shutil.copytree(tiny_checkpoints / "tiny-vae", tmp_path / "damaged")
+    next((tmp_path / "damaged").rglob("*.safetensors")).write_bytes(b"junk")
+    runtime = Runtime(catalogue, device="cpu", dtype=torch.float32)
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        runtime.welcome(checkpoints_module.open_checkpoint(tmp_path / "damaged", families))
+    assert not runtime.guests()
+
+
 def test_a_hub_id_that_cannot_be_had_says_so(catalogue):
-    with pytest.raises(CheckpointError, match="Hub"):
+    with pytest.raises(HubError, match="Hub"):
         catalogue["nobody/nothing"]
-    with pytest.raises(CheckpointError, match="Hub"):
+    with pytest.raises(InputError, match="Hub"):
         catalogue["a b/c d"]
 
 

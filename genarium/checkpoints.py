@@ -66,6 +66,11 @@ class Checkpoint:
         return controls
 
     @property
+    def stem(self) -> str:
+        """The name as the beginning of file names: of a checkpoint from the Hub, without its owner."""
+        return Path(self.name).name
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their labels; empty for an unconditional model."""
         id2label = self.index.get("id2label") or {}

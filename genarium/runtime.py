@@ -143,17 +143,20 @@ class Runtime:
         with self._lock:
             return list(self._guests.values())
 
+    def guest(self, name: str) -> Checkpoint | None:
+        """The guest of this name, who now counts as used; None if it never came, or has gone."""
+        with self._lock:
+            if name in self._guests:
+                self._guests.move_to_end(name)
+            return self._guests.get(name)
+
     def checkpoint(self, name: str) -> Checkpoint:
         """A guest, or one of the catalogue's.
 
         Raises:
             CheckpointError: unknown, broken or not to be had.
         """
-        with self._lock:
-            if name in self._guests:
-                self._guests.move_to_end(name)
-                return self._guests[name]
-        return self.catalogue[name]
+        return self.guest(name) or self.catalogue[name]
 
     # ---- loading ----
 

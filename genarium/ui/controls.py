@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
+from genarium.families import Family
 from genarium.requests import Request, choose_labels
-from genarium.tasks import Control
+from genarium.tasks import Control, Task, controls_of
 from genarium.ui.texts import Texts
 
 DICE = "() => String(Math.floor(Math.random() * 2 ** 32))"
@@ -30,20 +31,26 @@ class FamilyControls:
     and the page never waits for the server to draw them.
     """
 
-    def __init__(self, task: str, checkpoints: Mapping[str, Checkpoint], texts: Texts):
+    def __init__(self, task: Task, families: Sequence[Family], checkpoints: Mapping[str, Checkpoint], texts: Texts):
+        """
+        Args:
+            families: all that can do the task; a visitor may bring a checkpoint of each.
+            checkpoints: that are there from the start; the first of a family says where its controls stand.
+        """
         self.groups: dict[str, gr.Column] = {}
         self.components: dict[str, dict[str, Any]] = {}
         self.defaults: dict[str, dict[str, Any]] = {}
-        for checkpoint in checkpoints.values():
-            family = checkpoint.family.name
-            if family in self.groups:
-                continue
-            controls = [c for c in checkpoint.controls(task).values() if not c.hidden]
-            self.defaults[family] = {c.name: c.default for c in controls}
-            with gr.Column(visible=not self.groups, elem_classes="controls") as group:
-                chinese = checkpoint.family.translations.get("zh", {})
-                self.components[family] = {c.name: _component(c, f"{family}_{task}", chinese, texts) for c in controls}
-            self.groups[family] = group
+        first = next(iter(checkpoints.values()), None)
+        for family in families:
+            own = next((c for c in checkpoints.values() if c.family.name == family.name), None)
+            controls = own.controls(task.name) if own else controls_of(family.pipeline_class(), task, family.controls)
+            shown = [c for c in controls.values() if not c.hidden]
+            self.defaults[family.name] = {c.name: c.default for c in shown}
+            chinese, where = family.translations.get("zh", {}), f"{family.name}_{task.name}"
+            visible = first is not None and first.family.name == family.name
+            with gr.Column(visible=visible, elem_classes="controls") as group:
+                self.components[family.name] = {c.name: _component(c, where, chinese, texts) for c in shown}
+            self.groups[family.name] = group
 
     @property
     def all(self) -> list[Any]:
@@ -51,16 +58,16 @@ class FamilyControls:
 
     def values(self, family: str, data: Mapping[Any, Any]) -> dict[str, Any]:
         """The parameters of a request, from what the page sent for all components."""
-        return {name: data[component] for name, component in self.components[family].items()}
+        return {name: data[component] for name, component in self.components.get(family, {}).items()}
 
     def show(self, family: str) -> dict[Any, Any]:
-        """Updates that show one family's group."""
+        """Updates that show one family's group; none for a class that no plugin knows, which keeps its defaults."""
         return {group: gr.update(visible=name == family) for name, group in self.groups.items()}
 
     def fill(self, family: str, parameters: Mapping[str, Any]) -> dict[Any, Any]:
         """Updates that set one family's controls; what is not in `parameters` goes back to its default."""
-        values = {**self.defaults[family], **parameters}
-        return {component: gr.update(value=values[name]) for name, component in self.components[family].items()}
+        values = {**self.defaults.get(family, {}), **parameters}
+        return {component: gr.update(value=values[name]) for name, component in self.components.get(family, {}).items()}
 
 
 def _component(control: Control, where: str, chinese: Mapping[str, str], texts: Texts):
@@ -87,15 +94,19 @@ def _component(control: Control, where: str, chinese: Mapping[str, str], texts: 
 class ClassChooser:
     """Each class in turn, any, or chosen ones; for a task with input pictures: not told, or the one it shows."""
 
-    def __init__(self, task: str, checkpoint: Checkpoint, texts: Texts):
+    def __init__(self, task: str, checkpoint: Checkpoint | None, texts: Texts):
         self.task, self.many = task, task == "generate"
         modes = ["cycle", "any", "chosen"] if self.many else ["unknown", "chosen"]
         self.default = modes[0]
-        offered = takes_classes(checkpoint, task)
+        offered = checkpoint is not None and takes_classes(checkpoint, task)
         with gr.Column(visible=offered, elem_classes="classes") as self.group:
             self.mode = gr.Radio([(texts(f"class_{m}"), m) for m in modes], value=modes[0], label=texts("class_choice"))
             self.names = gr.Dropdown(
-                _choices(checkpoint), multiselect=self.many, value=None, visible=False, label=texts("class_names")
+                _choices(checkpoint) if checkpoint else [],
+                multiselect=self.many,
+                value=None,
+                visible=False,
+                label=texts("class_names"),
             )
         self.mode.change(
             lambda mode: gr.update(visible=mode == "chosen"),
@@ -109,6 +120,11 @@ class ClassChooser:
     @property
     def all(self) -> list[Any]:
         return [self.mode, self.names]
+
+    @property
+    def shown(self) -> list[Any]:
+        """What `show` updates."""
+        return [self.group, self.mode, self.names]
 
     def labels(self, checkpoint: Checkpoint, data: Mapping[Any, Any], number: int) -> tuple[int, ...] | None:
         """What goes into the request."""

@@ -1,4 +1,4 @@
-"""Commands that share: card, publish, deploy."""
+"""Commands that share: card, publish, deploy, pull."""
 
 from __future__ import annotations
 
@@ -103,6 +103,29 @@ def publish(
         if collection or everything:
             ids = [exported.repo_id for exported in exports]
             typer.echo(f"collection: {publishing.collect(collection or 'Genarium', ids, private)}")
+
+
+def pull(
+    repo: Annotated[str, typer.Argument(metavar="REPO[@REVISION]", help="user/name, or user/name@revision.")],
+    name: Annotated[
+        str | None, typer.Option(help="Of its folder in checkpoints/; the repository's unless told.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a checkpoint of this name.")] = False,
+) -> None:
+    """Bring a checkpoint from the Hub into checkpoints/: weights and configuration, no code; checked, then put in place."""
+    from tqdm import tqdm
+
+    from genarium.families import discover
+    from genarium.hub.pull import pull as bring
+
+    with tqdm(unit="B", unit_scale=True, leave=False) as bar:
+
+        def report(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        folder = bring(repo, discover(), name, force, report)
+    typer.echo(f"{folder}\nUse it as {folder.name}, here and in the app.")
 
 
 def _list(files: dict[str, int]) -> None:

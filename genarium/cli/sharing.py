@@ -105,6 +105,34 @@ def publish(
             typer.echo(f"collection: {publishing.collect(collection or 'Genarium', ids, private)}")
 
 
+def deploy(
+    space: Annotated[str, typer.Argument(metavar="USER/SPACE", help="The Space; made if there is none.")],
+    private: Private = False,
+    dry_run: DryRun = False,
+    hardware: Annotated[
+        str | None, typer.Option(help="To ask for: cpu-basic, zero-a10g, t4-small ...; as it is unless told.")
+    ] = None,
+) -> None:
+    """Make this checkout a Space on the Hub, or bring the Space up to date, in one commit."""
+    from huggingface_hub import SpaceHardware
+
+    from genarium import paths
+    from genarium.hub import space as spaces
+    from genarium.hub.errors import check_repo_id
+
+    check_repo_id(space)
+    known = [one.value for one in SpaceHardware]
+    if hardware is not None and hardware not in known:
+        raise InputError(f"--hardware: choose one of {', '.join(known)}, not {hardware!r}.")
+    deployment = spaces.prepare(paths.ROOT)
+    _list(deployment.files)
+    if dry_run:
+        typer.echo("Nothing was sent (--dry-run).")
+        return
+    revision = spaces.deploy(space, deployment, private, hardware)
+    typer.echo(f"{spaces.address(space)}\n  revision: {revision}")
+
+
 def _list(files: dict[str, int]) -> None:
     for name, size in files.items():
         typer.echo(f"  {size / 1e3:>12,.1f} kB  {name}")

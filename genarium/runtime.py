@@ -27,8 +27,23 @@ from genarium.parallel import join
 from genarium.pictures import fit_picture, open_picture, to_pictures
 from genarium.requests import Request
 
+try:
+    import spaces  # on ZeroGPU Spaces only, where it must come before CUDA is first used
+except ImportError:
+    spaces = None
+
 PREVIEW_SECONDS = 0.1  # at most ten previews a second: more would only keep the network busy
 HEARTBEAT_SECONDS = 0.5  # a stream gives a sign this often while it waits, so that its reader can close it
+
+
+def on_gpu(generator_function):
+    """Borrow a GPU for as long as this generator function runs, where GPUs are lent: in a ZeroGPU Space. Elsewhere nothing.
+
+    There `spaces.GPU` calls it in a forked process that has the GPU, and passes on what it yields. So its arguments and
+    what it yields are pickled; an exception would lose its text and is better yielded; a lock or an event of this process
+    means nothing there. Closing the generator closes it there too.
+    """
+    return generator_function if spaces is None else spaces.GPU(generator_function)
 
 
 def pick_device() -> torch.device:
@@ -115,6 +130,7 @@ class Runtime:
         self._lock = threading.Lock()  # of the three dictionaries
         self._loading: dict[str, threading.Lock] = {}
         self._turn = threading.Semaphore(concurrency)
+        self._compute = on_gpu(self._events)
 
     # ---- guests: checkpoints that come while the app runs ----
 
@@ -212,8 +228,20 @@ class Runtime:
         checkpoint = self.checkpoint(request.checkpoint)
         request = request.checked(checkpoint)
         material = {n: self._material(request, n, (inputs or {}).get(n)) for n in checkpoint.tasks[request.task].inputs}
+        with contextlib.closing(self._compute(checkpoint, request, material)) as events:
+            for event in events:
+                if isinstance(event, BaseException):
+                    raise event
+                if stop is not None and stop.is_set() and not isinstance(event, Result):
+                    raise Stopped("Stopped.")
+                yield event
+
+    def _events(
+        self, checkpoint: Checkpoint, request: Request, material: Mapping[str, Any]
+    ) -> Iterator[Progress | Result | BaseException]:
+        """Compute in a thread; yield `Progress`, also as a sign of life, and at last the `Result` or what went wrong."""
         events: queue.SimpleQueue = queue.SimpleQueue()
-        stop = stop or threading.Event()
+        stop = threading.Event()
 
         def work() -> None:
             try:
@@ -238,10 +266,8 @@ class Runtime:
                 except queue.Empty:
                     yield last
                     continue
-                if isinstance(event, BaseException):
-                    raise event
                 yield event
-                if isinstance(event, Result):
+                if isinstance(event, (Result, BaseException)):
                     return
                 last = replace(event, pictures=None)
         finally:

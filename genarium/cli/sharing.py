@@ -1,4 +1,4 @@
-"""Commands that share: card, publish, deploy, pull."""
+"""Commands that share: card, publish, pull, deploy."""
 
 from __future__ import annotations
 
@@ -126,6 +126,34 @@ def pull(
 
         folder = bring(repo, discover(), name, force, report)
     typer.echo(f"{folder}\nUse it as {folder.name}, here and in the app.")
+
+
+def deploy(
+    space: Annotated[str, typer.Argument(metavar="USER/SPACE", help="The Space; made if there is none.")],
+    private: Private = False,
+    dry_run: DryRun = False,
+    hardware: Annotated[
+        str | None, typer.Option(help="To ask for: cpu-basic, zero-a10g, t4-small ...; as it is unless told.")
+    ] = None,
+) -> None:
+    """Make this checkout a Space on the Hub, or bring the Space up to date, in one commit."""
+    from huggingface_hub import SpaceHardware
+
+    from genarium import paths
+    from genarium.hub import space as spaces
+    from genarium.hub.errors import check_repo_id
+
+    check_repo_id(space)
+    known = [one.value for one in SpaceHardware]
+    if hardware is not None and hardware not in known:
+        raise InputError(f"--hardware: choose one of {', '.join(known)}, not {hardware!r}.")
+    deployment = spaces.prepare(paths.ROOT)
+    _list(deployment.files)
+    if dry_run:
+        typer.echo("Nothing was sent (--dry-run).")
+        return
+    revision = spaces.deploy(space, deployment, private, hardware)
+    typer.echo(f"{spaces.address(space)}\n  revision: {revision}")
 
 
 def _list(files: dict[str, int]) -> None:

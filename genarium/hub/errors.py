@@ -27,12 +27,13 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import get_token, parse_ratelimit_headers
+from huggingface_hub.utils import get_token, parse_ratelimit_headers, validate_repo_id
 
 from genarium.errors import GenariumError, HubError
 
 Action = Literal["read", "write"]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+VALID = "write it as user/name, at most 96 letters, digits, - _ ."
 LOG_IN = "run `hf auth login`, or set HF_TOKEN to a token of https://huggingface.co/settings/tokens"
 
 
@@ -56,6 +57,22 @@ def hub_errors(repo_id: str, action: Action = "read") -> Iterator[None]:
         if told is None:
             raise
         raise HubError(told) from error
+
+
+def check_repo_id(repo_id: str) -> str:
+    """The id, if it is one that can be written to.
+
+    Raises:
+        HubError: it is no user/name.
+    """
+    try:
+        validate_repo_id(repo_id)
+        valid = "/" in repo_id
+    except HFValidationError:
+        valid = False
+    if not valid:
+        raise HubError(f"{repo_id!r} is no Hub id to write to: {VALID}.")
+    return repo_id
 
 
 def explain(error: BaseException, repo_id: str, action: Action = "read") -> str | None:
@@ -85,7 +102,7 @@ def _explain_one(error: BaseException, repo_id: str, action: Action) -> str | No
     if isinstance(error, LocalTokenNotFoundError):
         return f"{repo_id}: you are not logged in to the Hub: {LOG_IN}."
     if isinstance(error, HFValidationError):
-        return f"{repo_id!r} is no valid Hub id: write it as user/name, at most 96 letters, digits, - _ . long."
+        return f"{repo_id!r} is no valid Hub id: {VALID}."
     if isinstance(error, HfHubHTTPError):
         return _explain_answer(error, repo_id, action)
     if isinstance(error, httpx2.ConnectError):

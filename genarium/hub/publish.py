@@ -17,15 +17,13 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 
 from genarium.card import card_problems
 from genarium.checkpoints import MODEL_INDEX, Checkpoint, load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, HubError, RecipeError
 from genarium.families import Families
-from genarium.hub.errors import hub_errors
+from genarium.hub.errors import check_repo_id, hub_errors
 from genarium.hub.proof import prove
 from genarium.recipe import load_recipe
 from genarium.records import EVALUATION, write_json
@@ -45,21 +43,6 @@ class Export:
     folder: Path
     files: dict[str, int]
     proved: list[str]
-
-
-def check_repo_id(repo_id: str) -> str:
-    """The id, if it is one that can be written to.
-
-    Raises:
-        HubError: it is no user/name.
-    """
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError:
-        repo_id = repo_id if "/" not in repo_id else ""
-    if repo_id.count("/") != 1:
-        raise HubError("Write the Hub id as user/name, at most 96 letters, digits, - _ . long.")
-    return repo_id
 
 
 def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: str | None = None) -> Export:

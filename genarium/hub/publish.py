@@ -95,11 +95,12 @@ def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: st
     return Export(repo_id, folder, files, proved)
 
 
-def upload(exported: Export, private: bool = False) -> str:
+def upload(exported: Export, private: bool = False, token: str | None = None) -> str:
     """Create the repository if there is none, and bring it to the export's state in one commit.
 
     Args:
         private: for a repository that does not exist yet.
+        token: of the account that writes; this machine's own unless told.
 
     Returns:
         The commit, to pin as a revision; the present one where nothing has changed.
@@ -110,7 +111,7 @@ def upload(exported: Export, private: bool = False) -> str:
     repo_id, folder = exported.repo_id, exported.folder
     with hub_errors(repo_id, "write"):
         validate_card((folder / "README.md").read_text(encoding="utf-8"), repo_id)
-        api = HfApi()
+        api = HfApi(token=token)
         api.create_repo(repo_id, private=private or None, exist_ok=True)
         info = api.model_info(repo_id)
         there = {sibling.rfilename for sibling in info.siblings or ()}

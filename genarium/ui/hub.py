@@ -21,6 +21,7 @@ from genarium.errors import GenariumError, InputError, Stopped
 from genarium.hub.fetch import Offer, fetch, look, make_room, max_download
 from genarium.runtime import Runtime
 from genarium.ui.picker import hub_link, list_html, megabytes, short
+from genarium.ui.publishing import PublishPanel, can_sign_in
 from genarium.ui.tab import QUIET, TaskTab, status_html
 from genarium.ui.texts import Texts, in_both, markup
 
@@ -64,6 +65,8 @@ class HubTab:
             self.facts = markup("", elem_id="hub-facts")
         known = runtime.catalogue.families.known_classes()
         markup(f'<p class="note">{Texts.both("hub_about", limit=megabytes(max_download()), classes=known)}</p>')
+        if can_sign_in():
+            PublishPanel(runtime, texts)
         self.seen = gr.State(("", ""))  # what was typed, and the commit that it meant when the visitor looked
         self.brought = gr.State([])  # names, in the order in which this visitor loaded them
         self._connect()

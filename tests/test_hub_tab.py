@@ -225,5 +225,7 @@ def test_a_checkpoints_own_defaults_are_set(page, hub):
     index["defaults"] = {"generate": {"num_inference_steps": 2}}
     repo.commit({**repo.files, "model_index.json": json.dumps(index).encode()}, "a student")
     last, tab = press_load(page, "someone/ddpm")[-1], page.tabs["generate"]
-    assert last[tab.controls.components["ddpm"]["num_inference_steps"]]["value"] == 2
-    assert tab.controls.components["ddpm"]["num_inference_steps"] not in press_load(page, "someone/vae")[-1]
+    steps = tab.controls.components["ddpm"]["num_inference_steps"]
+    assert last[steps]["value"] == 2
+    assert tab._choose("tiny-ddpm")[steps]["value"] == 12, "and go back with the checkpoint that has others"
+    assert steps not in press_load(page, "someone/vae")[-1]

@@ -28,55 +28,94 @@ class FamilyControls:
     """The controls of every family in a tab, one group for each; only the chosen family's group is shown.
 
     They are built once for the page, not anew for each choice: so a visitor's settings survive a look at another family,
-    and the page never waits for the server to draw them.
+    and the page never waits for the server to draw them. Checkpoints of one family may differ in defaults, in choices and
+    in which controls they have; where they do, choosing one sets the control as it is for that checkpoint.
     """
 
     def __init__(self, task: Task, families: Sequence[Family], checkpoints: Mapping[str, Checkpoint], texts: Texts):
         """
         Args:
             families: all that can do the task; a visitor may bring a checkpoint of each.
-            checkpoints: that are there from the start; the first of a family says where its controls stand.
+            checkpoints: that are there from the start.
         """
+        self.task = task.name
         self.groups: dict[str, gr.Column] = {}
         self.components: dict[str, dict[str, Any]] = {}
-        self.defaults: dict[str, dict[str, Any]] = {}
+        self.built: dict[str, dict[str, Control]] = {}
+        # family -> names of the controls that its checkpoints differ in; a visitor's checkpoint may add to them
+        self.varying: dict[str, set[str]] = {}
         first = next(iter(checkpoints.values()), None)
         for family in families:
-            own = next((c for c in checkpoints.values() if c.family.name == family.name), None)
-            controls = own.controls(task.name) if own else controls_of(family.pipeline_class(), task, family.controls)
-            shown = [c for c in controls.values() if not c.hidden]
-            self.defaults[family.name] = {c.name: c.default for c in shown}
-            chinese, where = family.translations.get("zh", {}), f"{family.name}_{task.name}"
-            visible = first is not None and first.family.name == family.name
+            name, every = family.name, controls_of(family.pipeline_class(), task, family.controls)
+            each = [self.shown(c) for c in checkpoints.values() if c.family.name == name]
+            each = each or [{n: control for n, control in every.items() if not control.choices_from}]
+            built = {n: next((own[n] for own in each if n in own), every[n]) for n in every if not every[n].hidden}
+            self.built[name] = built
+            self.varying[name] = {n for n, control in built.items() if any(own.get(n) != control for own in each)}
+            visible = first is not None and first.family.name == name
             with gr.Column(visible=visible, elem_classes="controls") as group:
-                self.components[family.name] = {c.name: _component(c, where, chinese, texts) for c in shown}
-            self.groups[family.name] = group
+                where, chinese = f"{name}_{self.task}", family.translations.get("zh", {})
+                self.components[name] = {
+                    n: _component(control, where, chinese, texts, visible=n in each[0]) for n, control in built.items()
+                }
+            self.groups[name] = group
+
+    def shown(self, checkpoint: Checkpoint) -> dict[str, Control]:
+        """What a visitor can set of a checkpoint."""
+        return {name: control for name, control in checkpoint.controls(self.task).items() if not control.hidden}
 
     @property
     def all(self) -> list[Any]:
         return [component for group in self.components.values() for component in group.values()]
 
-    def values(self, family: str, data: Mapping[Any, Any]) -> dict[str, Any]:
+    @property
+    def outputs(self) -> list[Any]:
+        """All that `show` may update."""
+        return [*self.groups.values(), *self.all]
+
+    def values(self, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[str, Any]:
         """The parameters of a request, from what the page sent for all components."""
-        return {name: data[component] for name, component in self.components.get(family, {}).items()}
+        components = self.components.get(checkpoint.family.name)
+        if components is None:  # of a class that no plugin knows: it keeps its defaults
+            return {}
+        return {name: data[components[name]] for name in self.shown(checkpoint)}
 
-    def show(self, family: str) -> dict[Any, Any]:
-        """Updates that show one family's group; none for a class that no plugin knows, which keeps its defaults."""
-        return {group: gr.update(visible=name == family) for name, group in self.groups.items()}
+    def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
+        """Updates that show the group of a checkpoint's family, with what differs from the family's other checkpoints."""
+        family, own = checkpoint.family.name, self.shown(checkpoint)
+        updates = {group: gr.update(visible=name == family) for name, group in self.groups.items()}
+        if family not in self.built:
+            return updates
+        self.varying[family] |= {n for n, control in self.built[family].items() if own.get(n) != control}
+        for name in sorted(self.varying[family]):
+            component = self.components[family][name]
+            updates[component] = _as_it_is(own[name]) if name in own else gr.update(visible=False)
+        return updates
 
-    def fill(self, family: str, parameters: Mapping[str, Any]) -> dict[Any, Any]:
-        """Updates that set one family's controls; what is not in `parameters` goes back to its default."""
-        values = {**self.defaults.get(family, {}), **parameters}
-        return {component: gr.update(value=values[name]) for name, component in self.components.get(family, {}).items()}
+    def fill(self, checkpoint: Checkpoint, parameters: Mapping[str, Any]) -> dict[Any, Any]:
+        """As `show`, and sets the controls; what is not in `parameters` goes back to its default."""
+        updates, components = self.show(checkpoint), self.components.get(checkpoint.family.name, {})
+        for name, control in self.shown(checkpoint).items():
+            if name in components:
+                before = updates.get(components[name], gr.update())
+                updates[components[name]] = {**before, "value": parameters.get(name, control.default)}
+        return updates
 
 
-def _component(control: Control, where: str, chinese: Mapping[str, str], texts: Texts):
+def _as_it_is(control: Control) -> dict[str, Any]:
+    """The update that makes a component of this kind show this control."""
+    choices = {"choices": list(control.choices)} if control.kind == "choice" else {}
+    return gr.update(visible=True, value=control.default, **choices)
+
+
+def _component(control: Control, where: str, chinese: Mapping[str, str], texts: Texts, visible: bool):
     """One control as a Gradio component, in both languages where the plugin translates its texts."""
     label, help_ = control.label, control.help
     options: dict[str, Any] = {
         "label": texts.add(f"{where}_{control.name}", label, chinese.get(label)),
         "info": texts.add(f"{where}_{control.name}_help", help_, chinese.get(help_)) if help_ else None,
         "value": control.default,
+        "visible": visible,
     }
     if control.kind == "choice":
         return gr.Dropdown(list(control.choices), filterable=False, **options)

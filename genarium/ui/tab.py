@@ -151,7 +151,7 @@ class TaskTab:
         # Not Gradio's own `cancels`: news of the run that are on their way when it is cancelled arrive after the word
         # "Stopped", and stay. Here the run itself has the last word.
         self.stop.click(self._stop, None, self.stop, **QUIET)
-        chosen = {*self.picker.shown, *self.controls.groups.values(), *self.classes.shown}
+        chosen = {*self.picker.shown, *self.controls.outputs, *self.classes.shown}
         # `input`, not `change`: restoring sets the drop-down itself, and must not have its work undone
         self.picker.dropdown.input(self._choose, self.picker.dropdown, chosen, **QUIET)
         if self.restore is not None:
@@ -162,7 +162,7 @@ class TaskTab:
     def offered(self) -> list[Any]:
         """What `offer` updates."""
         own = [self.note, self.workbench, self.picker.dropdown, *self.picker.shown, *self.classes.shown]
-        return [*own, *self.controls.groups.values(), *self.controls.all]
+        return [*own, *self.controls.outputs]
 
     def offer(self, brought: Sequence[Checkpoint], chosen: Checkpoint) -> dict[Any, Any]:
         """Updates of one visitor's page, on which a checkpoint from the Hub is now chosen; none if it cannot do this.
@@ -172,17 +172,11 @@ class TaskTab:
         """
         if self.task.name not in chosen.tasks:
             return {}
-        family = chosen.family.name
-        own = {}
-        if (chosen.index.get("defaults") or {}).get(self.task.name) and family in self.controls.defaults:
-            shown, controls = self.controls.defaults[family], chosen.controls(self.task.name)
-            own = self.controls.fill(family, {name: controls[name].default for name in shown})
         return {
             self.note: gr.update(visible=False),
             self.workbench: gr.update(visible=True),
             **self.picker.offer([c for c in brought if self.task.name in c.tasks], chosen),
-            **self.controls.show(family),
-            **own,
+            **self.controls.show(chosen),
             **self.classes.show(chosen),
         }
 
@@ -200,7 +194,7 @@ class TaskTab:
         checkpoint = self._checkpoint(name)
         return {
             **self.picker.show(checkpoint),
-            **self.controls.show(checkpoint.family.name),
+            **self.controls.show(checkpoint),
             **self.classes.show(checkpoint),
         }
 
@@ -213,7 +207,7 @@ class TaskTab:
             seed=parse_seed(str(data[self.seed]).strip()),
             batch_size=number,
             class_labels=self.classes.labels(checkpoint, data, number),
-            parameters=self.controls.values(checkpoint.family.name, data),
+            parameters=self.controls.values(checkpoint, data),
             invert=data[self.invert] if self.invert is not None else "auto",
         )
 
@@ -302,13 +296,10 @@ class TaskTab:
                 raise InputError(f"This came of a run with {request.batch_size} images; the page shows {MAX_SHOWN}.")
         except GenariumError as error:
             return {self.restored: status_html(html.escape(str(error)), bad=True)}
-        family = checkpoint.family.name
-        shown = {n: v for n, v in request.parameters.items() if n in self.controls.defaults.get(family, {})}
         return {
             self.picker.dropdown: checkpoint.name,
             **self.picker.show(checkpoint),
-            **self.controls.show(family),
-            **self.controls.fill(family, shown),
+            **self.controls.fill(checkpoint, request.parameters),
             **self.classes.fill(checkpoint, request),
             self.number: request.batch_size,
             self.seed: str(request.seed),

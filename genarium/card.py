@@ -91,6 +91,7 @@ def render_card(checkpoint: Checkpoint, recipe: Recipe, pipeline) -> ModelCard:
         size=recipe.data.sample_size,
         channels=recipe.data.channels,
         classes=", ".join(checkpoint.class_names),
+        conditions=[(name.capitalize(), ", ".join(names)) for name, names in checkpoint.condition_names.items()],
         parameters=f"{sum(p.numel() for m in modules for p in m.parameters()):,}",
         megabytes=f"{checkpoint.size / 1e6:.1f}",
         tasks=", ".join(task.replace("_", " ") for task in checkpoint.tasks),

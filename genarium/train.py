@@ -7,16 +7,17 @@ generator seeded with (seed, s, process). So a run that was killed and resumed s
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import send_to_device, set_seed
 from diffusers.training_utils import EMAModel
 from torch import nn
 from tqdm.auto import tqdm
@@ -46,16 +47,30 @@ class Objective(nn.Module):
         return self.pipeline[0].loss(batch, generator=generator, progress=progress)
 
 
-def build_pipeline(recipe: Recipe, family: Family, id2label: dict[str, str] | None):
+def build_pipeline(
+    recipe: Recipe,
+    family: Family,
+    id2label: dict[str, str] | None,
+    conditions: Mapping[str, dict[str, str]] | None = None,
+):
     """Fresh weights from the recipe's architecture.
 
+    Args:
+        id2label: names of the classes.
+        conditions: {condition: {number: name}}, where the recipe has conditions beside the class.
+
     Raises:
-        RecipeError: a key of `architecture` that the family's `build` does not take, or sizes that do not fit.
+        RecipeError: a key of `architecture` that the family's `build` does not take, sizes that do not fit, or conditions
+            for a family that has none.
     """
+    build = family.pipeline_class().build
+    options = {"sample_size": recipe.data.sample_size, "channels": recipe.data.channels, "id2label": id2label}
+    if conditions:
+        if "conditions" not in inspect.signature(build).parameters:
+            raise RecipeError(f"{recipe.name}: data.conditions: the family {family.name} knows the class only.")
+        options["conditions"] = dict(conditions)
     try:
-        return family.pipeline_class().build(
-            sample_size=recipe.data.sample_size, channels=recipe.data.channels, id2label=id2label, **recipe.architecture
-        )
+        return build(**options, **recipe.architecture)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{recipe.name}: architecture: {error}") from error
 
@@ -142,16 +157,22 @@ def train(
 
     set_seed(spec.seed)
     data = data or load_images(recipe.data, recipe.data.train_split, data_override)
-    pipeline = build_pipeline(recipe, family, data.id2label)
+    pipeline = build_pipeline(recipe, family, data.id2label, data.condition_names)
     if spec.batch_size % accelerator.num_processes:
         raise RecipeError(
             f"training.batch_size {spec.batch_size} does not divide among {accelerator.num_processes} processes."
         )
+    compiles = spec.compile and bool(shutil.which("g++") or shutil.which("clang++"))
+    if spec.compile and not compiles:
+        accelerator.print(f"{recipe.name}: torch.compile needs a C++ compiler (g++); training goes on without, slower.")
     lessons = data  # what the steps see: the data, or what a teacher draws
     if spec.teacher is not None:
         teacher = load_teacher(spec.teacher, accelerator.device)
-        lessons = teacher_images(spec.teacher, teacher, run / "teacher")
         take_from_teacher(recipe, pipeline, teacher.pipeline(spec.teacher.checkpoint))
+        if compiles:
+            _compile(teacher.pipeline(spec.teacher.checkpoint))
+        with accelerator.autocast():
+            lessons = teacher_images(spec.teacher, teacher, run / "teacher")
         del teacher
     objective = Objective(pipeline).to(accelerator.device, memory_format=torch.channels_last).train()
     parameters = list(objective.parameters())
@@ -167,11 +188,8 @@ def train(
         accelerator.print(f"{recipe.name}: finished already, see {run}; --fresh trains it anew.")
         accelerator.end_training()
         return Path(json.loads((run / "time.json").read_text())["output"])
-    if spec.compile and not (shutil.which("g++") or shutil.which("clang++")):
-        accelerator.print(f"{recipe.name}: torch.compile needs a C++ compiler (g++); training goes on without, slower.")
-    elif spec.compile:
-        for component in objective.components.values():
-            component.compile()
+    if compiles:
+        _compile(pipeline)
     if main:
         size = sum(p.numel() for p in parameters) / 1e6
         print(f"{recipe.name}: {size:.2f} M parameters, {len(lessons)} images, steps {step} to {num_steps}, {run}")
@@ -187,7 +205,7 @@ def train(
         seed = (spec.seed * 1_000_003 + step) * 4096 + rank
         indices = batch_indices(spec.seed, step, spec.batch_size, len(lessons))[rank * share : (rank + 1) * share]
         batch = lessons.batch(indices, torch.Generator().manual_seed(seed))
-        batch = {k: None if v is None else v.to(accelerator.device) for k, v in batch.items()}
+        batch = send_to_device(batch, accelerator.device)
         generator = torch.Generator(accelerator.device).manual_seed(seed)
         rate = learning_rate(spec, step, num_steps)
         for group in optimizer.param_groups:
@@ -246,7 +264,10 @@ def finish(pipeline, data: ImageData, output: Path) -> None:
         if isinstance(component, nn.Module):
             component.eval()
     if hasattr(pipeline, "fit"):
-        pipeline.fit(data.batches(500))
+        # What was compiled for training steps must not be compiled anew for other shapes, and cannot do all that a
+        # family may ask here, such as two gradients of one pass.
+        with torch.compiler.set_stance("force_eager"):
+            pipeline.fit(data.batches(500))
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.half()  # three more bits of each weight than bf16 would keep, in the same two bytes
@@ -258,6 +279,12 @@ def finish(pipeline, data: ImageData, output: Path) -> None:
     if output.exists():
         shutil.rmtree(output)
     temporary.rename(output)
+
+
+def _compile(pipeline) -> None:
+    for component in pipeline.components.values():
+        if isinstance(component, nn.Module):
+            component.compile()
 
 
 @contextlib.contextmanager

@@ -146,7 +146,7 @@ def test_a_zerogpu_space_lends_its_gpu_to_each_run(catalogue, monkeypatch):
     assert np.array_equal(pixels(runtime.run(generate())), plain) and lent == ["taken", "given back"]
     assert runtime.run(Request("tiny-vae", "anomaly", 0), {"images": [picture()]}).scores.shape == (1,)
     stop = threading.Event()
-    events = runtime.stream(generate(num_inference_steps=1000), stop=stop)
+    events = runtime.stream(generate(num_inference_steps=250), stop=stop)
     next(events)
     stop.set()
     with pytest.raises(Stopped):

@@ -3,12 +3,14 @@
 import argparse
 import importlib.util
 import os
+import sys
 
 # Before torch is imported, which reads it once: threads that wait for work sleep instead of spinning. Two requests at
 # once would otherwise keep two CPU cores busy with waiting for each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
+from genarium import foreign
 from genarium.checkpoints import find_checkpoints
 from genarium.families import discover
 from genarium.runtime import Runtime
@@ -20,7 +22,16 @@ def main() -> None:
     parser.add_argument("--host", help="address to listen on; GRADIO_SERVER_NAME, or this machine only")
     parser.add_argument("--port", type=int, help="GRADIO_SERVER_PORT, or the first free one from 7860")
     parser.add_argument("--share", action="store_true", help="also make a public address through gradio.live")
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="dangerous: for checkpoints of classes that no plugin knows, runs the Python files that come with them",
+    )
     arguments = parser.parse_args()
+    if arguments.trust_remote_code:
+        os.environ[foreign.VARIABLE] = "1"
+    if foreign.trusted():
+        print(foreign.WARNING, file=sys.stderr)
     app, look = build_app(Runtime(find_checkpoints(discover())))
     app.launch(
         server_name=arguments.host,

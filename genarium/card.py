@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from genarium.runtime import Runtime
 
 COLUMNS = 10
 FRAMES = 8
+METADATA = ("license", "library_name", "pipeline_tag", "datasets", "tags")  # without which a card is incomplete
 LIMITATIONS = (
     "It has seen one small data set and draws nothing else. The pictures are low in resolution, some are malformed, and "
     "what it calls strange is strange only against that data set. Made for study and play, not for decisions."
@@ -59,17 +61,30 @@ def write_card(name: str, runtime: Runtime, recipe: Recipe, test_images: torch.T
     """
     checkpoint = runtime.catalogue[name]
     _draw(name, checkpoint, runtime, recipe.evaluation.seed, test_images)
-    pipeline = runtime.pipeline(name)
+    card = render_card(checkpoint, recipe, runtime.pipeline(name))
+    readme = checkpoint.folder / "README.md"
+    temporary = readme.with_name(f"README.md.part{os.getpid()}")
+    card.save(temporary)
+    os.replace(temporary, readme)
+    return readme
+
+
+def render_card(checkpoint: Checkpoint, recipe: Recipe, pipeline) -> ModelCard:
+    """The card from what is known: the recipe, the figures in evaluation.json, the pictures that are there.
+
+    Args:
+        pipeline: the loaded checkpoint, whose parameters are counted.
+    """
     modules = [c for c in pipeline.components.values() if isinstance(c, torch.nn.Module)]
-    path = checkpoint.folder / EVALUATION
-    evaluation = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    evaluation = checkpoint.evaluation
     metrics = [_titled(m) for m in evaluation.get("metrics", [])]
     templates = [folder / "card_template.md" for folder in (paths.recipes(), paths.ROOT / "hub_configs")]
-    card = ModelCard.from_template(
+    return ModelCard.from_template(
         card_data(checkpoint, recipe, metrics),
         template_path=str(next((t for t in templates if t.exists()), templates[-1])),
         name=checkpoint.name,
         summary=recipe.card.summary or f"A {checkpoint.family.title} trained on {recipe.data.name}.",
+        samples=(checkpoint.folder / "samples.png").exists(),
         family_title=checkpoint.family.title,
         family_description=checkpoint.family.description["en"],
         data=recipe.data.name,
@@ -82,6 +97,7 @@ def write_card(name: str, runtime: Runtime, recipe: Recipe, test_images: torch.T
         tasks=", ".join(task.replace("_", " ") for task in checkpoint.tasks),
         license=recipe.card.license,
         code=_code(checkpoint, recipe),
+        remote_code=_needs_remote_code(checkpoint),
         reconstructions=(checkpoint.folder / "reconstructions.png").exists(),
         interpolations=(checkpoint.folder / "interpolations.png").exists(),
         metrics=metrics,
@@ -99,11 +115,35 @@ def write_card(name: str, runtime: Runtime, recipe: Recipe, test_images: torch.T
         limitations=recipe.card.limitations or LIMITATIONS,
         papers=checkpoint.family.papers,
     )
-    readme = checkpoint.folder / "README.md"
-    temporary = readme.with_name(f"README.md.part{os.getpid()}")
-    card.save(temporary)
-    os.replace(temporary, readme)
-    return readme
+
+
+def card_problems(content: str, folder: Path, repo_id: str) -> list[str]:
+    """What a reader on the Hub would miss in a card; nothing if it is sound. The Hub has its own check beside this one.
+
+    Args:
+        content: of README.md.
+        folder: where the pictures it shows must be, and evaluation.json, whose figures it must tell.
+        repo_id: which the code to load it must name.
+    """
+    try:
+        card = ModelCard(content)
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        return [f"its metadata cannot be read: {' '.join(str(error).split())}"]
+    data = card.data
+    problems = [f"its metadata lacks {key}" for key in METADATA if not getattr(data, key, None)]
+    if (data.library_name or "diffusers") != "diffusers":
+        problems.append(f"its library_name is {data.library_name}, not diffusers")
+    if "genarium" not in (data.tags or ["genarium"]):
+        problems.append("its tags lack genarium")
+    path = folder / EVALUATION
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")).get("metrics") and not data.eval_results:
+        problems.append(f"its model-index lacks the figures of {EVALUATION}")
+    if f'"{repo_id}"' not in card.text:
+        problems.append(f'its code does not load "{repo_id}"')
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", card.text):
+        if "://" not in picture and not (folder / picture).exists():
+            problems.append(f"it shows {picture}, which is not there")
+    return problems
 
 
 def card_data(checkpoint: Checkpoint, recipe: Recipe, metrics: list[Mapping[str, Any]]) -> ModelCardData:
@@ -149,16 +189,32 @@ def _titled(metric: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _needs_remote_code(checkpoint: Checkpoint) -> bool:
+    """Not where every part is diffusers' own: such a checkpoint names a stock pipeline, by name alone."""
+    return isinstance(checkpoint.index.get("_class_name"), list)
+
+
 def _code(checkpoint: Checkpoint, recipe: Recipe) -> str:
-    labels = f", class_labels=[i % {len(checkpoint.class_names)} for i in range(10)]" if checkpoint.class_names else ""
+    """Ten images in a bare diffusers, with what this checkpoint's controls stand at in the app."""
+    arguments = ["batch_size=10", "generator=generator"]
+    trust = ""
+    if _needs_remote_code(checkpoint):
+        trust = ", trust_remote_code=True"
+        if checkpoint.class_names:
+            arguments.append(f"class_labels=[i % {len(checkpoint.class_names)} for i in range(10)]")
+        defaults = (checkpoint.index.get("defaults") or {}).get("generate") or {}
+        arguments += [f"{name}={json.dumps(v) if isinstance(v, str) else v!r}" for name, v in defaults.items()]
+    call = f"images = pipe({', '.join(arguments)}).images"
+    if len(call) > 100:
+        call = "images = pipe(\n    " + ",\n    ".join(arguments) + ",\n).images"
     return "\n".join(
         (
             "import torch",
             "from diffusers import DiffusionPipeline",
             "",
-            f'pipe = DiffusionPipeline.from_pretrained("{recipe.repo_id}", trust_remote_code=True)',
+            f'pipe = DiffusionPipeline.from_pretrained("{recipe.repo_id}"{trust})',
             "generator = [torch.Generator().manual_seed(i) for i in range(10)]  # one for each image",
-            f"images = pipe(batch_size=10, generator=generator{labels}).images",
+            call,
         )
     )
 

@@ -1,7 +1,7 @@
 """Checkpoints: which there are, which family each belongs to, and loading one with the installed class.
 
 No code from a checkpoint's folder runs here: classes come from installed plugins and from diffusers, weights from
-safetensors. A Hub snapshot is fetched without its *.py files.
+safetensors. A Hub snapshot is fetched without its *.py files. Only an operator can wish otherwise (foreign.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from typing import Any
 import diffusers
 import torch
 
-from genarium import paths
+from genarium import foreign, paths
 from genarium.errors import CheckpointError, InputError, PluginError, RecipeError
-from genarium.families import Broken, Families, Family
+from genarium.families import Broken, Families, Family, class_of
+from genarium.hub.fetch import fetch_address
 from genarium.recipe import Recipe, load_recipe, recipe_paths
-from genarium.tasks import ANY, Control, Task, controls_of, tasks_of
+from genarium.tasks import ANY, TASKS, Control, Task, controls_of, tasks_of
 
 MODEL_INDEX = "model_index.json"
 
@@ -37,9 +38,12 @@ class Checkpoint:
     folder: Path
     index: Mapping[str, Any]
     recipe: Recipe | None = None
+    is_foreign: bool = False  # no plugin's: it runs its own code, at the operator's wish
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
+        if self.is_foreign:
+            return {"generate": TASKS["generate"]}
         return {task.name: task for task in tasks_of(self.family.pipeline_class())}
 
     def controls(self, task: str) -> dict[str, Control]:
@@ -54,8 +58,11 @@ class Checkpoint:
         if task not in self.tasks:
             able = ", ".join(self.tasks) or "nothing"
             raise CheckpointError(f"{self.name} ({self.family.title}) cannot {task}; it can: {able}.")
+        known = controls_of(
+            self.family.pipeline_class(), self.tasks[task], self.family.controls, skip_others=self.is_foreign
+        )
         controls = {}
-        for name, control in controls_of(self.family.pipeline_class(), self.tasks[task], self.family.controls).items():
+        for name, control in known.items():
             values = self.condition_names.get(control.choices_from, ())
             if values:
                 controls[name] = replace(control, choices=(ANY, *values))
@@ -67,6 +74,11 @@ class Checkpoint:
         except (AttributeError, KeyError, InputError) as error:
             raise CheckpointError(f"{self.name}: {MODEL_INDEX}: defaults of {task}: {error}.") from error
         return controls
+
+    @property
+    def stem(self) -> str:
+        """The name as the beginning of file names: of a checkpoint from the Hub, without its owner."""
+        return Path(self.name).name
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -116,6 +128,8 @@ class Catalogue:
     checkpoints: Mapping[str, Checkpoint]
     broken: tuple[Broken, ...]
     families: Families
+    # of the Hub: while this object lives, a name means the commit that it meant first
+    _fetched: dict[str, Checkpoint] = field(default_factory=dict, repr=False, compare=False)
 
     def offering(self, task: str) -> dict[str, Checkpoint]:
         return {name: c for name, c in self.checkpoints.items() if task in c.tasks}
@@ -125,6 +139,7 @@ class Catalogue:
 
         Raises:
             CheckpointError: there is none, with the nearest names; or it cannot be used, with the reason.
+            HubError, InputError: it cannot be had from the Hub; or it is no Hub id.
         """
         if name in self.checkpoints:
             return self.checkpoints[name]
@@ -136,12 +151,18 @@ class Catalogue:
         known = recipe_paths(self.families.recipe_folders())
         if name in known:
             recipe = load_recipe(known[name])
-            return open_checkpoint(_snapshot(recipe.repo_id, recipe.revision), self.families, recipe)
-        if name.count("/") == 1:
-            repo_id, _, revision = name.partition("@")
-            return open_checkpoint(_snapshot(repo_id, revision or None), self.families, name=name)
+            address = f"{recipe.repo_id}@{recipe.revision}" if recipe.revision else recipe.repo_id
+            return self._from_hub(name, address, recipe)
+        if "/" in name:
+            return self._from_hub(name, name, None)
         near = difflib.get_close_matches(name, self.checkpoints, n=3) or sorted(self.checkpoints)
         raise CheckpointError(f"There is no checkpoint {name!r}. Known: {', '.join(near) or 'none'}.")
+
+    def _from_hub(self, name: str, address: str, recipe: Recipe | None) -> Checkpoint:
+        if name not in self._fetched:
+            folder = fetch_address(address, self.families)
+            self._fetched[name] = open_checkpoint(folder, self.families, recipe, name=name)
+        return self._fetched[name]
 
 
 def find_checkpoints(families: Families) -> Catalogue:
@@ -172,25 +193,38 @@ def open_checkpoint(
         name: what to call it; the recipe's name or the folder's unless given.
 
     Raises:
-        CheckpointError: no such file, not JSON, entries of the wrong kind, a pipeline class that no installed plugin knows,
-            or defaults that its tasks do not take.
+        CheckpointError: no such file, not JSON, entries of the wrong kind, a pipeline class that no installed plugin knows
+            (unless the operator trusts the code that comes with it), or defaults that its tasks do not take.
     """
     try:
-        index = json.loads((folder / MODEL_INDEX).read_text())
-        class_name = index["_class_name"]
-        class_name = class_name[-1] if isinstance(class_name, list) else class_name
+        index = json.loads((folder / MODEL_INDEX).read_text(encoding="utf-8"))
+        class_name = class_of(index)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise CheckpointError(f"{folder.name}: no readable {MODEL_INDEX}; this is no diffusers pipeline.") from error
+        raise CheckpointError(_no_pipeline(folder, families)) from error
     _check_index(folder.name, index)
-    for family in families:
-        if class_name == family.pipeline_class().__name__ or class_name in family.stock:
-            checkpoint = Checkpoint(name or (recipe.name if recipe else folder.name), family, folder, index, recipe)
-            for task in index.get("defaults") or {}:
-                checkpoint.controls(task)  # refuses wrong defaults here, where one bad folder stops nobody
-            return checkpoint
-    known = sorted({f.pipeline_class().__name__ for f in families} | {s for f in families for s in f.stock})
+    name = name or (recipe.name if recipe else folder.name)
+    family = families.taking(class_name)
+    if family is not None:
+        checkpoint = Checkpoint(name, family, folder, index, recipe)
+        for task in index.get("defaults") or {}:
+            checkpoint.controls(task)  # refuses wrong defaults here, where one bad folder stops nobody
+        return checkpoint
+    if foreign.trusted():
+        return Checkpoint(name, foreign.family_of(folder, index), folder, index, recipe, is_foreign=True)
     raise CheckpointError(
-        f"{folder.name}: no installed plugin knows the pipeline class {class_name!r}. Known: {', '.join(known)}."
+        f"{folder.name}: no installed plugin knows the pipeline class {class_name!r}. Known: {families.known_classes()}."
+    )
+
+
+def _no_pipeline(folder: Path, families: Families) -> str:
+    """What a folder without a readable model_index.json is, as far as one can tell."""
+    try:
+        model = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{folder.name}: no readable {MODEL_INDEX}; this is no diffusers pipeline."
+    return (
+        f"{folder.name}: this is a single model of the class {model!r}, not a whole pipeline, and no installed plugin "
+        f"takes it alone. Known pipelines: {families.known_classes()}."
     )
 
 
@@ -211,34 +245,14 @@ def _check_index(name: str, index: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{name}: {MODEL_INDEX}: anomaly_quantiles must map scores to lists of numbers.")
 
 
-def _snapshot(repo_id: str, revision: str | None) -> Path:
-    """A Hub repository's configuration and safetensors in the local cache, without its code."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return Path(
-            snapshot_download(
-                repo_id,
-                revision=revision,
-                allow_patterns=["*.json", "*.safetensors", "README.md"],
-                ignore_patterns="*.py",
-            )
-        )
-    except HFValidationError as error:
-        raise CheckpointError(
-            f"{repo_id!r} is no valid Hub id: user/name, at most 96 letters, digits, - _ ."
-        ) from error
-    except Exception as error:  # offline, missing, gated: huggingface_hub's messages say which
-        raise CheckpointError(f"{repo_id}: cannot be had from the Hub: {error}") from error
-
-
 def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
     """Load the weights with the installed class, each component placed by accelerate's device map.
 
     Raises:
         CheckpointError: a component of an unknown class, weights that are missing, damaged or not safetensors.
     """
+    if checkpoint.is_foreign:
+        return foreign.load(checkpoint.name, checkpoint.folder, device, dtype)
     pipeline_class = checkpoint.family.pipeline_class()
     components, options = {}, {}
     expected, optional = pipeline_class._get_signature_keys(pipeline_class)
@@ -252,7 +266,10 @@ def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dt
     missing = set(expected) - set(components)
     if missing:
         raise CheckpointError(f"{checkpoint.name}: {MODEL_INDEX} names no {', '.join(sorted(missing))}.")
-    pipeline = pipeline_class(**components, **options)
+    try:
+        pipeline = pipeline_class(**components, **options)
+    except (AttributeError, TypeError, ValueError) as error:  # parts that do not fit each other, or the family
+        raise CheckpointError(f"{checkpoint.name}: {checkpoint.family.title} cannot take it: {error}") from error
     pipeline.set_progress_bar_config(disable=True)
     pipeline.register_to_config(_name_or_path=str(checkpoint.folder))
     for component in components.values():
@@ -283,6 +300,10 @@ def _load_component(checkpoint, pipeline_class, name, library, class_name, devic
     folder = str(checkpoint.folder / name)
     try:
         if issubclass(component_class, diffusers.ModelMixin):
+            if component_class.load_config(folder, local_files_only=True).get("time_embedding_type") == "fourier":
+                # Its random frequencies, rounded to bfloat16, are others; and a score's network must tell an image from
+                # noise a thousand times as strong.
+                dtype = torch.float32
             return component_class.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, device_map={"": str(device)}, local_files_only=True
             )

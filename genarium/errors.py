@@ -5,6 +5,7 @@ GenariumError                 every message is fit to be shown to a visitor
 ├── RecipeError               a YAML file in hub_configs/ that cannot be read
 ├── DataError                 a data set that is missing or of another form than the recipe says
 ├── CheckpointError           a checkpoint that is missing, unknown, broken or not allowed
+├── HubError                  the Hub refused, could not be reached, or sent something damaged
 ├── InputError                a picture, label, seed or parameter that cannot be used
 └── Stopped                   the visitor pressed Stop (not a failure)
 """
@@ -28,6 +29,10 @@ class DataError(GenariumError):
 
 class CheckpointError(GenariumError):
     """A checkpoint that is missing, unknown, broken or not allowed."""
+
+
+class HubError(GenariumError):
+    """The Hub refused, could not be reached, or sent something damaged."""
 
 
 class InputError(GenariumError):

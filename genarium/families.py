@@ -110,11 +110,32 @@ class Families:
             )
         return self.found[name]
 
+    def taking(self, class_name: str) -> Family | None:
+        """The family that can load checkpoints of a pipeline class: its own, or a stock one that it adopts."""
+        for family in self:
+            if class_name == family.pipeline_class().__name__ or class_name in family.stock:
+                return family
+        return None
+
+    def known_classes(self) -> str:
+        """The pipeline classes that some family can load, for messages."""
+        return ", ".join(sorted({f.pipeline_class().__name__ for f in self} | {name for f in self for name in f.stock}))
+
     def recipe_folders(self) -> tuple[Path, ...]:
         return tuple(f.recipes for f in self if f.recipes)
 
     def checkpoint_folders(self) -> tuple[Path, ...]:
         return tuple(f.checkpoints for f in self if f.checkpoints)
+
+
+def class_of(index: Mapping[str, Any]) -> str:
+    """The pipeline class that a model_index.json names, alone or as ["file", "Class"].
+
+    Raises:
+        KeyError, TypeError, IndexError: it names none.
+    """
+    name = index["_class_name"]
+    return str(name[-1] if isinstance(name, list) else name)
 
 
 def discover(folder: Path | None = None, installed: bool = True) -> Families:

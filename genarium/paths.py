@@ -30,3 +30,10 @@ def data() -> Path | None:
     """A folder of local copies of data sets, named as the last part of their Hub id; None: ask the Hub."""
     value = os.environ.get("GENARIUM_DATA")
     return Path(value) if value else None
+
+
+def visitors_cache() -> Path:
+    """Where the app keeps what visitors bring from the Hub. It deletes there, so it is never huggingface_hub's own cache."""
+    from huggingface_hub import constants
+
+    return _folder("GENARIUM_HUB_CACHE", os.path.join(constants.HF_HOME, "genarium"))

@@ -6,6 +6,7 @@ One runtime serves all visitors. What a run changes lives in that run; pipelines
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import queue
 import threading
@@ -19,15 +20,30 @@ import numpy as np
 import PIL.Image
 import torch
 
-from genarium.checkpoints import Catalogue, find_checkpoints, load_pipeline
+from genarium.checkpoints import Catalogue, Checkpoint, find_checkpoints, load_pipeline
 from genarium.errors import GenariumError, InputError, Stopped
 from genarium.families import discover
 from genarium.parallel import join
 from genarium.pictures import fit_picture, open_picture, to_pictures
 from genarium.requests import Request
 
+try:
+    import spaces  # on ZeroGPU Spaces only, where it must come before CUDA is first used
+except ImportError:
+    spaces = None
+
 PREVIEW_SECONDS = 0.1  # at most ten previews a second: more would only keep the network busy
 HEARTBEAT_SECONDS = 0.5  # a stream gives a sign this often while it waits, so that its reader can close it
+
+
+def on_gpu(generator_function):
+    """Borrow a GPU for as long as this generator function runs, where GPUs are lent: in a ZeroGPU Space. Elsewhere nothing.
+
+    There `spaces.GPU` calls it in a forked process that has the GPU, and passes on what it yields. So its arguments and
+    what it yields are pickled; an exception would lose its text and is better yielded; a lock or an event of this process
+    means nothing there. Closing the generator closes it there too.
+    """
+    return generator_function if spaces is None else spaces.GPU(generator_function)
 
 
 def pick_device() -> torch.device:
@@ -90,6 +106,7 @@ class Runtime:
         memory_budget: bytes of weights to keep loaded; GENARIUM_MEMORY_GB, or a quarter of the memory.
         max_batch: samples computed at once.
         concurrency: runs that compute at the same time; others wait their turn, and can be stopped while they wait.
+        max_guests: checkpoints that visitors may add to the catalogue's; the least recently used makes room for the next.
     """
 
     def __init__(
@@ -100,16 +117,62 @@ class Runtime:
         memory_budget: int | None = None,
         max_batch: int = 64,
         concurrency: int = 1,
+        max_guests: int = 8,
     ):
         self.catalogue = catalogue or find_checkpoints(discover())
         self.device = torch.device(device) if device else pick_device()
         self.dtype = dtype or pick_dtype(self.device)
         self.memory_budget = memory_budget or _memory_budget(self.device)
         self.max_batch = max_batch
+        self.max_guests = max_guests
         self._loaded: OrderedDict[str, Any] = OrderedDict()
-        self._lock = threading.Lock()  # of the two dictionaries
+        self._guests: OrderedDict[str, Checkpoint] = OrderedDict()
+        self._lock = threading.Lock()  # of the three dictionaries
         self._loading: dict[str, threading.Lock] = {}
         self._turn = threading.Semaphore(concurrency)
+        self._compute = on_gpu(self._events)
+
+    # ---- guests: checkpoints that come while the app runs ----
+
+    def welcome(self, checkpoint: Checkpoint) -> None:
+        """Take in a checkpoint under its name, and load it.
+
+        Raises:
+            CheckpointError: it cannot be loaded; then it is no guest.
+        """
+        with self._lock:
+            self._guests[checkpoint.name] = checkpoint
+            self._guests.move_to_end(checkpoint.name)
+        try:
+            self.pipeline(checkpoint.name)
+        except BaseException:
+            with self._lock:
+                self._guests.pop(checkpoint.name, None)
+            raise
+        with self._lock:
+            while len(self._guests) > self.max_guests:
+                name, _ = self._guests.popitem(last=False)
+                self._loaded.pop(name, None)
+
+    def guests(self) -> list[Checkpoint]:
+        """Least recently used first."""
+        with self._lock:
+            return list(self._guests.values())
+
+    def guest(self, name: str) -> Checkpoint | None:
+        """The guest of this name, who now counts as used; None if it never came, or has gone."""
+        with self._lock:
+            if name in self._guests:
+                self._guests.move_to_end(name)
+            return self._guests.get(name)
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """A guest, or one of the catalogue's.
+
+        Raises:
+            CheckpointError: unknown, broken or not to be had.
+        """
+        return self.guest(name) or self.catalogue[name]
 
     # ---- loading ----
 
@@ -128,7 +191,7 @@ class Runtime:
             with self._lock:
                 if name in self._loaded:
                     return self._loaded[name]
-            pipeline = load_pipeline(self.catalogue[name], self.device, self.dtype)
+            pipeline = load_pipeline(self.checkpoint(name), self.device, self.dtype)
             count_evaluations(pipeline)
             with self._lock:
                 self._loaded[name] = pipeline
@@ -162,11 +225,23 @@ class Runtime:
         Raises:
             GenariumError: something in the request or in the inputs is wrong; the message says what to do.
         """
-        checkpoint = self.catalogue[request.checkpoint]
+        checkpoint = self.checkpoint(request.checkpoint)
         request = request.checked(checkpoint)
         material = {n: self._material(request, n, (inputs or {}).get(n)) for n in checkpoint.tasks[request.task].inputs}
+        with contextlib.closing(self._compute(checkpoint, request, material)) as events:
+            for event in events:
+                if isinstance(event, BaseException):
+                    raise event
+                if stop is not None and stop.is_set() and not isinstance(event, Result):
+                    raise Stopped("Stopped.")
+                yield event
+
+    def _events(
+        self, checkpoint: Checkpoint, request: Request, material: Mapping[str, Any]
+    ) -> Iterator[Progress | Result | BaseException]:
+        """Compute in a thread; yield `Progress`, also as a sign of life, and at last the `Result` or what went wrong."""
         events: queue.SimpleQueue = queue.SimpleQueue()
-        stop = stop or threading.Event()
+        stop = threading.Event()
 
         def work() -> None:
             try:
@@ -191,10 +266,8 @@ class Runtime:
                 except queue.Empty:
                     yield last
                     continue
-                if isinstance(event, BaseException):
-                    raise event
                 yield event
-                if isinstance(event, Result):
+                if isinstance(event, (Result, BaseException)):
                     return
                 last = replace(event, pictures=None)
         finally:
@@ -214,12 +287,13 @@ class Runtime:
         Raises:
             InputError: it is no picture that can be read.
         """
-        index = self.catalogue[name].index
+        checkpoint = self.checkpoint(name)
+        index = checkpoint.index
         size, channels = index.get("sample_size"), index.get("channels")
         if not size or not channels:  # a stock checkpoint: only its network knows
             config = self.pipeline(name).config
             size, channels = config.sample_size, config.channels
-        recipe = self.catalogue[name].recipe
+        recipe = checkpoint.recipe
         dark = recipe is not None and recipe.data.dark_background
         return fit_picture(open_picture(picture), size, channels, dark_background=dark, invert=invert)
 
@@ -247,6 +321,8 @@ class _Run:
         method = getattr(self.pipeline, self.task.method)
         scores, maps, unit = [], [], ""
         number = self._number()
+        if self.checkpoint.is_foreign and "batch_size" not in inspect.signature(method).parameters:
+            self.max_batch = 1
         EVALUATIONS.samples = 0
         starts = range(0, number, self.max_batch)
         self.num_batches = len(starts)
@@ -254,7 +330,10 @@ class _Run:
             if self.stop.is_set():
                 raise Stopped("Stopped.")
             stop = min(start + self.max_batch, number)
-            output = method(**self._arguments(start, stop))
+            arguments = self._arguments(start, stop)
+            if self.checkpoint.is_foreign:
+                arguments = _known_to(method, arguments)
+            output = method(**arguments)
             if self.request.task == "anomaly":
                 scores.append(output.scores.float().numpy())
                 maps.append(None if output.maps is None else output.maps.float().numpy())
@@ -313,6 +392,15 @@ class _Run:
             pictures = self.done + to_pictures(pixels)
         each = values["num_timesteps"]
         self.events.put(Progress(self.batch * each + step + 1, self.num_batches * each, now - self.started, pictures))
+
+
+def _known_to(method, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those arguments that a method not made for this app takes, as diffusers' own mean them; so no callback."""
+    known = inspect.signature(method).parameters
+    arguments = {name: value for name, value in arguments.items() if name in known and name != "callback_on_step_end"}
+    if "batch_size" not in known and "generator" in arguments:
+        arguments["generator"] = arguments["generator"][0]
+    return arguments
 
 
 class Evaluations(threading.local):

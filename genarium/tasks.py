@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from genarium.errors import InputError
 
+KINDS = {bool: "checkbox", int: "integer", float: "number", str: "text"}  # of controls, by annotation
 ANY = "any"  # what a choice of a condition's values offers beside them: each sample draws its own
 # What the host fills in by itself; everything else in a task's method is a control.
 HOST_PARAMETERS = frozenset(
@@ -109,7 +110,10 @@ def tasks_of(pipeline_class: type) -> tuple[Task, ...]:
 
 
 def controls_of(
-    pipeline_class: type, task: Task, refinements: Mapping[str, Mapping[str, Any]] | None = None
+    pipeline_class: type,
+    task: Task,
+    refinements: Mapping[str, Mapping[str, Any]] | None = None,
+    skip_others: bool = False,
 ) -> dict[str, Control]:
     """The controls of a task, by parameter name in the order of the signature.
 
@@ -117,6 +121,7 @@ def controls_of(
         pipeline_class: has the task's method.
         task: which method.
         refinements: parameter -> changed fields of its control, from the family's plugin.
+        skip_others: leave out parameters that no control fits, of a class that was not made for this app.
 
     Raises:
         InputError: a parameter without default or with an annotation that no control fits, or an unknown refinement.
@@ -129,6 +134,8 @@ def controls_of(
         if parameter.name in HOST_PARAMETERS or parameter.name in task.inputs:
             continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if skip_others and (parameter.default is None or hints.get(parameter.name) not in KINDS):
             continue
         where = f"{pipeline_class.__name__}.{task.method}: {parameter.name}"
         if parameter.default is parameter.empty:
@@ -158,10 +165,9 @@ def _control(where: str, name: str, hint: Any, default: Any) -> Control:
         return Control(name, "choice", default, choices=typing.get_args(hint), **bounds)
     if hint is str and "choices_from" in bounds:
         return Control(name, "choice", default, choices=(ANY,), **bounds)
-    kinds = {bool: "checkbox", int: "integer", float: "number", str: "text"}
-    if hint not in kinds:
+    if hint not in KINDS:
         raise InputError(f"{where}: annotate it as int, float, bool, str, Literal or Annotated[..., dict] of these.")
-    return Control(name, kinds[hint], default, **bounds)
+    return Control(name, KINDS[hint], default, **bounds)
 
 
 def help_of(method) -> dict[str, str]:

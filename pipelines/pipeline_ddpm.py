@@ -283,6 +283,10 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
         anomaly_quantiles: dict[str, list[float]] | None = None,
     ):
         super().__init__()
+        if not isinstance(sample_size or unet.config.sample_size, int):
+            raise ValueError(f"unet: draws images of {unet.config.sample_size} pixels; this family knows squares only.")
+        if unet.config.out_channels != unet.config.in_channels:
+            raise ValueError("unet: gives variances beside the noise, which no sampler here takes.")
         # A stock diffusers checkpoint says nothing of its images: the network does.
         self.register_modules(unet=unet, scheduler=DDPMScheduler.from_config(scheduler.config))
         self.register_to_config(

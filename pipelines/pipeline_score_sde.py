@@ -36,7 +36,7 @@ import numpy as np
 import PIL.Image
 import torch
 import torch.nn.functional as F
-from diffusers import DiffusionPipeline, SchedulerMixin, UNet2DModel
+from diffusers import DiffusionPipeline, SchedulerMixin, ScoreSdeVeScheduler, UNet2DModel
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 
@@ -311,13 +311,18 @@ class Denoiser:
         return x0 if self.known is None else x0 + self.projection(self.known[chosen] - x0)
 
 
+def _scheduling():
+    """The scheduler's module, by name, beside this file: an import statement would make bare diffusers look on the Hub."""
+    return importlib.import_module(__name__.replace("pipeline_score_sde", "scheduling_score_sde"))
+
+
 class ScoreSdePipeline(FamilyPipeline):
     """A noise-conditional `UNet2DModel` with EDM preconditioning, sampled under any process by any solver.
 
     Args:
         unet: F; takes [N, C * p * p, S / p, S / p], timesteps [N] and, where conditional, labels [N] of which the last
             one (`num_class_embeds - 1`) stands for "no class".
-        scheduler: `ScoreSdeScheduler`.
+        scheduler: `ScoreSdeScheduler`; or diffusers' `ScoreSdeVeScheduler`, whose network gives the score of images in [0, 1].
         sample_size: S, side of the square images in pixels.
         channels: C, 1 or 3.
         patch_size: p, space-to-depth factor in front of the network. A permutation of pixels: white noise stays white
@@ -341,6 +346,10 @@ class ScoreSdePipeline(FamilyPipeline):
         anomaly_quantiles: dict[str, list[float]] | None = None,
     ):
         super().__init__()
+        if isinstance(scheduler, ScoreSdeVeScheduler):  # of a stock ScoreSdeVePipeline
+            scheduler = _scheduling().ScoreSdeScheduler.adopt(scheduler)
+        if not isinstance(sample_size or unet.config.sample_size, int):
+            raise ValueError(f"unet: draws images of {unet.config.sample_size} pixels; this family knows squares only.")
         self.register_modules(unet=unet, scheduler=scheduler)
         self.register_to_config(
             sample_size=sample_size or unet.config.sample_size * patch_size,
@@ -395,11 +404,9 @@ class ScoreSdePipeline(FamilyPipeline):
             norm_num_groups=norm_num_groups,
             num_class_embeds=len(id2label) + 1 if conditional else None,
         )
-        # By name, beside this file: an import statement would make bare diffusers look for it on the Hub.
-        module = importlib.import_module(__name__.replace("pipeline_score_sde", "scheduling_score_sde"))
         return cls(
             unet,
-            module.ScoreSdeScheduler(**noise_levels),
+            _scheduling().ScoreSdeScheduler(**noise_levels),
             sample_size=sample_size,
             channels=channels,
             patch_size=patch_size,
@@ -409,19 +416,18 @@ class ScoreSdePipeline(FamilyPipeline):
 
     # ---- the network ----
 
-    def _network(self, x: torch.Tensor, c_noise: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """F: c_in y [N, C, S, S], c_noise [N], labels [N] or None -> [N, C, S, S], all of unit size."""
+    def _network(self, x: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """The UNet: x [N, C, S, S], timesteps [N], labels [N] or None -> float32 [N, C, S, S]."""
         p = self.config.patch_size
         conditional = self.unet.config.num_class_embeds is not None
         if conditional and labels is None:
             labels = torch.full((len(x),), self.unet.config.num_class_embeds - 1, device=x.device)
         h = F.pixel_unshuffle(x, p).to(self.dtype)  # [N, C p p, S/p, S/p]
-        timesteps = TIMESTEPS_PER_C_NOISE * c_noise.float()
-        h = self.unet(h, timesteps, class_labels=labels if conditional else None).sample
+        h = self.unet(h, timesteps.float(), class_labels=labels if conditional else None).sample
         return F.pixel_shuffle(h, p).float()  # [N, C, S, S]
 
     def denoise(self, y: torch.Tensor, sigma: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """D(y; sigma) = E[x_0 | x_0 + sigma eps = y] (Karras et al. 2022 eq. 7).
+        """D(y; sigma) = E[x_0 | x_0 + sigma eps = y] (Karras et al. 2022 eq. 7; eq. 3 for a network that gives the score).
 
         Args:
             y: float32 or float64 [N, C, S, S].
@@ -431,8 +437,12 @@ class ScoreSdePipeline(FamilyPipeline):
         Returns:
             [N, C, S, S] of y's type.
         """
+        if self.scheduler.config.network == "score":
+            # In its images u = (y + 1) / 2 it knows E[u_0 | u] = u + (sigma/2)^2 score(u; sigma/2), Tweedie's formula.
+            score = self._network((y + 1) / 2, sigma / 2, labels)
+            return y + (sigma**2 / 2)[:, None, None, None] * score
         c_skip, c_out, c_in, c_noise = self.scheduler.preconditioning(sigma)
-        output = self._network(c_in[:, None, None, None] * y, c_noise, labels)
+        output = self._network(c_in[:, None, None, None] * y, TIMESTEPS_PER_C_NOISE * c_noise.float(), labels)
         return c_skip[:, None, None, None] * y + c_out[:, None, None, None] * output
 
     @torch.no_grad()

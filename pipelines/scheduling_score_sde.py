@@ -583,9 +583,11 @@ class ScoreSdeScheduler(SchedulerMixin, ConfigMixin):
         rho: spacing of EDM's noise levels (Karras et al. 2022 eq. 5).
         beta_min, beta_max: of VP and sub-VP (Song et al. 2021 app. C).
         log_sigma_mean, log_sigma_std: P_mean and P_std of the training's noise levels (Karras et al. 2022 tab. 1).
+        network: what the network gives: "edm", F of Karras et al. 2022 eq. 7; or "score", grad log p itself, of images in
+            [0, 1] and asked at the noise level, as in diffusers' ScoreSdeVePipeline.
 
     Raises:
-        ValueError: noise levels that are not 0 < sigma_min < sigma_max.
+        ValueError: noise levels that are not 0 < sigma_min < sigma_max, or an unknown kind of network.
     """
 
     order = 1
@@ -601,9 +603,17 @@ class ScoreSdeScheduler(SchedulerMixin, ConfigMixin):
         beta_max: float = 20.0,
         log_sigma_mean: float = -1.2,
         log_sigma_std: float = 1.2,
+        network: str = "edm",
     ):
+        if network not in ("edm", "score"):
+            raise ValueError(f"network: choose 'edm' or 'score', not {network!r}.")
         if not 0 < sigma_min < sigma_max:
             raise ValueError(f"sigma_min, sigma_max: need 0 < sigma_min < sigma_max, not {sigma_min} and {sigma_max}.")
+
+    @classmethod
+    def adopt(cls, stock: SchedulerMixin) -> ScoreSdeScheduler:
+        """The noise levels of diffusers' `ScoreSdeVeScheduler`, doubled: images here span [-1, 1], there [0, 1]."""
+        return cls(sigma_min=2 * stock.config.sigma_min, sigma_max=2 * stock.config.sigma_max, network="score")
 
     def preconditioning(self, sigma: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """(c_skip, c_out, c_in, c_noise) of D = c_skip y + c_out F(c_in y; c_noise), Karras et al. 2022 eq. 7, tab. 1.

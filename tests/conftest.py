@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests start servers besid
 import numpy as np
 import pytest
 import torch
+from hub_server import HubServer
 
 from genarium import paths
 from genarium.families import Families, discover
@@ -57,8 +58,11 @@ def pictures(number: int, seed: int = 0) -> torch.Tensor:
     return torch.nn.functional.interpolate(noise, size=28, mode="bilinear").tanh()
 
 
-def run_bare(program: str, folder: Path) -> str:
-    """Run a program in a process that cannot import this repository, in `folder` -> what it prints; it must succeed."""
+def run_bare(program: str, folder: Path, **environment: str) -> str:
+    """Run a program in a process that cannot import this repository, in `folder` -> what it prints; it must succeed.
+
+    `environment`: more variables, e.g. those of `HubServer.environment`.
+    """
     run = subprocess.run(
         [sys.executable, "-P", "-c", program],
         cwd=folder,
@@ -67,6 +71,7 @@ def run_bare(program: str, folder: Path) -> str:
             "HOME": str(folder),
             "HF_HUB_OFFLINE": "1",
             "HF_MODULES_CACHE": str(folder / "modules"),
+            **environment,
         },
         capture_output=True,
         text=True,
@@ -117,3 +122,39 @@ def house(tmp_path, monkeypatch):
         monkeypatch.setenv(f"GENARIUM_{name.upper()}", str(tmp_path / name))
     monkeypatch.setenv("GENARIUM_RECIPES", str(tmp_path / "hub_configs"))
     return tmp_path
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub of this test's own (see hub_server.py), with huggingface_hub in this process turned to it, as hf_user.
+
+    Child processes get there with `hub.environment(home)`. Waiting before a retry is left out.
+    """
+    from types import SimpleNamespace
+
+    from huggingface_hub import constants, file_download, hf_api
+    from huggingface_hub.utils import _http
+
+    with HubServer() as server:
+        home = tmp_path / "hf-home"
+        home.mkdir()
+        changed = {
+            "ENDPOINT": server.endpoint,
+            "HUGGINGFACE_CO_URL_TEMPLATE": server.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HOME": str(home),
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_TOKEN_PATH": str(home / "token"),
+            "HF_STORED_TOKENS_PATH": str(home / "stored_tokens"),
+        }
+        for name, value in changed.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setattr(hf_api.api, "endpoint", server.endpoint)  # made when the module was imported
+        monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda seconds: None))
+        monkeypatch.setattr(file_download, "time", SimpleNamespace(sleep=lambda seconds: None))
+        monkeypatch.setenv("HF_TOKEN", "hf_user")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        _http.close_session()
+        yield server
+        _http.close_session()

@@ -21,6 +21,7 @@ from genarium.families import Broken, Families, discover
 from genarium.pictures import METADATA_KEY, read_request
 from genarium.requests import Request, to_python
 from genarium.runtime import Runtime
+from genarium.tasks import TASKS
 from genarium.ui import build_app
 from genarium.ui.about import build_about
 from genarium.ui.files import keep_pictures
@@ -80,12 +81,12 @@ def test_building_loads_no_weights(tiny_checkpoints):
 def test_tabs_list_what_is_offered(app, runtime):
     blocks, _ = app
     tabs = {block.id: block for block in blocks.blocks.values() if isinstance(block, gr.Tab)}
-    assert list(tabs) == ["generate", "reconstruct", "interpolate", "swap_style", "anomaly", "about"]
+    assert list(tabs) == ["generate", "reconstruct", "interpolate", "swap_style", "anomaly", "hub", "about"]
     assert not tabs["swap_style"].visible  # no built-in family offers it yet
     assert all(tabs[name].visible for name in tabs if name != "swap_style")
     pickers = [b for b in blocks.blocks.values() if isinstance(b, gr.Dropdown) and b.label.key == "checkpoint"]
     offered = [[name for name, _ in picker.choices] for picker in pickers]
-    assert offered == [list(runtime.catalogue.offering(t)) for t in tabs if t not in ("swap_style", "about")]
+    assert offered == [list(runtime.catalogue.offering(t)) for t in TASKS if t != "swap_style"]
 
 
 def test_every_text_is_in_both_languages():

@@ -1,4 +1,4 @@
-"""The app in a real browser: each task on a bundled example, Stop, reload, a damaged file, no overflow."""
+"""The app in a real browser: each task on a bundled example, a checkpoint from the Hub, Stop, reload, a damaged file, no overflow."""
 
 import os
 import shutil
@@ -10,6 +10,7 @@ import urllib.request
 
 import PIL.Image
 import pytest
+from hub_server import HubServer
 
 from genarium import paths
 from genarium.pictures import save_picture
@@ -34,18 +35,27 @@ from playwright.sync_api import expect, sync_playwright  # noqa: E402  where the
 
 
 @pytest.fixture(scope="module")
-def address(tiny_checkpoints, tmp_path_factory):
+def shared_hub(tiny_checkpoints):
+    """A Hub with someone/vae, which the app asks without a token."""
+    with HubServer() as hub:
+        hub.add_folder("someone/vae", tiny_checkpoints / "tiny-vae")
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def address(tiny_checkpoints, shared_hub, tmp_path_factory):
     """The app as people start it, in a process of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("app") / "log.txt"
     command = [sys.executable, str(paths.ROOT / "app.py"), "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, **shared_hub.environment(tmp_path_factory.mktemp("hf-home"), token=None)}
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=paths.ROOT, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             try:
                 urllib.request.urlopen(url, timeout=5).close()
@@ -144,6 +154,34 @@ def test_tasks_on_examples(page):
     expect(page.locator("#anomaly-answer")).to_contain_text("ordinary test image")
     open_tab(page, "About")
     expect(page.get_by_text("Denoising Diffusion Probabilistic Models")).to_be_visible()
+
+
+def test_a_checkpoint_from_the_hub(page, browser, address, shared_hub):
+    open_tab(page, "Hub")
+    field, status = page.locator("#hub-address textarea, #hub-address input"), page.locator("#hub-status")
+    field.fill("someone/nothing")
+    field.press("Enter")
+    expect(status).to_contain_text("not on the Hub, or is private", timeout=PATIENCE)
+    field.fill("someone/vae")
+    page.locator("#hub-look").click()
+    expect(page.locator("#hub-facts")).to_contain_text("VAEPipeline", timeout=PATIENCE)
+    assert not shared_hub.asked("GET", "/resolve/.*safetensors")
+    page.locator("#hub-load").click()
+    expect(status).to_contain_text("is ready", timeout=PATIENCE)
+    assert shared_hub.asked("GET", "/resolve/.*safetensors") == 1 and not shared_hub.asked("GET", r"\.py$")
+    open_tab(page, "Generate")
+    name = f"someone/vae@{shared_hub.repo('someone/vae').sha[:7]}"
+    panel = page.get_by_role("tabpanel").filter(has=page.locator("#generate-run"))
+    expect(panel.get_by_label("Checkpoint")).to_have_value(name)
+    expect(panel.get_by_label("number input for Temperature").locator("visible=true")).to_be_visible()
+    run(page, "generate")
+    assert answers(page, "generate").count() == 16
+    stranger = browser.new_context(locale="en-US").new_page()
+    visit(stranger, address)
+    stranger.get_by_role("tabpanel").filter(has=stranger.locator("#generate-run")).get_by_label("Checkpoint").click()
+    expect(stranger.get_by_role("option", name="tiny-vae")).to_be_visible()
+    assert not stranger.get_by_role("option", name="someone").count()
+    stranger.context.close()
 
 
 def test_stop_and_reload(page, address):

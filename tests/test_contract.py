@@ -18,6 +18,7 @@ from genarium.tasks import HOST_PARAMETERS, TASKS, controls_of, tasks_of
 FAMILIES = {family.name: family for family in discover(installed=False)}
 CASES = [(name, task.name) for name, family in FAMILIES.items() for task in tasks_of(family.pipeline_class())]
 PIPELINES = sorted((paths.ROOT / "pipelines").glob("pipeline_*.py"))
+EXAMPLE = paths.ROOT / "docs/example-plugin/genarium_gaussian/pipeline_gaussian.py"
 QUICK = {"num_inference_steps": 4, "num_refinements": 1, "num_frames": 3, "num_noise_levels": 2, "num_samples": 2}
 
 
@@ -240,7 +241,7 @@ def test_a_call_leaves_the_pipeline_as_it_was(tiny, family):
     assert all(before[1][k] is after[1][k] for k in before[1] if k != "_internal_dict")
 
 
-@pytest.mark.parametrize("path", PIPELINES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [*PIPELINES, EXAMPLE], ids=lambda p: p.stem)
 def test_pipeline_files_stand_alone_and_share_one_block(path):
     def block(file: Path) -> str:
         found = re.search(r"# --- shared block.*?# --- end of the shared block ---", file.read_text(), re.DOTALL)

@@ -1,9 +1,12 @@
 """The runtime: the same result for the same request, batches, previews, Stop, eviction, two visitors at once."""
 
+import inspect
 import json
+import pickle
 import shutil
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
@@ -13,7 +16,7 @@ from conftest import pictures
 
 from genarium import checkpoints as checkpoints_module
 from genarium.checkpoints import find_checkpoints, load_pipeline
-from genarium.errors import CheckpointError, InputError
+from genarium.errors import CheckpointError, HubError, InputError, Stopped
 from genarium.requests import Request, choose_labels, parse_seed, to_python
 from genarium.runtime import Progress, Result, Runtime, pick_dtype
 
@@ -117,6 +120,45 @@ def test_a_waiting_run_can_be_stopped_before_its_turn(catalogue):
     assert before and not any(t.is_alive() for t in before) and runtime.loaded() == []
     runtime._turn.release()
     assert len(runtime.run(generate()).pictures) == 4
+
+
+def test_a_zerogpu_space_lends_its_gpu_to_each_run(catalogue, monkeypatch):
+    """A stand-in for the package `spaces`, which is there only: what goes in and comes out is pickled, as between processes."""
+    plain = pixels(Runtime(catalogue, "cpu", torch.float32).run(generate()))
+    lent = []
+
+    def gpu(task):
+        assert inspect.isgeneratorfunction(task)
+
+        def borrow(*arguments):
+            lent.append("taken")
+            try:
+                for value in task(*pickle.loads(pickle.dumps(arguments))):
+                    yield pickle.loads(pickle.dumps(value))
+            finally:
+                lent.append("given back")
+
+        return borrow
+
+    monkeypatch.setattr("genarium.runtime.spaces", SimpleNamespace(GPU=gpu))
+    runtime = Runtime(catalogue, "cpu", torch.float32)
+    assert lent == []
+    assert np.array_equal(pixels(runtime.run(generate())), plain) and lent == ["taken", "given back"]
+    assert runtime.run(Request("tiny-vae", "anomaly", 0), {"images": [picture()]}).scores.shape == (1,)
+    stop = threading.Event()
+    events = runtime.stream(generate(num_inference_steps=250), stop=stop)
+    next(events)
+    stop.set()
+    with pytest.raises(Stopped):
+        list(events)
+
+    def broken(name):
+        raise CheckpointError("the weights are gone")
+
+    monkeypatch.setattr(runtime, "pipeline", broken)
+    with pytest.raises(CheckpointError, match="the weights are gone"):
+        runtime.run(generate())
+    assert lent.count("taken") == lent.count("given back") == 4
 
 
 def test_two_visitors_at_once_get_what_they_would_get_alone(catalogue):
@@ -296,10 +338,34 @@ def test_a_damaged_folder_among_good_ones_is_listed_as_broken(house, families, t
         catalogue["bad"]
 
 
+def test_guests_come_and_the_least_recently_used_goes(catalogue, tiny_checkpoints, families):
+    runtime = Runtime(catalogue, device="cpu", dtype=torch.float32, max_guests=2)
+
+    def guest(name):
+        return checkpoints_module.open_checkpoint(tiny_checkpoints / "tiny-vae", families, name=name)
+
+    for name in ("x/a@1", "x/b@1"):
+        runtime.welcome(guest(name))
+    assert len(runtime.run(Request("x/a@1", "generate", batch_size=2)).pictures) == 2
+    runtime.welcome(guest("x/c@1"))
+    assert [g.name for g in runtime.guests()] == ["x/a@1", "x/c@1"] and "x/b@1" not in runtime.loaded()
+    with pytest.raises(HubError):  # gone: the name means the Hub again
+        runtime.run(Request("x/b@1", "generate"))
+
+
+def test_who_cannot_be_loaded_is_no_guest(catalogue, tiny_checkpoints, families, tmp_path):
+    shutil.copytree(tiny_checkpoints / "tiny-vae", tmp_path / "damaged")
+    next((tmp_path / "damaged").rglob("*.safetensors")).write_bytes(b"junk")
+    runtime = Runtime(catalogue, device="cpu", dtype=torch.float32)
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        runtime.welcome(checkpoints_module.open_checkpoint(tmp_path / "damaged", families))
+    assert not runtime.guests()
+
+
 def test_a_hub_id_that_cannot_be_had_says_so(catalogue):
-    with pytest.raises(CheckpointError, match="Hub"):
+    with pytest.raises(HubError, match="Hub"):
         catalogue["nobody/nothing"]
-    with pytest.raises(CheckpointError, match="Hub"):
+    with pytest.raises(InputError, match="Hub"):
         catalogue["a b/c d"]
 
 

@@ -8,7 +8,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from genarium.cli import inspecting, making, tasks
+from genarium.cli import inspecting, making, sharing, tasks
 from genarium.errors import GenariumError
 
 
@@ -54,4 +54,8 @@ app.command("interpolate")(tasks.interpolate)
 app.command("anomaly")(tasks.anomaly)
 app.command("train")(making.train)
 app.command("evaluate")(making.evaluate)
+app.command("card")(sharing.card)
+app.command("publish")(sharing.publish)
+app.command("pull")(sharing.pull)
+app.command("deploy")(sharing.deploy)
 app.command("new-family")(making.new_family)

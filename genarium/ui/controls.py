@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
+from genarium.families import Family
 from genarium.requests import Request, choose_labels
-from genarium.tasks import Control, controls_of
+from genarium.tasks import Control, Task, controls_of
 from genarium.ui.texts import Texts
 
 DICE = "() => String(Math.floor(Math.random() * 2 ** 32))"
@@ -31,24 +32,31 @@ class FamilyControls:
     in which controls they have; where they do, choosing one sets the control as it is for that checkpoint.
     """
 
-    def __init__(self, task: str, checkpoints: Mapping[str, Checkpoint], texts: Texts):
-        self.task = task
+    def __init__(self, task: Task, families: Sequence[Family], checkpoints: Mapping[str, Checkpoint], texts: Texts):
+        """
+        Args:
+            families: all that can do the task; a visitor may bring a checkpoint of each.
+            checkpoints: that are there from the start.
+        """
+        self.task = task.name
         self.groups: dict[str, gr.Column] = {}
         self.components: dict[str, dict[str, Any]] = {}
-        self.varying: dict[str, list[str]] = {}  # family -> names of the controls that its checkpoints differ in
-        members: dict[str, list[Checkpoint]] = {}
-        for checkpoint in checkpoints.values():
-            members.setdefault(checkpoint.family.name, []).append(checkpoint)
-        for name, its in members.items():
-            family, each = its[0].family, [self.shown(checkpoint) for checkpoint in its]
-            order = controls_of(family.pipeline_class(), its[0].tasks[task], family.controls)
-            controls = {n: next(own[n] for own in each if n in own) for n in order if any(n in own for own in each)}
-            self.varying[name] = [n for n, control in controls.items() if any(own.get(n) != control for own in each)]
-            with gr.Column(visible=not self.groups, elem_classes="controls") as group:
-                where, chinese = f"{name}_{task}", family.translations.get("zh", {})
+        self.built: dict[str, dict[str, Control]] = {}
+        # family -> names of the controls that its checkpoints differ in; a visitor's checkpoint may add to them
+        self.varying: dict[str, set[str]] = {}
+        first = next(iter(checkpoints.values()), None)
+        for family in families:
+            name, every = family.name, controls_of(family.pipeline_class(), task, family.controls)
+            each = [self.shown(c) for c in checkpoints.values() if c.family.name == name]
+            each = each or [{n: control for n, control in every.items() if not control.choices_from}]
+            built = {n: next((own[n] for own in each if n in own), every[n]) for n in every if not every[n].hidden}
+            self.built[name] = built
+            self.varying[name] = {n for n, control in built.items() if any(own.get(n) != control for own in each)}
+            visible = first is not None and first.family.name == name
+            with gr.Column(visible=visible, elem_classes="controls") as group:
+                where, chinese = f"{name}_{self.task}", family.translations.get("zh", {})
                 self.components[name] = {
-                    n: _component(control, where, chinese, texts, visible=n in each[0])
-                    for n, control in controls.items()
+                    n: _component(control, where, chinese, texts, visible=n in each[0]) for n, control in built.items()
                 }
             self.groups[name] = group
 
@@ -63,29 +71,34 @@ class FamilyControls:
     @property
     def outputs(self) -> list[Any]:
         """All that `show` may update."""
-        varying = [self.components[family][name] for family, names in self.varying.items() for name in names]
-        return [*self.groups.values(), *varying]
+        return [*self.groups.values(), *self.all]
 
     def values(self, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[str, Any]:
         """The parameters of a request, from what the page sent for all components."""
-        components = self.components[checkpoint.family.name]
+        components = self.components.get(checkpoint.family.name)
+        if components is None:  # of a class that no plugin knows: it keeps its defaults
+            return {}
         return {name: data[components[name]] for name in self.shown(checkpoint)}
 
     def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
         """Updates that show the group of a checkpoint's family, with what differs from the family's other checkpoints."""
         family, own = checkpoint.family.name, self.shown(checkpoint)
         updates = {group: gr.update(visible=name == family) for name, group in self.groups.items()}
-        for name in self.varying[family]:
+        if family not in self.built:
+            return updates
+        self.varying[family] |= {n for n, control in self.built[family].items() if own.get(n) != control}
+        for name in sorted(self.varying[family]):
             component = self.components[family][name]
             updates[component] = _as_it_is(own[name]) if name in own else gr.update(visible=False)
         return updates
 
     def fill(self, checkpoint: Checkpoint, parameters: Mapping[str, Any]) -> dict[Any, Any]:
         """As `show`, and sets the controls; what is not in `parameters` goes back to its default."""
-        updates, components = self.show(checkpoint), self.components[checkpoint.family.name]
+        updates, components = self.show(checkpoint), self.components.get(checkpoint.family.name, {})
         for name, control in self.shown(checkpoint).items():
-            before = updates.get(components[name], gr.update())
-            updates[components[name]] = {**before, "value": parameters.get(name, control.default)}
+            if name in components:
+                before = updates.get(components[name], gr.update())
+                updates[components[name]] = {**before, "value": parameters.get(name, control.default)}
         return updates
 
 
@@ -120,15 +133,19 @@ def _component(control: Control, where: str, chinese: Mapping[str, str], texts: 
 class ClassChooser:
     """Each class in turn, any, or chosen ones; for a task with input pictures: not told, or the one it shows."""
 
-    def __init__(self, task: str, checkpoint: Checkpoint, texts: Texts):
+    def __init__(self, task: str, checkpoint: Checkpoint | None, texts: Texts):
         self.task, self.many = task, task == "generate"
         modes = ["cycle", "any", "chosen"] if self.many else ["unknown", "chosen"]
         self.default = modes[0]
-        offered = takes_classes(checkpoint, task)
+        offered = checkpoint is not None and takes_classes(checkpoint, task)
         with gr.Column(visible=offered, elem_classes="classes") as self.group:
             self.mode = gr.Radio([(texts(f"class_{m}"), m) for m in modes], value=modes[0], label=texts("class_choice"))
             self.names = gr.Dropdown(
-                _choices(checkpoint), multiselect=self.many, value=None, visible=False, label=texts("class_names")
+                _choices(checkpoint) if checkpoint else [],
+                multiselect=self.many,
+                value=None,
+                visible=False,
+                label=texts("class_names"),
             )
         self.mode.change(
             lambda mode: gr.update(visible=mode == "chosen"),
@@ -142,6 +159,11 @@ class ClassChooser:
     @property
     def all(self) -> list[Any]:
         return [self.mode, self.names]
+
+    @property
+    def shown(self) -> list[Any]:
+        """What `show` updates."""
+        return [self.group, self.mode, self.names]
 
     def labels(self, checkpoint: Checkpoint, data: Mapping[Any, Any], number: int) -> tuple[int, ...] | None:
         """What goes into the request."""

@@ -1,4 +1,4 @@
-"""The page: a masthead, a tab for each task, and About."""
+"""The page: a masthead, a tab for each task, the Hub, and About."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from genarium.runtime import Runtime
 from genarium.tasks import TASKS, tasks_of
 from genarium.ui.about import build_about
 from genarium.ui.endpoints import build_endpoints
+from genarium.ui.hub import HubTab
 from genarium.ui.tab import TaskTab
 from genarium.ui.texts import Texts, markup
 from genarium.ui.theme import CSS, make_theme
@@ -33,12 +34,15 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
             '<header id="masthead"><span class="name">Genarium</span>'
             f'<span class="tagline">{Texts.both("tagline")}</span></header>'
         )
+        tabs = []
         with gr.Tabs():
             for task in TASKS:
                 # every other family can do more or less; only this one task waits for its first plugin
                 visible = task in offered or task != "swap_style"
                 with gr.Tab(texts(f"tab_{task}"), id=task, visible=visible):
-                    TaskTab(task, runtime, texts)
+                    tabs.append(TaskTab(task, runtime, texts))
+            with gr.Tab(texts("tab_hub"), id="hub"):
+                HubTab(runtime, tabs, texts)
             with gr.Tab(texts("tab_about"), id="about"):
                 build_about(runtime.catalogue)
         build_endpoints(runtime)

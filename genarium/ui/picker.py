@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
+from huggingface_hub import constants
 
 from genarium.checkpoints import Checkpoint
 from genarium.pictures import open_picture
@@ -16,27 +17,39 @@ from genarium.ui.texts import Texts, markup
 
 
 class Picker:
-    """A drop-down of the checkpoints that can do a task; below it family, data and size. The card has a place of its own."""
+    """A drop-down of the checkpoints that can do a task; below it family, data and size. The card has a place of its own.
 
-    def __init__(self, checkpoints: Mapping[str, Checkpoint], texts: Texts):
-        self.checkpoints, self.texts = checkpoints, texts
-        first = next(iter(checkpoints.values()))
-        self.dropdown = gr.Dropdown(list(checkpoints), value=first.name, label=texts("checkpoint"), filterable=False)
-        self.facts = markup(facts_html(first))
+    Args:
+        checkpoints: offered to everybody; may be none.
+        find: a checkpoint by the name that the page sent, also one that this visitor brought.
+    """
+
+    def __init__(self, checkpoints: Mapping[str, Checkpoint], texts: Texts, find: Callable[[str], Checkpoint]):
+        self.checkpoints, self.texts, self.find = checkpoints, texts, find
+        self.first = next(iter(checkpoints.values()), None)
+        self.dropdown = gr.Dropdown(
+            list(checkpoints), value=self.first and self.first.name, label=texts("checkpoint"), filterable=False
+        )
+        self.facts = markup(facts_html(self.first) if self.first else "")
 
     def build_card(self) -> None:
         """The model card, folded. A page fetches it, with its pictures, only when a visitor unfolds it."""
-        first = next(iter(self.checkpoints.values()))
-        with gr.Accordion(self.texts("card"), open=False, visible=first.card is not None) as self.accordion:
+        visible = self.first is not None and self.first.card is not None
+        with gr.Accordion(self.texts("card"), open=False, visible=visible) as self.accordion:
             self.card = gr.Markdown(elem_classes="card")
         self.accordion.expand(
-            lambda name: card_text(self.checkpoints[name]),
+            lambda name: card_text(self.find(name)),
             self.dropdown,
             self.card,
             queue=False,
             show_progress="hidden",
             api_visibility="private",
         )
+
+    @property
+    def shown(self) -> list[Any]:
+        """What `show` updates."""
+        return [self.facts, self.accordion, self.card]
 
     def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
         """Updates that introduce another checkpoint."""
@@ -46,8 +59,21 @@ class Picker:
             self.card: "",
         }
 
+    def offer(self, brought: Sequence[Checkpoint], chosen: Checkpoint) -> dict[Any, Any]:
+        """Updates of this visitor's drop-down: what everybody has, then what this one brought."""
+        choices = [(name, name) for name in self.checkpoints] + [(short(c.name), c.name) for c in brought]
+        return {self.dropdown: gr.update(choices=choices, value=chosen.name), **self.show(chosen)}
+
+
+def short(name: str) -> str:
+    """A checkpoint's name with a commit as people write it: seven digits."""
+    repo_id, _, commit = name.partition("@")
+    return f"{repo_id}@{commit[:7]}" if commit else name
+
 
 def megabytes(size: int) -> str:
+    if size >= 1e9:
+        return f"{size / 1e9:.2f} GB"
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
 
 
@@ -58,11 +84,23 @@ def facts_html(checkpoint: Checkpoint) -> str:
         facts.append(("data", html.escape(checkpoint.data)))
     facts.append(("size", megabytes(checkpoint.size)))
     if checkpoint.recipe:
-        address = html.escape(checkpoint.recipe.repo_id)
-        link = f'<a href="https://huggingface.co/{address}" target="_blank" rel="noopener">{address}</a>'
-        facts.append(("hub", link))
+        facts.append(("hub", hub_link(checkpoint.recipe.repo_id)))
+    elif "@" in checkpoint.name:  # brought by a visitor
+        facts.append(("hub", hub_link(*checkpoint.name.split("@"))))
+    return list_html(facts)
+
+
+def list_html(facts: Sequence[tuple[str, str]]) -> str:
+    """(key of a text, HTML) as a line of facts."""
     items = "".join(f"<div><dt>{Texts.both(key)}</dt><dd>{value}</dd></div>" for key, value in facts)
     return f'<dl class="facts">{items}</dl>'
+
+
+def hub_link(repo_id: str, commit: str = "") -> str:
+    """A link to a repository's page, at a commit where one is given."""
+    place = html.escape(f"{constants.ENDPOINT}/{repo_id}" + (f"/tree/{commit}" if commit else ""))
+    words = html.escape(short(f"{repo_id}@{commit}") if commit else repo_id)
+    return f'<a href="{place}" target="_blank" rel="noopener">{words}</a>'
 
 
 def card_text(checkpoint: Checkpoint) -> str:

@@ -79,7 +79,7 @@ class Sheet(Panel):
         files = keep_pictures(result.pictures, result.request)
         wide = columns(len(files))
         sheet = grid([enlarge(p, 112) for p in result.pictures], wide, gap=8)
-        name = f"{checkpoint.name}-seed{result.request.seed}-sheet.png"
+        name = f"{checkpoint.stem}-seed{result.request.seed}-sheet.png"
         return {
             self.gallery: gr.update(value=files, columns=wide, selected_index=None),
             self.download: gr.update(value=keep_picture(sheet, name, result.request)),
@@ -175,7 +175,7 @@ class Walk(Panel):
         return {
             self.a: _large(result.inputs[0]),
             self.b: _large(result.inputs[1]),
-            self.animation: keep_animation(result.pictures, f"{checkpoint.name}-interpolation.webp"),
+            self.animation: keep_animation(result.pictures, f"{checkpoint.stem}-interpolation.webp"),
             self.strip: gr.update(value=files, columns=min(8, len(files)), selected_index=None),
         }
 
@@ -220,7 +220,7 @@ class Strangeness(Panel):
         shown = gr.update(visible=False)
         if result.maps is not None:
             picture = _large(heat_map(np.maximum(result.maps[0], 0), seen))
-            name = f"{checkpoint.name}-heat-map.png"
+            name = f"{checkpoint.stem}-heat-map.png"
             shown = gr.update(visible=True, value=keep_picture(picture, name, result.request))
         return {
             self.measured: measured,

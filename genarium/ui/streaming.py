@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -39,7 +40,9 @@ async def follow(
             if not loop.is_closed():
                 loop.call_soon_threadsafe(news.put_nowait, error)
 
-    threading.Thread(target=pump, name=f"follow {request.task}", daemon=True).start()
+    # In the visitor's context: a ZeroGPU Space finds there whose quota the run is on.
+    visit = contextvars.copy_context()
+    threading.Thread(target=visit.run, args=(pump,), name=f"follow {request.task}", daemon=True).start()
     try:
         while True:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from genarium.errors import GenariumError, InputError, Stopped
 from genarium.pictures import read_request
 from genarium.requests import Request, parse_seed, to_python
 from genarium.runtime import Progress, Result, Runtime
-from genarium.tasks import TASKS
+from genarium.tasks import TASKS, tasks_of
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
 from genarium.ui.files import columns, tiles
 from genarium.ui.inputs import example_pictures, picture_input, said
@@ -40,12 +40,15 @@ class TaskTab:
     def __init__(self, task: str, runtime: Runtime, texts: Texts):
         self.task, self.runtime, self.texts = TASKS[task], runtime, texts
         self.checkpoints = runtime.catalogue.offering(task)
+        self.families = [f for f in runtime.catalogue.families if self.task in tasks_of(f.pipeline_class())]
         self._stops: dict[str, threading.Event] = {}  # by page
         markup(f'<div class="intro">{Texts.both("intro_" + task)}</div>')
-        if not self.checkpoints:
-            markup(f'<p class="about">{Texts.both("no_checkpoint")}</p>')
+        words = f'<p class="about">{Texts.both("no_checkpoint")}</p>'
+        self.note = markup(words, visible=not self.checkpoints, elem_id=f"{task}-none")
+        if not self.families:
             return
-        with gr.Row(elem_classes="workbench"):
+        # Without checkpoints hidden, not left out: a visitor may bring one from the Hub.
+        with gr.Row(elem_classes="workbench", visible=bool(self.checkpoints)) as self.workbench:
             with gr.Column(scale=4, min_width=300, elem_classes="question"):
                 self._build_question()
             with gr.Column(scale=7, min_width=300, elem_id=f"{task}-answer"):
@@ -55,9 +58,9 @@ class TaskTab:
     # ---- building ----
 
     def _build_question(self) -> None:
-        first = next(iter(self.checkpoints.values()))
+        first = next(iter(self.checkpoints.values()), None)
         task, texts = self.task, self.texts
-        self.picker = Picker(self.checkpoints, texts)
+        self.picker = Picker(self.checkpoints, texts, self._checkpoint)
         self.pictures: dict[str, gr.Image] = {}
         self.invert = None
         if task.inputs:
@@ -74,7 +77,7 @@ class TaskTab:
             self.run = gr.Button(texts("run"), variant="primary", elem_id=f"{task.name}-run", scale=3)
             self.stop = gr.Button(texts("stop"), interactive=False, elem_id=f"{task.name}-stop", scale=1)
         with gr.Accordion(texts("controls"), open=True, elem_classes="settings"):
-            self.controls = FamilyControls(task.name, self.checkpoints, texts)
+            self.controls = FamilyControls(task, self.families, self.checkpoints, texts)
             if task.inputs:
                 choices = [(texts(f"invert_{key}"), key) for key in ("auto", "yes", "no")]
                 self.invert = gr.Radio(choices, value="auto", label=texts("invert"), info=texts("invert_info"))
@@ -148,7 +151,7 @@ class TaskTab:
         # Not Gradio's own `cancels`: news of the run that are on their way when it is cancelled arrive after the word
         # "Stopped", and stay. Here the run itself has the last word.
         self.stop.click(self._stop, None, self.stop, **QUIET)
-        chosen = {*self.picker.show(self._first), *self.controls.outputs, *self.classes.show(self._first)}
+        chosen = {*self.picker.shown, *self.controls.outputs, *self.classes.shown}
         # `input`, not `change`: restoring sets the drop-down itself, and must not have its work undone
         self.picker.dropdown.input(self._choose, self.picker.dropdown, chosen, **QUIET)
         if self.restore is not None:
@@ -156,13 +159,36 @@ class TaskTab:
             self.restore.upload(self._restore, self.restore, restored, **QUIET)
 
     @property
-    def _first(self) -> Checkpoint:
-        return next(iter(self.checkpoints.values()))
+    def offered(self) -> list[Any]:
+        """What `offer` updates."""
+        own = [self.note, self.workbench, self.picker.dropdown, *self.picker.shown, *self.classes.shown]
+        return [*own, *self.controls.outputs]
+
+    def offer(self, brought: Sequence[Checkpoint], chosen: Checkpoint) -> dict[Any, Any]:
+        """Updates of one visitor's page, on which a checkpoint from the Hub is now chosen; none if it cannot do this.
+
+        Args:
+            brought: all that this visitor has brought, `chosen` among them.
+        """
+        if self.task.name not in chosen.tasks:
+            return {}
+        return {
+            self.note: gr.update(visible=False),
+            self.workbench: gr.update(visible=True),
+            **self.picker.offer([c for c in brought if self.task.name in c.tasks], chosen),
+            **self.controls.show(chosen),
+            **self.classes.show(chosen),
+        }
 
     def _checkpoint(self, name: str) -> Checkpoint:
-        if name not in self.checkpoints:
-            raise InputError(f"There is no checkpoint {name!r} here for this. Known: {', '.join(self.checkpoints)}.")
-        return self.checkpoints[name]
+        if name in self.checkpoints:
+            return self.checkpoints[name]
+        guest = self.runtime.guest(name)
+        if guest is not None and self.task.name in guest.tasks:
+            return guest
+        hint = " Load it on the Hub tab: it never was here, or had to make room." if "/" in str(name) else ""
+        known = ", ".join(self.checkpoints) or "none"
+        raise InputError(f"There is no checkpoint {name!r} here for this. Known: {known}.{hint}")
 
     def _choose(self, name: str) -> dict[Any, Any]:
         checkpoint = self._checkpoint(name)
@@ -232,7 +258,7 @@ class TaskTab:
         return updates
 
     def _result(self, result: Result, data: Mapping[Any, Any]) -> dict[Any, Any]:
-        checkpoint = self.runtime.catalogue[result.request.checkpoint]
+        checkpoint = self.runtime.checkpoint(result.request.checkpoint)
         words = Texts.both(
             "done",
             seconds=seconds(result.seconds),

@@ -25,6 +25,7 @@ TEXTS = {
     "tab_interpolate": ("Interpolate", "插值"),
     "tab_swap_style": ("Swap style", "风格交换"),
     "tab_anomaly": ("Anomaly", "异常检测"),
+    "tab_hub": ("Hub", "Hub"),
     "tab_about": ("About", "关于"),
     "intro_generate": ("Draw new images from a model.", "让模型画出新的图像。"),
     "intro_reconstruct": ("Take an image apart and put it together again.", "把一张图像拆开，再重新拼合。"),
@@ -39,9 +40,10 @@ TEXTS = {
     "hub": ("Hub", "Hub"),
     "classes": ("Classes", "类别"),
     "no_checkpoint": (
-        "No checkpoint can do this yet. Train one with <code>python -m genarium train</code>, or put one into "
-        "<code>checkpoints/</code>.",
-        "还没有能完成此任务的模型。可用 <code>python -m genarium train</code> 训练一个，或放入 <code>checkpoints/</code>。",
+        "No checkpoint can do this yet. Load one on the Hub tab, train one with <code>python -m genarium train</code>, or "
+        "put one into <code>checkpoints/</code>.",
+        "还没有能完成此任务的模型。可在 Hub 标签页加载一个，用 <code>python -m genarium train</code> 训练一个，"
+        "或放入 <code>checkpoints/</code>。",
     ),
     "num_images": ("Images", "张数"),
     "class_choice": ("Classes", "类别"),
@@ -114,6 +116,53 @@ TEXTS = {
     "stopped": ("Stopped.", "已停止。"),
     "failed": ("Something failed on our side; the log of the app says what.", "程序内部出错，原因见应用日志。"),
     "restored": ("Settings restored from {name}.", "已从 {name} 恢复设置。"),
+    "intro_hub": (
+        "Try a model from the Hugging Face Hub: its weights come here, its code does not.",
+        "试用 Hugging Face Hub 上的模型：只取其权重，不取其代码。",
+    ),
+    "hub_address": ("Repository", "仓库"),
+    "hub_address_info": (
+        "user/name, or user/name@revision with a branch, a tag or a commit",
+        "用户/名称，或 用户/名称@版本（分支、标签或提交）",
+    ),
+    "look": ("Look", "查看"),
+    "load": ("Load", "加载"),
+    "hub_asking": ("Asking the Hub", "正在询问 Hub"),
+    "hub_downloading": ("{done} of {total}", "已下载 {done} / {total}"),
+    "hub_loading": ("Reading the weights", "正在读取权重"),
+    "hub_can": ("It can be used here. Press Load to fetch {size}.", "可在此使用。点击“加载”下载 {size}。"),
+    "hub_loaded": (
+        "{name} is ready. You, and only you, find it on these tabs:",
+        "{name} 已就绪，仅你可见，位于以下标签页：",
+    ),
+    "hub_class": ("Class", "类"),
+    "hub_no_family": ("none", "无"),
+    "hub_files": ("Files to fetch", "待下载文件"),
+    "license": ("Licence", "许可证"),
+    "hub_no_license": ("not told", "未注明"),
+    "revision": ("Revision", "版本"),
+    "hub_foreign": (
+        "No plugin knows this class. The operator of this app trusts remote code: Load runs the Python files of the "
+        "repository on this machine.",
+        "没有插件认识此类。应用的运营者选择信任远程代码：点击“加载”将在本机运行仓库中的 Python 文件。",
+    ),
+    "hub_about": (
+        "What is fetched: configurations and safetensors, at most {limit} each. A model stays while there is room for it; "
+        "others do not see what you loaded. Known classes: {classes}.",
+        "只下载配置与 safetensors 文件，每个模型最多 {limit}。空间足够时模型会保留；他人看不到你加载的内容。已知的类：{classes}。",
+    ),
+    "publish": ("Publish a checkpoint of this app", "发布此应用中的模型"),
+    "publish_intro": (
+        "For the owner of this Space: a checkpoint goes to your own account, proved to load in a bare diffusers first.",
+        "供此 Space 的所有者使用：先验证模型能在纯 diffusers 中加载，再发布到你自己的账户。",
+    ),
+    "sign_in": ("Sign in with Hugging Face", "使用 Hugging Face 登录"),
+    "publish_name": ("Name of the repository", "仓库名称"),
+    "publish_name_info": ("under your account; the checkpoint's name unless told", "位于你的账户下；不填则用模型名"),
+    "publish_private": ("Private", "私有"),
+    "publish_now": ("Publish", "发布"),
+    "publishing": ("Exporting, proving and sending; this takes a few minutes", "正在导出、验证并上传，需要几分钟"),
+    "published": ("Published:", "已发布："),
     "families": ("Families", "模型家族"),
     "papers": ("Papers", "论文"),
     "can": ("Can", "能做"),

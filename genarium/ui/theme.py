@@ -108,6 +108,10 @@ input[type=range]::-webkit-slider-thumb { border: 1px solid var(--neutral-400) !
 input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !important; }
 .label-wrap .icon { font-size: 10px; color: var(--body-text-color-subdued); }
 
+.hub { max-width: 860px; width: 100%; }
+.hub details { font-size: 13px; margin-top: 8px; }
+.hub details li { margin: 2px 0; overflow-wrap: anywhere; }
+
 .seed-row, .run-row { flex-wrap: nowrap !important; align-items: flex-end !important; gap: 10px !important; }
 .seed-row .dice { min-width: 44px !important; max-width: 44px; height: 40px; font-size: 22px; padding: 0; }
 .seed-row input { height: 40px; }

@@ -40,5 +40,6 @@ def register(add):
                 "snr": {"label": "Signal-to-noise ratio"},
             },
             translations=read_translations(__file__),
+            stock=("ScoreSdeVePipeline",),
         )
     )

@@ -1,0 +1,100 @@
+"""In a Space with sign-in: its owner puts a checkpoint of the app on the Hub, under their own account."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import importlib.util
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from genarium.errors import GenariumError, HubError, InputError
+from genarium.hub.publish import export, upload
+from genarium.runtime import Runtime
+from genarium.ui.picker import hub_link
+from genarium.ui.tab import status_html
+from genarium.ui.texts import Texts, markup
+
+
+def can_sign_in() -> bool:
+    """Whether the Hub has made this Space one with sign-in (`hf_oauth: true` in its README), and gradio[oauth] is there."""
+    return bool(os.environ.get("OAUTH_CLIENT_ID")) and all(map(importlib.util.find_spec, ("authlib", "itsdangerous")))
+
+
+class PublishPanel:
+    """Sign in, choose a checkpoint and a name, publish. To be built only where one can sign in."""
+
+    def __init__(self, runtime: Runtime, texts: Texts):
+        self.runtime = runtime
+        names = [name for name, c in runtime.catalogue.checkpoints.items() if c.card is not None]
+        with gr.Accordion(texts("publish"), open=False, elem_classes="settings"):
+            markup(f'<div class="intro">{Texts.both("publish_intro")}</div>')
+            gr.LoginButton(texts("sign_in"), logout_value="✓ {}")
+            self.checkpoint = gr.Dropdown(
+                names, value=next(iter(names), None), label=texts("checkpoint"), filterable=False
+            )
+            self.name = gr.Textbox(
+                label=texts("publish_name"), info=texts("publish_name_info"), max_lines=1, max_length=96
+            )
+            self.private = gr.Checkbox(False, label=texts("publish_private"))
+            self.publish = gr.Button(texts("publish_now"), elem_id="hub-publish")
+            self.status = markup("", elem_id="hub-publish-status")
+        self.publish.click(
+            self._publish,
+            [self.checkpoint, self.name, self.private],
+            self.status,
+            show_progress="hidden",
+            trigger_mode="once",
+            concurrency_limit=1,
+            api_visibility="private",
+        )
+
+    async def _publish(
+        self,
+        checkpoint: str,
+        name: str,
+        private: bool,
+        profile: gr.OAuthProfile | None,
+        token: gr.OAuthToken | None,
+    ) -> AsyncIterator[str]:
+        """What Publish does: check, export, prove, upload. It cannot be stopped: a commit is whole or not at all."""
+        yield status_html(Texts.both("publishing"), waiting=True)
+        try:
+            if profile is None or token is None:
+                raise InputError("Sign in first, so that it is known whose account it goes to.")
+            check_owner(profile)
+            repo_id = f"{profile.username}/{(name or '').strip() or checkpoint}"
+            commit = await asyncio.to_thread(self._send, checkpoint, repo_id, private, token.token)
+        except GenariumError as error:
+            yield status_html(html.escape(str(error)), bad=True)
+            return
+        except Exception:  # ours; Gradio logs it and keeps the details from the visitor
+            yield status_html(Texts.both("failed"), bad=True)
+            raise
+        yield status_html(f"{Texts.both('published')} {hub_link(repo_id, commit)}")
+
+    def _send(self, name: str, repo_id: str, private: bool, token: str) -> str:
+        found = self.runtime.catalogue.checkpoints.get(name)
+        if found is None:
+            raise InputError("There is no checkpoint to publish. Choose one.")
+        with tempfile.TemporaryDirectory(prefix="genarium-export-") as folder:
+            exported = export(found, Path(folder) / found.stem, self.runtime.catalogue.families, repo_id)
+            return upload(exported, private, token=token)
+
+
+def check_owner(profile: Any) -> None:
+    """
+    Raises:
+        HubError: this Space is somebody else's: proving and sending cost its owner's machine minutes.
+    """
+    owner = os.environ.get("SPACE_AUTHOR_NAME")
+    organisations = [o.get("preferred_username") for o in profile.get("orgs") or []]
+    if owner and owner not in (profile.username, *organisations):
+        raise HubError(
+            f"This Space belongs to {owner}, who alone can publish from it. Duplicate the Space to have your own."
+        )

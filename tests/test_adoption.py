@@ -1,0 +1,216 @@
+"""Stock diffusers checkpoints, saved by diffusers itself: which family takes them, and that they work in every task."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    ScoreSdeVePipeline,
+    ScoreSdeVeScheduler,
+    UNet2DModel,
+)
+from safetensors.torch import load_file, save_file
+
+from genarium.checkpoints import Catalogue, load_pipeline, open_checkpoint
+from genarium.errors import CheckpointError
+from genarium.requests import Request
+from genarium.runtime import Runtime
+from pipelines.pipeline_score_sde import Denoiser
+
+QUICK = {"num_inference_steps": 2, "num_refinements": 0, "num_frames": 3, "num_noise_levels": 1, "num_samples": 1}
+SIZES = {"sample_size": 32, "in_channels": 3, "out_channels": 3, "block_out_channels": (8, 16), "layers_per_block": 1}
+DDPM_UNET = {  # as of google/ddpm-cifar10-32
+    **SIZES,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    "norm_num_groups": 4,
+    "attention_head_dim": None,
+    "downsample_padding": 0,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+}
+NCSNPP_UNET = {  # as of google/ncsnpp-celebahq-256
+    **SIZES,
+    "block_out_channels": (32, 32),  # its blocks have 32 groups, whatever the configuration says
+    "down_block_types": ("SkipDownBlock2D", "AttnSkipDownBlock2D"),
+    "up_block_types": ("AttnSkipUpBlock2D", "SkipUpBlock2D"),
+    "norm_num_groups": None,
+    "attention_head_dim": None,
+    "center_input_sample": True,
+    "time_embedding_type": "fourier",
+    "mid_block_scale_factor": 2**0.5,
+    "norm_eps": 1e-6,
+}
+
+
+def random_unet(**config) -> UNet2DModel:
+    torch.manual_seed(0)
+    return UNet2DModel(**config).eval()
+
+
+def stock(kind: str, **scheduler):
+    """One of diffusers' own pipelines with a tiny random network for colour pictures of 32 pixels."""
+    if kind == "ScoreSdeVePipeline":
+        pipeline = ScoreSdeVePipeline(random_unet(**NCSNPP_UNET), ScoreSdeVeScheduler(**scheduler))
+    elif kind == "DDIMPipeline":
+        pipeline = DDIMPipeline(random_unet(**DDPM_UNET), DDIMScheduler(**scheduler))
+    else:
+        pipeline = DDPMPipeline(random_unet(**DDPM_UNET), DDPMScheduler(**scheduler))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"), [("DDPMPipeline", "ddpm"), ("DDIMPipeline", "ddpm"), ("ScoreSdeVePipeline", "score-sde")]
+)
+def test_a_stock_checkpoint_works_in_every_task(kind, family, tmp_path, families):
+    stock(kind).save_pretrained(tmp_path / "stock")
+    checkpoint = open_checkpoint(tmp_path / "stock", families)
+    assert checkpoint.family.name == family and not checkpoint.class_names
+    assert set(checkpoint.tasks) == {"generate", "reconstruct", "interpolate", "anomaly"}
+    runtime = Runtime(Catalogue({"stock": checkpoint}, (), families), device="cpu")
+    picture = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8))
+    for name, task in checkpoint.tasks.items():
+        parameters = {k: v for k, v in QUICK.items() if k in checkpoint.controls(name)}
+        request = Request("stock", name, seed=3, batch_size=2, parameters=parameters)
+        result = runtime.run(request, dict.fromkeys(task.inputs, picture))
+        if name == "anomaly":
+            assert np.isfinite(result.scores).all() and result.maps.shape == (1, 32, 32)
+        else:
+            assert len(result.pictures) == {"generate": 2, "interpolate": 3}.get(name, 1)
+            assert {(p.mode, p.size) for p in result.pictures} == {("RGB", (32, 32))}
+            assert np.asarray(result.pictures[0]).std() > 1, "a constant picture tests nothing"
+
+
+def test_a_stock_checkpoint_draws_what_diffusers_draws(tmp_path, families):
+    """The same network, schedule, seed and steps: our DDIM is diffusers' own, picture for picture."""
+    original = stock("DDIMPipeline", beta_end=0.001, timestep_spacing="trailing", clip_sample=False)
+    original.save_pretrained(tmp_path)
+    adopted = load_pipeline(open_checkpoint(tmp_path, families))
+    # ours keeps the estimate in [-1, 1] at each step, diffusers, told not to clip, only at the end
+    adopted._clip = lambda output, x, alpha_bar: (output, adopted._views(output, x, alpha_bar)[0])
+    ours = adopted(2, torch.Generator().manual_seed(0), sampler="ddim", num_inference_steps=5, output_type="np").images
+    theirs = original(2, torch.Generator().manual_seed(0), num_inference_steps=5, output_type="np").images
+    assert ((theirs > 0) & (theirs < 1)).mean() > 0.3, "pictures that are all black and white would hide errors"
+    assert np.abs(ours - theirs).max() < 1e-4
+
+
+def test_weights_from_before_2023_load(tmp_path, families):
+    """google/ddpm-cifar10-32 names its attention's parts query, key, value and proj_attn."""
+    stock("DDPMPipeline").save_pretrained(tmp_path)
+    file = tmp_path / "unet/diffusion_pytorch_model.safetensors"
+    new = load_file(file)
+    names = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    old = {}
+    for key, value in new.items():
+        for now, then in names.items():
+            key = key.replace(now, then)
+        old[key] = value.clone()
+    assert old.keys() != new.keys()
+    save_file(old, file, metadata={"format": "pt"})
+    loaded = load_pipeline(open_checkpoint(tmp_path, families)).unet.state_dict()
+    assert loaded.keys() == new.keys() and all(torch.equal(loaded[key], new[key]) for key in new)
+
+
+# ---- ScoreSdeVePipeline: a network that gives the score of images in [0, 1] ----
+
+
+@pytest.fixture
+def both(tmp_path, families):
+    """(diffusers' pipeline without corrector, the adopted one), on the same weights."""
+    original = stock("ScoreSdeVePipeline", sigma_max=1.0, correct_steps=0)
+    original.save_pretrained(tmp_path)
+    return original, load_pipeline(open_checkpoint(tmp_path, families), dtype=torch.bfloat16)
+
+
+def test_the_adopted_score_is_that_of_the_stock_network(both):
+    original, adopted = both
+    u = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    sigma = torch.tensor([0.01, 0.1, 1.0, 15.0])
+    with torch.no_grad():
+        theirs = original.unet(u, sigma).sample  # grad_u log p(u)
+        x0 = adopted.denoise((2 * u - 1).double(), 2 * sigma.double())
+    # y = 2 u - 1 is twice as wide: grad_y log p = grad_u log p / 2, and Karras et al. 2022 eq. 3
+    ours = 2 * (x0 - (2 * u - 1)) / (2 * sigma.double()[:, None, None, None]) ** 2
+    assert ((ours - theirs).abs().amax((1, 2, 3)) < 1e-4 * theirs.abs().amax((1, 2, 3))).all()
+
+
+def test_the_adopted_noise_levels_are_the_stock_ones_on_our_scale(both):
+    original, adopted = both
+    original.scheduler.set_timesteps(50)
+    original.scheduler.set_sigmas(50)
+    process = adopted.scheduler.process("ve")
+    ours = [process.sigma(float(t)) for t in original.scheduler.timesteps]
+    assert np.allclose(ours, 2 * original.scheduler.sigmas.numpy(), rtol=1e-4)
+
+
+def test_the_adopted_sampler_walks_the_stock_path(both):
+    """diffusers' whole loop of predictor steps, and ours on the same noise, end in the same pictures."""
+    original, adopted = both
+    steps, shape = 6, (2, 3, 32, 32)
+    theirs = original(2, steps, torch.Generator().manual_seed(5), output_type="np").images  # [N, H, W, C] in [0, 1]
+    generator = torch.Generator().manual_seed(5)
+    process = adopted.scheduler.process("ve")
+    start = 2 * (process.sigma(1.0) / 2 * torch.randn(shape, generator=generator)) - 1
+    x = adopted.scheduler.sample(
+        "reverse diffusion",
+        Denoiser(adopted),
+        start.double(),
+        process,
+        process.times(steps),
+        lambda: torch.randn(shape, generator=generator),
+        lambda *step: None,
+    )
+    ours = adopted._to_output(x, "np").images
+    assert ((theirs > 0) & (theirs < 1)).mean() > 0.05, "pictures that are all black and white would hide errors"
+    assert np.abs(ours - theirs).max() < 1e-3
+
+
+def test_fourier_frequencies_stay_in_float32(both):
+    original, adopted = both
+    assert adopted.dtype == torch.float32
+    assert torch.equal(adopted.unet.time_proj.weight, original.unet.time_proj.weight)
+
+
+def test_an_adopted_checkpoint_can_be_saved_and_opened_again(both, tmp_path, families):
+    _, adopted = both
+    adopted.save_pretrained(tmp_path / "ours")
+    again = load_pipeline(open_checkpoint(tmp_path / "ours", families))
+    assert again.scheduler.config.network == "score"
+    images = [p(1, torch.Generator().manual_seed(1), num_inference_steps=2, output_type="pt").images for p in both[1:]]
+    images.append(again(1, torch.Generator().manual_seed(1), num_inference_steps=2, output_type="pt").images)
+    assert torch.equal(*images)
+
+
+# ---- what no family takes ----
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"sample_size": [32, 64]}, "squares only"), ({"out_channels": 6}, "variances")],
+)
+def test_networks_of_another_kind_are_refused_with_words(change, says, tmp_path, families):
+    DDPMPipeline(random_unet(**{**DDPM_UNET, **change}), DDPMScheduler()).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=f"DDPM / DDIM cannot take it.*{says}"):
+        load_pipeline(open_checkpoint(tmp_path, families))
+
+
+def test_a_bare_model_is_named_for_what_it_is(tmp_path, families):
+    torch.manual_seed(0)
+    AutoencoderKL(block_out_channels=(8,), norm_num_groups=4).save_pretrained(tmp_path / "vae")
+    with pytest.raises(CheckpointError, match=r"single model of the class 'AutoencoderKL'.*DDPMPipeline"):
+        open_checkpoint(tmp_path / "vae", families)
+
+
+@pytest.mark.parametrize("kind", ["DiTPipeline", "VQDiffusionPipeline"])
+def test_an_unknown_pipeline_is_told_with_those_that_are_known(kind, tmp_path, families):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+    with pytest.raises(CheckpointError, match=f"'{kind}'.*DDPMPipeline.*ScoreSdeVePipeline"):
+        open_checkpoint(tmp_path, families)

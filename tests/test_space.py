@@ -1,0 +1,255 @@
+"""What goes to a Space and into a container: checked here, so that no build elsewhere fails for it."""
+
+import fnmatch
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from genarium import paths
+from genarium.cli import app
+from genarium.errors import GenariumError, HubError
+from genarium.hub.space import KEPT_THERE, deploy, prepare, space_problems
+
+README = """---
+title: Mine
+sdk: gradio
+sdk_version: 6.31.0
+python_version: "3.11"
+app_file: app.py
+license: mit
+short_description: Short
+models:
+- user/a
+---
+# Mine
+"""
+RECIPE = {
+    "name": "a",
+    "family": "vae",
+    "repo_id": "user/a",
+    "data": {"name": "x/y", "sample_size": 8, "channels": 1},
+    "architecture": {},
+    "training": {"images": 1},
+}
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """A small checkout."""
+    root = tmp_path / "checkout"
+    files = {
+        "README.md": README,
+        "requirements.txt": "torch==1\ngradio==6.31.0  # the page\n",
+        "app.py": "print()\n",
+        "hub_configs/a.yaml": json.dumps(RECIPE),
+        "checkpoints/a/model_index.json": "{}",
+        "checkpoints/a/vae/weights.safetensors": "weights\0",
+        "tests/test_app.py": "",
+        "runs/a/state.json": "{}",
+        "requirements-dev.txt": "",
+        ".gitignore": "runs/\n.venv/\n__pycache__/\n",
+        ".venv/lib/thing.py": "",
+        "genarium/__pycache__/a.pyc": "",
+        "genarium/a.py": "",
+    }
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    return root
+
+
+NEEDED = {
+    "README.md",
+    "requirements.txt",
+    "app.py",
+    "genarium/a.py",
+    "hub_configs/a.yaml",
+    "checkpoints/a/model_index.json",
+    "checkpoints/a/vae/weights.safetensors",
+}
+
+
+def commit(root: Path) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "all"]):
+        subprocess.run(["git", "-C", str(root), *command], check=True)
+
+
+def test_a_space_gets_what_it_needs_with_git_and_without(root):
+    assert set(prepare(root).files) == NEEDED and prepare(root).version == ""
+    if shutil.which("git"):
+        commit(root)
+        (root / "scratch.py").write_text("not added")
+        deployment = prepare(root)
+        assert set(deployment.files) == NEEDED and re.fullmatch("[0-9a-f]{7,}", deployment.version)
+        (root / "app.py").write_text("print(2)\n")
+        assert prepare(root).version.endswith("-dirty")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("sdk: gradio", "sdk: docker", "sdk must be gradio"),
+        ("6.31.0", "6.30.0", "sdk_version is 6.30.0, but gradio in requirements.txt is 6.31.0"),
+        ('"3.11"', "three", "python_version"),
+        ("app.py", "main.py", "app_file main.py is not among the files"),
+        ("Short", "Long" * 16, "more than 60"),
+        ("title: Mine\n", "", "lacks title"),
+        ("- user/a", "- user/b", r"models, for the links between them, must be \['user/a'\]"),
+        ("---\ntitle", "---\n[title", "cannot be read"),
+    ],
+)
+def test_front_matter_that_the_hub_could_not_use(root, old, new, words):
+    (root / "README.md").write_text(README.replace(old, new, 1))
+    with pytest.raises(GenariumError, match=words):
+        prepare(root)
+
+
+def test_without_a_readme_there_is_no_space(root):
+    (root / "README.md").unlink()
+    with pytest.raises(GenariumError, match=r"no README\.md"):
+        prepare(root)
+
+
+def test_this_checkout_is_a_space():
+    result = CliRunner().invoke(app, ["deploy", "user/space", "--dry-run"])
+    assert result.exit_code == 0, result.output
+    names = set(re.findall(r"kB  (\S+)$", result.output, re.MULTILINE))
+    assert {"app.py", "README.md", "requirements.txt", "genarium/runtime.py", "pipelines/pipeline_vae.py"} < names
+    assert not {name for name in names if name.startswith(("tests/", "benchmarks/", ".", "runs/"))}
+    assert "Nothing was sent" in result.output
+    assert space_problems(paths.ROOT, names) == []
+
+
+def test_deployed_in_one_commit_and_brought_up_to_date(hub, root):
+    revision = deploy("user/mine", prepare(root), private=True, hardware="zero-a10g")
+    space = hub.repo("user/mine", "space")
+    assert space.sha == revision and space.private and space.sdk == "gradio" and space.hardware == "zero-a10g"
+    assert set(space.files) == NEEDED | KEPT_THERE and space.files["app.py"] == b"print()\n"
+    before = len(space.commits)
+    assert deploy("user/mine", prepare(root)) == revision and len(space.commits) == before, "nothing new"
+    (root / "genarium/a.py").rename(root / "genarium/b.py")
+    (root / "app.py").write_text("print(2)\n")
+    deploy("user/mine", prepare(root))
+    assert len(space.commits) == before + 1 and space.hardware == "zero-a10g"
+    assert set(space.files) == (NEEDED - {"genarium/a.py"}) | {"genarium/b.py"} | KEPT_THERE
+    assert space.files["app.py"] == b"print(2)\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("POST", "/api/repos/create", 403, "no right to write to user/mine"),
+        ("POST", "/api/repos/create", 402, r"refused \(402\). The Hub says: Pay first"),
+        ("PUT", "/lfs/", 500, "trouble of its own"),
+        ("POST", "/commit/", 412, "changed by someone else"),
+    ],
+)
+def test_a_failed_deployment_changes_nothing(hub, root, method, path, status, words):
+    deploy("user/mine", prepare(root))
+    before = hub.repo("user/mine", "space").sha
+    (root / "checkpoints/a/vae/weights.safetensors").write_text("other\0")
+    hub.fail(method, path, status, times=99, message="Pay first" if status == 402 else "")
+    if "create" in path:
+        del hub.repos["space", "user/mine"]
+    with pytest.raises(HubError, match=words):
+        deploy("user/mine", prepare(root))
+    assert all(space.sha == before for space in hub.repos.values())
+    hub.heal()
+    deploy("user/mine", prepare(root))
+    assert hub.repo("user/mine", "space").files["checkpoints/a/vae/weights.safetensors"] == b"other\0"
+
+
+def test_another_app_is_not_replaced(hub, root):
+    hub.add_repo("user/other", {"README.md": b"---\ntitle: Other\nsdk: gradio\n---\n", "main.py": b""}, type="space")
+    with pytest.raises(HubError, match=r"is another app \(Other\)"):
+        deploy("user/other", prepare(root))
+    assert "main.py" in hub.repo("user/other", "space").files
+    with pytest.raises(HubError, match='the Hub refuses the README\'s metadata: "license"'):
+        (root / "README.md").write_text(README.replace("license: mit", "license: mine"))
+        deploy("user/new", prepare(root))
+    assert ("space", "user/new") not in hub.repos
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["no-slash"], "is no Hub id to write to"),
+        (["user/space", "--hardware", "toaster"], "--hardware: choose one of cpu-basic"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(arguments, words):
+    result = CliRunner().invoke(app, ["deploy", *arguments])
+    assert result.exit_code == 2 and words in result.output
+
+
+def test_deploying_needs_no_torch():
+    program = "import sys, genarium.hub.space; assert not {'torch', 'diffusers', 'gradio'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=paths.ROOT, check=True)
+
+
+# ---- the container ----
+
+
+@pytest.fixture(scope="module")
+def dockerfile() -> list[tuple[str, str]]:
+    """Instruction and arguments, in order; comments dropped, continued lines joined."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", (paths.ROOT / "Dockerfile").read_text()).replace("\\\n", " ")
+    return [tuple(line.split(None, 1)) for line in text.splitlines() if line.strip()]
+
+
+def ignored(path: str) -> bool:
+    """Whether .dockerignore keeps a path out: patterns hold for folders and all below them."""
+    out = False
+    for line in (paths.ROOT / ".dockerignore").read_text().split():
+        pattern = line.removeprefix("!").removeprefix("**/").rstrip("/")
+        parts = path.split("/")
+        heads = ["/".join(parts[: i + 1]) for i in range(len(parts))] + (parts if line.startswith("**/") else [])
+        if any(fnmatch.fnmatch(head, pattern) for head in heads):
+            out = not line.startswith("!")
+    return out
+
+
+def test_the_container_has_what_the_app_needs(dockerfile):
+    names = [name for name, _ in dockerfile]
+    assert names[0] in ("ARG", "FROM") and "FROM" in names
+    (image,) = [arguments for name, arguments in dockerfile if name == "FROM"]
+    python = re.search(r'python_version: "(\d+\.\d+)"', (paths.ROOT / "README.md").read_text()).group(1)
+    assert image.startswith(f"python:{python}"), "the same Python as in a Space"
+    for name, arguments in dockerfile:
+        if name in ("COPY", "ADD"):
+            *sources, _ = [word for word in arguments.split() if not word.startswith("--")]
+            for source in sources:
+                assert (paths.ROOT / source).exists() and not ignored(source), source
+    for needed in ("app.py", "genarium/runtime.py", "hub_configs/card_template.md", "requirements.txt", "README.md",
+                   "checkpoints/vae-fashion-mnist/vae/config.json", "pipelines/pipeline_vae.py", "plugins/vae/plugin.py"):  # fmt: skip
+        assert (paths.ROOT / needed).exists() and not ignored(needed), f"{needed} must go into the image"
+    for private in (".git/config", ".venv/bin/python", "runs/a/state", "genarium/__pycache__/a.pyc"):
+        assert ignored(private), f"{private} must not go into the image"
+
+
+def test_the_container_runs_the_app_as_an_ordinary_user(dockerfile):
+    instructions = dict(dockerfile)  # the last of each kind counts
+    user = instructions["USER"]
+    created = [arguments for name, arguments in dockerfile if name == "RUN" and "useradd" in arguments]
+    assert user not in ("root", "0") and any(user in line.split() and "--uid 1000" in line for line in created)
+    names = [name for name, _ in dockerfile]
+    copies = [i for i, name in enumerate(names) if name == "COPY"]
+    assert names.index("USER") < min(copies), "files are made by that user, who must be able to read them"
+    assert all("--chown=user" in dockerfile[i][1] for i in copies)
+    installs = [i for i, (name, words) in enumerate(dockerfile) if name == "RUN" and "pip install" in words]
+    assert installs and "-r requirements.txt" in dockerfile[installs[0]][1]
+    assert copies[0] < installs[0] < copies[-1], "dependencies are installed before the code is copied"
+
+    command = json.loads(instructions["CMD"])
+    assert command[:2] == ["python", "app.py"] and instructions["WORKDIR"].startswith("/home/user")
+    assert command[command.index("--port") + 1] == instructions["EXPOSE"].split("/")[0]
+    assert command[command.index("--host") + 1] == "0.0.0.0", "or nobody outside could reach it"
+    known = re.findall(r'add_argument\("(--[a-z]+)"', (paths.ROOT / command[1]).read_text())
+    assert {word for word in command if word.startswith("--")} <= set(known), "options that app.py takes"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ class ImageData:
     """A whole split in memory: `images` uint8 [N, C, H, W], `labels` int64 [N] or None, `id2label` of the classes.
 
     Images that a teacher drew have `seeds` int64 [N], those of the generators that drew them, and -1 for the label of an
-    image that was drawn without class.
+    image that was drawn without class. `encoded`, [N, ...] each, stands for the images in batches of a stage that needs no
+    pixels.
     """
 
     images: torch.Tensor
@@ -29,6 +30,7 @@ class ImageData:
     id2label: dict[str, str] | None
     horizontal_flip: bool = False
     seeds: torch.Tensor | None = None
+    encoded: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -40,7 +42,14 @@ class ImageData:
             flip = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
             images = torch.where(flip, images.flip(-1), images)
         batch = {"images": images, "class_labels": None if self.labels is None else self.labels[indices]}
+        if self.encoded:
+            batch |= {name: values[indices] for name, values in self.encoded.items()}
+            del batch["images"]
         return batch if self.seeds is None else {**batch, "seeds": self.seeds[indices]}
+
+    def with_encoded(self, encoded: Mapping[str, torch.Tensor] | None) -> ImageData:
+        """The same with what a pipeline made of each image; not where images are mirrored anew at each look."""
+        return replace(self, encoded=encoded) if encoded and not self.horizontal_flip else self
 
     def batches(self, batch_size: int) -> Iterator[dict[str, torch.Tensor | None]]:
         """One pass in order."""

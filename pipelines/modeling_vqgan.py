@@ -10,6 +10,8 @@ diffusers' VQModel is not used: its codebook learns by gradients only, without a
 GroupNorm layers take half of the training time on a CPU; a network this shallow trains as well without.
 """
 
+import itertools
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -69,7 +71,7 @@ class VQGANModel(ModelMixin, ConfigMixin):
         # The first level takes pixels by space-to-depth, which loses nothing and costs nothing.
         layers = [nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, widths[0], 3, padding=1)]
         layers += [ResidualBlock(widths[0]) for _ in range(encoder_layers)]
-        for previous, width in zip(widths[:-1], widths[1:], strict=True):
+        for previous, width in itertools.pairwise(widths):
             layers += [nn.Conv2d(previous, width, 4, stride=2, padding=1)]
             layers += [ResidualBlock(width) for _ in range(encoder_layers)]
         layers += [nn.SiLU(), nn.Conv2d(widths[-1], code_dim, 1)]
@@ -214,9 +216,7 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, channels: int, widths: tuple[int, ...] = (64, 128)):
         super().__init__()
         sizes = (channels, *widths)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(sizes))
         self.mix = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
         self.head = nn.Conv2d(widths[-1], 1, 3, padding=1)
 

@@ -76,6 +76,7 @@ def write_card(name: str, runtime: Runtime, recipe: Recipe, test_images: torch.T
         size=recipe.data.sample_size,
         channels=recipe.data.channels,
         classes=", ".join(checkpoint.class_names),
+        conditions=[(name.capitalize(), ", ".join(names)) for name, names in checkpoint.condition_names.items()],
         parameters=f"{sum(p.numel() for m in modules for p in m.parameters()):,}",
         megabytes=f"{checkpoint.size / 1e6:.1f}",
         tasks=", ".join(task.replace("_", " ") for task in checkpoint.tasks),

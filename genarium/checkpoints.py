@@ -23,7 +23,7 @@ from genarium import paths
 from genarium.errors import CheckpointError, InputError, PluginError, RecipeError
 from genarium.families import Broken, Families, Family
 from genarium.recipe import Recipe, load_recipe, recipe_paths
-from genarium.tasks import Control, Task, controls_of, tasks_of
+from genarium.tasks import ANY, Control, Task, controls_of, tasks_of
 
 MODEL_INDEX = "model_index.json"
 
@@ -43,7 +43,10 @@ class Checkpoint:
         return {task.name: task for task in tasks_of(self.family.pipeline_class())}
 
     def controls(self, task: str) -> dict[str, Control]:
-        """The controls of one task, by parameter, with this checkpoint's own defaults where its config has some.
+        """The controls of one task, by parameter, as they are for this checkpoint.
+
+        Its own defaults hold where its config has some, and the choices of a condition are the values it was trained with;
+        the control of a condition that it was trained without is left out.
 
         Raises:
             CheckpointError: this checkpoint cannot do the task, or its config has a default that the task does not take.
@@ -51,7 +54,13 @@ class Checkpoint:
         if task not in self.tasks:
             able = ", ".join(self.tasks) or "nothing"
             raise CheckpointError(f"{self.name} ({self.family.title}) cannot {task}; it can: {able}.")
-        controls = controls_of(self.family.pipeline_class(), self.tasks[task], self.family.controls)
+        controls = {}
+        for name, control in controls_of(self.family.pipeline_class(), self.tasks[task], self.family.controls).items():
+            values = self.condition_names.get(control.choices_from, ())
+            if values:
+                controls[name] = replace(control, choices=(ANY, *values))
+            elif not control.choices_from:
+                controls[name] = control
         try:
             for name, value in ((self.index.get("defaults") or {}).get(task) or {}).items():
                 controls[name] = replace(controls[name], default=controls[name].check(value))
@@ -64,6 +73,12 @@ class Checkpoint:
         """Names of the classes, in the order of their labels; empty for an unconditional model."""
         id2label = self.index.get("id2label") or {}
         return tuple(id2label[key] for key in sorted(id2label, key=int))
+
+    @property
+    def condition_names(self) -> dict[str, tuple[str, ...]]:
+        """Condition -> names of its values, in the order of their numbers; empty where there is only the class."""
+        conditions = self.index.get("conditions") or {}
+        return {c: tuple(names[key] for key in sorted(names, key=int)) for c, names in conditions.items()}
 
     @property
     def data(self) -> str | None:
@@ -184,9 +199,12 @@ def _check_index(name: str, index: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: class names or quantiles that later code could not read.
     """
-    names, quantiles = index.get("id2label") or {}, index.get("anomaly_quantiles") or {}
-    if not isinstance(names, dict) or not all(key.isdecimal() and isinstance(v, str) for key, v in names.items()):
-        raise CheckpointError(f'{name}: {MODEL_INDEX}: id2label must map numbers to names, as {{"0": "Trouser"}}.')
+    conditions, quantiles = index.get("conditions") or {}, index.get("anomaly_quantiles") or {}
+    if not isinstance(conditions, dict):
+        raise CheckpointError(f"{name}: {MODEL_INDEX}: conditions must map each condition to its names.")
+    for key, names in (("id2label", index.get("id2label") or {}), *conditions.items()):
+        if not isinstance(names, dict) or not all(k.isdecimal() and isinstance(v, str) for k, v in names.items()):
+            raise CheckpointError(f'{name}: {MODEL_INDEX}: {key} must map numbers to names, as {{"0": "Trouser"}}.')
     if not isinstance(quantiles, dict) or not all(
         isinstance(row, list) and row and all(isinstance(q, (int, float)) for q in row) for row in quantiles.values()
     ):

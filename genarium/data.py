@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -13,12 +14,17 @@ from tqdm.auto import tqdm
 
 from genarium import paths
 from genarium.errors import DataError
+from genarium.pictures import opaque
 from genarium.recipe import DataSpec
+from genarium.tasks import ANY
 
 
 @dataclass(frozen=True)
 class ImageData:
     """A whole split in memory: `images` uint8 [N, C, H, W], `labels` int64 [N] or None, `id2label` of the classes.
+
+    `conditions` are further labels, int64 [N] each, by name; `condition_names` says for each what its numbers mean, as
+    `id2label` does for the classes.
 
     Images that a teacher drew have `seeds` int64 [N], those of the generators that drew them, and -1 for the label of an
     image that was drawn without class. `encoded`, [N, ...] each, stands for the images in batches of a stage that needs no
@@ -30,28 +36,37 @@ class ImageData:
     id2label: dict[str, str] | None
     horizontal_flip: bool = False
     seeds: torch.Tensor | None = None
+    conditions: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    condition_names: Mapping[str, dict[str, str]] = field(default_factory=dict)
     encoded: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor | None]:
+    def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, Any]:
         """The batch of the training contract; with a generator, half of the images mirrored where the data allow it."""
         images = self.images[indices].float() / 127.5 - 1.0  # [B, C, H, W] in [-1, 1]
         if generator is not None and self.horizontal_flip:
             flip = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
             images = torch.where(flip, images.flip(-1), images)
-        batch = {"images": images, "class_labels": None if self.labels is None else self.labels[indices]}
+        batch: dict[str, Any] = {
+            "images": images,
+            "class_labels": None if self.labels is None else self.labels[indices],
+        }
+        if self.conditions:
+            batch["conditions"] = {name: values[indices] for name, values in self.conditions.items()}
+        if self.seeds is not None:
+            batch["seeds"] = self.seeds[indices]
         if self.encoded:
             batch |= {name: values[indices] for name, values in self.encoded.items()}
             del batch["images"]
-        return batch if self.seeds is None else {**batch, "seeds": self.seeds[indices]}
+        return batch
 
     def with_encoded(self, encoded: Mapping[str, torch.Tensor] | None) -> ImageData:
         """The same with what a pipeline made of each image; not where images are mirrored anew at each look."""
         return replace(self, encoded=encoded) if encoded and not self.horizontal_flip else self
 
-    def batches(self, batch_size: int) -> Iterator[dict[str, torch.Tensor | None]]:
+    def batches(self, batch_size: int) -> Iterator[dict[str, Any]]:
         """One pass in order."""
         for start in range(0, len(self), batch_size):
             yield self.batch(torch.arange(start, min(start + batch_size, len(self))))
@@ -80,7 +95,8 @@ def load_images(spec: DataSpec, split: str, override: str | Path | None = None) 
         spec: the recipe's data section.
         split: name of the split.
         override: a local folder in the Hub's layout, or an .npz file with `{split}_images` uint8 [N, H, W, C],
-            `{split}_labels` int [N] and `label_names`, in place of the Hub id.
+            `{split}_labels` int [N] and `label_names`, and for each condition `{split}_{condition}` int [N] and
+            `{condition}_names`, in place of the Hub id.
 
     Raises:
         DataError: the data cannot be had or lack a column.
@@ -99,23 +115,49 @@ def load_images(spec: DataSpec, split: str, override: str | Path | None = None) 
             f"{spec.name}: cannot be loaded ({error}). Check the connection, or set GENARIUM_DATA to a folder "
             f"that holds {spec.name.split('/')[-1]}/ in the Hub's layout."
         ) from error
-    missing = [c for c in (spec.image_column, spec.label_column) if c and c not in data.column_names]
+    columns = (spec.image_column, spec.label_column, *spec.conditions.values())
+    missing = [c for c in columns if c and c not in data.column_names]
     if missing:
         raise DataError(f"{spec.name}: no column {', '.join(missing)}; it has {', '.join(data.column_names)}.")
 
     size, mode = spec.sample_size, {1: "L", 3: "RGB"}[spec.channels]
     images = np.empty((len(data), size, size, spec.channels), np.uint8)
     for i, image in enumerate(tqdm(data[spec.image_column], desc=f"decoding {spec.name} {split}", leave=False)):
-        image = image.convert(mode)
+        image = opaque(image).convert(mode)
         if image.size != (size, size):
             image = image.resize((size, size), PIL.Image.Resampling.LANCZOS)
         images[i] = np.asarray(image).reshape(size, size, spec.channels)
     labels, id2label = None, None
     if spec.label_column:
-        labels = torch.tensor(data[spec.label_column][:], dtype=torch.int64)
-        names = getattr(data.features[spec.label_column], "names", None) or sorted({int(v) for v in labels})
-        id2label = {str(i): str(name) for i, name in enumerate(names)}
-    return ImageData(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels, id2label, spec.horizontal_flip)
+        labels, id2label = _labels(spec, data, spec.label_column)
+    found = {name: _labels(spec, data, column) for name, column in spec.conditions.items()}
+    return ImageData(
+        torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+        labels,
+        id2label,
+        spec.horizontal_flip,
+        conditions={name: values for name, (values, _) in found.items()},
+        condition_names={name: _named(spec, name, names) for name, (_, names) in found.items()},
+    )
+
+
+def _labels(spec: DataSpec, data, column: str) -> tuple[torch.Tensor, dict[str, str]]:
+    """A column of class labels, whole numbers or strings -> int64 [N], and what the numbers mean."""
+    values, names = data[column][:], getattr(data.features[column], "names", None)
+    if names is None and all(isinstance(value, str) for value in values):
+        names = sorted(set(values))
+        values = [names.index(value) for value in values]
+    if not all(isinstance(value, int) for value in values):
+        raise DataError(f"{spec.name}: the column {column} holds no labels: whole numbers or strings.")
+    labels = torch.tensor(values, dtype=torch.int64)
+    names = names or sorted(set(values))
+    return labels, {str(i): str(name) for i, name in enumerate(names)}
+
+
+def _named(spec: DataSpec, condition: str, names: dict[str, str]) -> dict[str, str]:
+    if ANY in names.values():
+        raise DataError(f"{spec.name}: the condition {condition} has a value {ANY!r}, which stands for a free choice.")
+    return names
 
 
 def _load_npz(spec: DataSpec, split: str, source: Path) -> ImageData:
@@ -127,7 +169,18 @@ def _load_npz(spec: DataSpec, split: str, source: Path) -> ImageData:
         if spec.label_column and f"{split}_labels" in arrays:
             labels = torch.from_numpy(arrays[f"{split}_labels"].astype(np.int64))
             id2label = {str(i): str(name) for i, name in enumerate(arrays["label_names"])}
+        conditions, condition_names = {}, {}
+        for name in spec.conditions:
+            for key in (f"{split}_{name}", f"{name}_names"):
+                if key not in arrays:
+                    raise DataError(
+                        f"{source}: no array {key} for the condition {name}; it has {', '.join(arrays.files)}."
+                    )
+            conditions[name] = torch.from_numpy(arrays[f"{split}_{name}"].astype(np.int64))
+            condition_names[name] = _named(spec, name, {str(i): str(n) for i, n in enumerate(arrays[f"{name}_names"])})
     expected = (spec.channels, spec.sample_size, spec.sample_size)
     if tuple(images.shape[1:]) != expected:
         raise DataError(f"{source}: images are {tuple(images.shape[1:])}, the recipe asks for {expected}.")
-    return ImageData(images, labels, id2label, spec.horizontal_flip)
+    return ImageData(
+        images, labels, id2label, spec.horizontal_flip, conditions=conditions, condition_names=condition_names
+    )

@@ -47,14 +47,20 @@ def open_picture(source: str | Path | bytes | PIL.Image.Image) -> PIL.Image.Imag
         raise InputError(f"There is no file {source}.") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise InputError("This file is no picture that can be read; use a PNG, JPEG, WebP or GIF.") from error
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba)
+    image = opaque(image)
     if image.mode.startswith(("I", "F")):  # 16 or 32 bits: bring to 8 by the range in the picture
         values = np.asarray(image, np.float64)
         low, high = values.min(), values.max()
         image = PIL.Image.fromarray(((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8))
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def opaque(image: PIL.Image.Image) -> PIL.Image.Image:
+    """A picture with transparency, on white; `convert("RGB")` alone would show what is hidden. Others as they are."""
+    if not image.has_transparency_data:
+        return image
+    rgba = image.convert("RGBA")
+    return PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba)
 
 
 def fit_picture(

@@ -20,11 +20,15 @@ from genarium.errors import RecipeError
 STRICT = ConfigDict(extra="forbid")
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 @dataclass(frozen=True, config=STRICT)
 class DataSpec:
-    """Which data. `name` is a Hub id; GENARIUM_DATA or `--data` puts a local copy in its place."""
+    """Which data. `name` is a Hub id; GENARIUM_DATA or `--data` puts a local copy in its place.
+
+    `conditions` are labels beside the class: the name of the control -> the column.
+    """
 
     name: str
     sample_size: Positive
@@ -35,6 +39,7 @@ class DataSpec:
     test_split: str = "test"
     image_column: str = "image"
     label_column: str | None = "label"
+    conditions: Mapping[Identifier, str] = dataclasses.field(default_factory=dict)
     horizontal_flip: bool = False
     dark_background: bool = False  # uploads with a bright border are then inverted
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from genarium.errors import InputError
 
+ANY = "any"  # what a choice of a condition's values offers beside them: each sample draws its own
 # What the host fills in by itself; everything else in a task's method is a control.
 HOST_PARAMETERS = frozenset(
     {"self", "batch_size", "generator", "class_labels", "callback_on_step_end", "output_type", "return_dict"}
@@ -56,6 +57,7 @@ class Control:
         kind: what it holds; a choice has `choices`, a number may have a range.
         default: of the parameter.
         help: its line in the docstring.
+        choices_from: the condition whose values are the choices, after "any"; only a checkpoint knows them.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Control:
     step: float | None = None
     choices: tuple[Any, ...] = ()
     hidden: bool = False
+    choices_from: str = ""
 
     def check(self, value: Any) -> Any:
         """The value in the parameter's own type.
@@ -153,6 +156,8 @@ def _control(where: str, name: str, hint: Any, default: Any) -> Control:
             bounds.update(extra if isinstance(extra, dict) else {})
     if typing.get_origin(hint) is Literal:
         return Control(name, "choice", default, choices=typing.get_args(hint), **bounds)
+    if hint is str and "choices_from" in bounds:
+        return Control(name, "choice", default, choices=(ANY,), **bounds)
     kinds = {bool: "checkbox", int: "integer", float: "number", str: "text"}
     if hint not in kinds:
         raise InputError(f"{where}: annotate it as int, float, bool, str, Literal or Annotated[..., dict] of these.")

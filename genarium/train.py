@@ -7,17 +7,18 @@ generator seeded with (seed, s, process). So a run that was killed and resumed s
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import send_to_device, set_seed
 from diffusers.training_utils import EMAModel
 from torch import nn
 from tqdm.auto import tqdm
@@ -85,16 +86,30 @@ class Average:
         self.ema.load_state_dict(state)
 
 
-def build_pipeline(recipe: Recipe, family: Family, id2label: dict[str, str] | None):
+def build_pipeline(
+    recipe: Recipe,
+    family: Family,
+    id2label: dict[str, str] | None,
+    conditions: Mapping[str, dict[str, str]] | None = None,
+):
     """Fresh weights from the recipe's architecture.
 
+    Args:
+        id2label: names of the classes.
+        conditions: {condition: {number: name}}, where the recipe has conditions beside the class.
+
     Raises:
-        RecipeError: a key of `architecture` that the family's `build` does not take, or sizes that do not fit.
+        RecipeError: a key of `architecture` that the family's `build` does not take, sizes that do not fit, or conditions
+            for a family that has none.
     """
+    build = family.pipeline_class().build
+    options = {"sample_size": recipe.data.sample_size, "channels": recipe.data.channels, "id2label": id2label}
+    if conditions:
+        if "conditions" not in inspect.signature(build).parameters:
+            raise RecipeError(f"{recipe.name}: data.conditions: the family {family.name} knows the class only.")
+        options["conditions"] = dict(conditions)
     try:
-        return family.pipeline_class().build(
-            sample_size=recipe.data.sample_size, channels=recipe.data.channels, id2label=id2label, **recipe.architecture
-        )
+        return build(**options, **recipe.architecture)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{recipe.name}: architecture: {error}") from error
 
@@ -181,7 +196,7 @@ def train(
 
     set_seed(spec.seed)
     data = data or load_images(recipe.data, recipe.data.train_split, data_override)
-    pipeline = build_pipeline(recipe, family, data.id2label)
+    pipeline = build_pipeline(recipe, family, data.id2label, data.condition_names)
     parts = _parts(recipe, pipeline)
     for _, part in parts:
         if part.batch_size % accelerator.num_processes:
@@ -354,7 +369,7 @@ def _train_part(
         seed = (spec.seed * 1_000_003 + progress.step) * 4096 + rank
         indices = batch_indices(spec.seed, step, spec.batch_size, len(lessons))[rank * share : (rank + 1) * share]
         batch = lessons.batch(indices, torch.Generator().manual_seed(seed))
-        batch = {k: None if v is None else v.to(accelerator.device) for k, v in batch.items()}
+        batch = send_to_device(batch, accelerator.device)
         generator = torch.Generator(accelerator.device).manual_seed(seed)
         rate = learning_rate(spec, step, num_steps)
         for group in optimizer.param_groups:

@@ -11,7 +11,7 @@ import gradio as gr
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
 from genarium.requests import Request, choose_labels
-from genarium.tasks import Control
+from genarium.tasks import Control, controls_of
 from genarium.ui.texts import Texts
 
 DICE = "() => String(Math.floor(Math.random() * 2 ** 32))"
@@ -27,49 +27,82 @@ class FamilyControls:
     """The controls of every family in a tab, one group for each; only the chosen family's group is shown.
 
     They are built once for the page, not anew for each choice: so a visitor's settings survive a look at another family,
-    and the page never waits for the server to draw them.
+    and the page never waits for the server to draw them. Checkpoints of one family may differ in defaults, in choices and
+    in which controls they have; where they do, choosing one sets the control as it is for that checkpoint.
     """
 
     def __init__(self, task: str, checkpoints: Mapping[str, Checkpoint], texts: Texts):
+        self.task = task
         self.groups: dict[str, gr.Column] = {}
         self.components: dict[str, dict[str, Any]] = {}
-        self.defaults: dict[str, dict[str, Any]] = {}
+        self.varying: dict[str, list[str]] = {}  # family -> names of the controls that its checkpoints differ in
+        members: dict[str, list[Checkpoint]] = {}
         for checkpoint in checkpoints.values():
-            family = checkpoint.family.name
-            if family in self.groups:
-                continue
-            controls = [c for c in checkpoint.controls(task).values() if not c.hidden]
-            self.defaults[family] = {c.name: c.default for c in controls}
+            members.setdefault(checkpoint.family.name, []).append(checkpoint)
+        for name, its in members.items():
+            family, each = its[0].family, [self.shown(checkpoint) for checkpoint in its]
+            order = controls_of(family.pipeline_class(), its[0].tasks[task], family.controls)
+            controls = {n: next(own[n] for own in each if n in own) for n in order if any(n in own for own in each)}
+            self.varying[name] = [n for n, control in controls.items() if any(own.get(n) != control for own in each)]
             with gr.Column(visible=not self.groups, elem_classes="controls") as group:
-                chinese = checkpoint.family.translations.get("zh", {})
-                self.components[family] = {c.name: _component(c, f"{family}_{task}", chinese, texts) for c in controls}
-            self.groups[family] = group
+                where, chinese = f"{name}_{task}", family.translations.get("zh", {})
+                self.components[name] = {
+                    n: _component(control, where, chinese, texts, visible=n in each[0])
+                    for n, control in controls.items()
+                }
+            self.groups[name] = group
+
+    def shown(self, checkpoint: Checkpoint) -> dict[str, Control]:
+        """What a visitor can set of a checkpoint."""
+        return {name: control for name, control in checkpoint.controls(self.task).items() if not control.hidden}
 
     @property
     def all(self) -> list[Any]:
         return [component for group in self.components.values() for component in group.values()]
 
-    def values(self, family: str, data: Mapping[Any, Any]) -> dict[str, Any]:
+    @property
+    def outputs(self) -> list[Any]:
+        """All that `show` may update."""
+        varying = [self.components[family][name] for family, names in self.varying.items() for name in names]
+        return [*self.groups.values(), *varying]
+
+    def values(self, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[str, Any]:
         """The parameters of a request, from what the page sent for all components."""
-        return {name: data[component] for name, component in self.components[family].items()}
+        components = self.components[checkpoint.family.name]
+        return {name: data[components[name]] for name in self.shown(checkpoint)}
 
-    def show(self, family: str) -> dict[Any, Any]:
-        """Updates that show one family's group."""
-        return {group: gr.update(visible=name == family) for name, group in self.groups.items()}
+    def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
+        """Updates that show the group of a checkpoint's family, with what differs from the family's other checkpoints."""
+        family, own = checkpoint.family.name, self.shown(checkpoint)
+        updates = {group: gr.update(visible=name == family) for name, group in self.groups.items()}
+        for name in self.varying[family]:
+            component = self.components[family][name]
+            updates[component] = _as_it_is(own[name]) if name in own else gr.update(visible=False)
+        return updates
 
-    def fill(self, family: str, parameters: Mapping[str, Any]) -> dict[Any, Any]:
-        """Updates that set one family's controls; what is not in `parameters` goes back to its default."""
-        values = {**self.defaults[family], **parameters}
-        return {component: gr.update(value=values[name]) for name, component in self.components[family].items()}
+    def fill(self, checkpoint: Checkpoint, parameters: Mapping[str, Any]) -> dict[Any, Any]:
+        """As `show`, and sets the controls; what is not in `parameters` goes back to its default."""
+        updates, components = self.show(checkpoint), self.components[checkpoint.family.name]
+        for name, control in self.shown(checkpoint).items():
+            before = updates.get(components[name], gr.update())
+            updates[components[name]] = {**before, "value": parameters.get(name, control.default)}
+        return updates
 
 
-def _component(control: Control, where: str, chinese: Mapping[str, str], texts: Texts):
+def _as_it_is(control: Control) -> dict[str, Any]:
+    """The update that makes a component of this kind show this control."""
+    choices = {"choices": list(control.choices)} if control.kind == "choice" else {}
+    return gr.update(visible=True, value=control.default, **choices)
+
+
+def _component(control: Control, where: str, chinese: Mapping[str, str], texts: Texts, visible: bool):
     """One control as a Gradio component, in both languages where the plugin translates its texts."""
     label, help_ = control.label, control.help
     options: dict[str, Any] = {
         "label": texts.add(f"{where}_{control.name}", label, chinese.get(label)),
         "info": texts.add(f"{where}_{control.name}_help", help_, chinese.get(help_)) if help_ else None,
         "value": control.default,
+        "visible": visible,
     }
     if control.kind == "choice":
         return gr.Dropdown(list(control.choices), filterable=False, **options)

@@ -148,7 +148,7 @@ class TaskTab:
         # Not Gradio's own `cancels`: news of the run that are on their way when it is cancelled arrive after the word
         # "Stopped", and stay. Here the run itself has the last word.
         self.stop.click(self._stop, None, self.stop, **QUIET)
-        chosen = {*self.picker.show(self._first), *self.controls.groups.values(), *self.classes.show(self._first)}
+        chosen = {*self.picker.show(self._first), *self.controls.outputs, *self.classes.show(self._first)}
         # `input`, not `change`: restoring sets the drop-down itself, and must not have its work undone
         self.picker.dropdown.input(self._choose, self.picker.dropdown, chosen, **QUIET)
         if self.restore is not None:
@@ -168,7 +168,7 @@ class TaskTab:
         checkpoint = self._checkpoint(name)
         return {
             **self.picker.show(checkpoint),
-            **self.controls.show(checkpoint.family.name),
+            **self.controls.show(checkpoint),
             **self.classes.show(checkpoint),
         }
 
@@ -181,7 +181,7 @@ class TaskTab:
             seed=parse_seed(str(data[self.seed]).strip()),
             batch_size=number,
             class_labels=self.classes.labels(checkpoint, data, number),
-            parameters=self.controls.values(checkpoint.family.name, data),
+            parameters=self.controls.values(checkpoint, data),
             invert=data[self.invert] if self.invert is not None else "auto",
         )
 
@@ -270,13 +270,10 @@ class TaskTab:
                 raise InputError(f"This came of a run with {request.batch_size} images; the page shows {MAX_SHOWN}.")
         except GenariumError as error:
             return {self.restored: status_html(html.escape(str(error)), bad=True)}
-        family = checkpoint.family.name
-        shown = {name: value for name, value in request.parameters.items() if name in self.controls.defaults[family]}
         return {
             self.picker.dropdown: checkpoint.name,
             **self.picker.show(checkpoint),
-            **self.controls.show(family),
-            **self.controls.fill(family, shown),
+            **self.controls.fill(checkpoint, request.parameters),
             **self.classes.fill(checkpoint, request),
             self.number: request.batch_size,
             self.seed: str(request.seed),

@@ -30,6 +30,7 @@ UNET = {
 }
 TINY = {
     "ddpm": UNET,
+    "dit": {"latent_channels": 2, "block_out_channels": [8, 16], "width": 32, "depth": 2, "num_heads": 2},
     "flow-matching": UNET,
     "score-sde": UNET,
     "vae": {"latent_dim": 8, "block_out_channels": [8, 16], "layers_per_block": 1, "mixture_components": 1},

@@ -4,20 +4,31 @@ import dataclasses
 import itertools
 import json
 import math
+import os
+import subprocess
+import sys
 
+import gradio as gr
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import ID2LABEL, TINY, build_tiny, pictures
 
 import genarium.train
-from genarium.checkpoints import load_pipeline, open_checkpoint
+from genarium import paths
+from genarium.checkpoints import find_checkpoints, load_pipeline, open_checkpoint
 from genarium.data import ImageData
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import discover
+from genarium.pictures import code_map
 from genarium.recipe import StageSpec, find_recipe
+from genarium.requests import Request
+from genarium.runtime import Runtime
 from genarium.train import Objective, train
+from genarium.ui.results import Pair
+from genarium.ui.texts import Texts
 from pipelines.modeling_vqgan import (
     CodebookAverage,
     PatchDiscriminator,
@@ -30,7 +41,7 @@ from pipelines.modeling_vqgan import (
     ramp,
 )
 from pipelines.modeling_vqgan_transformer import CodeTransformer
-from pipelines.pipeline_vqgan import draw, masked_share, random_masks, truncate
+from pipelines.pipeline_vqgan import STAGES, draw, masked_share, random_masks, truncate
 
 FAMILIES = discover(installed=False)
 STYLES = {"style": {"0": "noto", "1": "twemoji", "2": "fluent"}}
@@ -614,6 +625,67 @@ def test_mirrored_data_are_encoded_at_each_step(data, tmp_path, monkeypatch):
         ["class_labels", "images"],
         ["class_labels", "images"],
     ]
+
+
+TWO = """
+import sys
+sys.path.insert(0, {tests!r})
+import torch
+from pathlib import Path
+from genarium.parallel import join
+from test_vqgan import FAMILIES, ID2LABEL, ImageData, pictures, run, staged
+join()
+data = ImageData(((pictures(32) + 1) * 127.5).to(torch.uint8), torch.arange(32) % 10, ID2LABEL)
+pipeline_class = FAMILIES["vqgan"].pipeline_class()
+prepare = pipeline_class.prepare
+def spy(self, stage, batches):
+    torch.save(self.vqgan.codebook, Path({folder!r}) / f"{{stage}}-{{join().process_index}}.pt")
+    return prepare(self, stage, batches)
+pipeline_class.prepare = spy
+run(staged((160, 160)), Path({folder!r}), data)
+"""
+
+
+def test_two_processes_train_both_stages_and_keep_one_codebook(tmp_path):
+    (tmp_path / "program.py").write_text(TWO.format(tests=str(paths.ROOT / "tests"), folder=str(tmp_path)))
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(tmp_path / "program.py")],
+        env={**os.environ, "PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])["step"] == 15
+    first, last = ([torch.load(tmp_path / f"{stage}-{i}.pt") for i in (0, 1)] for stage in STAGES)
+    assert torch.equal(*first) and torch.equal(*last) and not torch.equal(first[0], last[0])
+
+
+# ---- in the app ----
+
+
+def test_the_reconstruct_tab_shows_the_codes(house):
+    tiny().save_pretrained(house / "checkpoints/tiny-vqgan")
+    build_tiny(FAMILIES["vae"]).save_pretrained(house / "checkpoints/tiny-vae")
+    runtime = Runtime(find_checkpoints(FAMILIES), device="cpu", dtype=torch.float32, max_batch=2)
+    picture = PIL.Image.fromarray(np.arange(28 * 28, dtype=np.uint8).reshape(28, 28))
+    result = runtime.run(Request("tiny-vqgan", "reconstruct"), {"images": [picture, picture, picture]})
+    assert result.codes.shape == (3, 7, 7) and (result.codes[0] == result.codes[2]).all()
+    with gr.Blocks():
+        panel = Pair(Texts())
+    shown = panel.fill(result, runtime.catalogue["tiny-vqgan"], {})[panel.codes]
+    assert shown["visible"] and shown["value"].size == (336, 336)
+    plain = runtime.run(Request("tiny-vae", "reconstruct"), {"images": [picture]})
+    shown = panel.fill(plain, runtime.catalogue["tiny-vae"], {})[panel.codes]
+    assert plain.codes is None and not shown["visible"] and shown["value"] is None
+    assert panel.codes in panel.outputs
+
+
+def test_codes_have_colours_of_their_own():
+    colours = np.asarray(code_map(np.arange(1024).reshape(32, 32))).reshape(-1, 3)
+    assert len(np.unique(colours, axis=0)) > 1000
+    same = np.asarray(code_map(np.array([[5, 5], [6, 5]])))
+    assert (same[0, 0] == same[1, 1]).all() and np.abs(same[0, 0].astype(int) - same[1, 0]).max() > 40
 
 
 def test_images_of_an_array_keep_their_types():

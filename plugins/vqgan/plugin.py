@@ -33,7 +33,8 @@ def register(add):
                     "https://arxiv.org/abs/1711.00937",
                 ),
                 Paper(
-                    "Chang et al., MaskGIT: Masked Generative Image Transformer, 2022", "https://arxiv.org/abs/2202.04200"
+                    "Chang et al., MaskGIT: Masked Generative Image Transformer, 2022",
+                    "https://arxiv.org/abs/2202.04200",
                 ),
             ),
             controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},

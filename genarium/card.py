@@ -90,12 +90,7 @@ def write_card(name: str, runtime: Runtime, recipe: Recipe, test_images: torch.T
         skipped=sorted(evaluation.get("skipped", {}).items()),
         hardware_trained=recipe.card.hardware,
         time=recipe.card.time or _training_time(recipe),
-        recipe=yaml.safe_dump(
-            json.loads(
-                json.dumps({k: v for k, v in dataclasses.asdict(recipe).items() if k in ("architecture", "training")})
-            ),
-            sort_keys=False,
-        ),
+        recipe=_recipe_yaml(recipe),
         limitations=recipe.card.limitations or LIMITATIONS,
         papers=checkpoint.family.papers,
     )
@@ -160,6 +155,19 @@ def _code(checkpoint: Checkpoint, recipe: Recipe) -> str:
             "generator = [torch.Generator().manual_seed(i) for i in range(10)]  # one for each image",
             f"images = pipe(batch_size=10, generator=generator{labels}).images",
         )
+    )
+
+
+def _recipe_yaml(recipe: Recipe) -> str:
+    """How the weights were made, as in the recipe's file: what it leaves out as None stays out."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: told(v) for key, v in value.items() if v is not None}
+        return [told(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+    return yaml.safe_dump(
+        {part: told(dataclasses.asdict(recipe)[part]) for part in ("architecture", "training")}, sort_keys=False
     )
 
 

@@ -81,7 +81,7 @@ class CodeTransformer(ModelMixin, ConfigMixin):
         self.codes = nn.Embedding(codebook_size + 1, width)
         self.positions = nn.Parameter(torch.zeros(2, num_codes + 1, width))  # masked, causal
         self.classes = nn.Embedding(num_classes + 1, width)
-        self.conditions = nn.ModuleDict({k: nn.Embedding(size + 1, width) for k, size in (conditions or {}).items()})
+        self.tables = nn.ModuleDict({k: nn.Embedding(size + 1, width) for k, size in (conditions or {}).items()})
         self.blocks = nn.ModuleList(Block(width, num_heads) for _ in range(num_layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, codebook_size)
@@ -119,7 +119,7 @@ class CodeTransformer(ModelMixin, ConfigMixin):
         Returns:
             [N, 1, W].
         """
-        tables = {None: self.classes, **self.conditions}
+        tables = {None: self.classes, **self.tables}
         values = {None: class_labels, **(conditions or {})}
         total = 0.0
         for name, table in tables.items():

@@ -397,9 +397,11 @@ class VQGANPipeline(FamilyPipeline):
 
         Raises:
             TypeError: an option that the class does not have.
-            ValueError: sizes that do not divide, or shares beyond 0 ... 1.
+            ValueError: sizes that do not divide, shares beyond 0 ... 1, or another condition than "style".
         """
         id2label = id2label if class_conditional else None
+        if set(conditions or ()) - {"style"}:
+            raise ValueError(f"conditions: this family knows the condition 'style', not {', '.join(conditions)}.")
         for name in ("class_dropout", "causal_share", "corruption", "discriminator_start", "discriminator_ramp"):
             if not 0 <= options.get(name, 0) <= 1:
                 raise ValueError(f"{name}: must lie in 0 ... 1, not {options[name]}.")

@@ -89,7 +89,7 @@ def write_card(name: str, runtime: Runtime, recipe: Recipe, test_images: torch.T
         date=evaluation.get("date", ""),
         skipped=sorted(evaluation.get("skipped", {}).items()),
         hardware_trained=recipe.card.hardware,
-        time=recipe.card.time or _training_time(recipe),
+        time=recipe.card.time or training_time(recipe),
         recipe=_recipe_yaml(recipe),
         limitations=recipe.card.limitations or LIMITATIONS,
         papers=checkpoint.family.papers,
@@ -171,7 +171,8 @@ def _recipe_yaml(recipe: Recipe) -> str:
     )
 
 
-def _training_time(recipe: Recipe) -> str:
+def training_time(recipe: Recipe) -> str:
+    """How long the run took that is still in runs/, in words; "" if there is none."""
     path = paths.runs() / recipe.name / "time.json"
     if not path.exists():
         return ""

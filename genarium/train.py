@@ -7,6 +7,7 @@ generator seeded with (seed, s, process). So a run that was killed and resumed s
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import json
 import math
@@ -209,11 +210,18 @@ def train(
         accelerator.print(f"{recipe.name}: finished already, see {run}; --fresh trains it anew.")
         accelerator.end_training()
         return Path(json.loads((run / "time.json").read_text())["output"])
+    compiles = bool(shutil.which("g++") or shutil.which("clang++"))
+    if any(part.compile for _, part in parts) and not compiles:
+        accelerator.print(f"{recipe.name}: torch.compile needs a C++ compiler (g++); training goes on without, slower.")
+        parts = [(stage, dataclasses.replace(part, compile=False)) for stage, part in parts]
     lessons = data  # what the steps see: the data, or what a teacher draws
     if spec.teacher is not None:
         teacher = load_teacher(spec.teacher, accelerator.device)
-        lessons = teacher_images(spec.teacher, teacher, run / "teacher")
         take_from_teacher(recipe, pipeline, teacher.pipeline(spec.teacher.checkpoint))
+        if spec.compile and compiles:
+            _compile(teacher.pipeline(spec.teacher.checkpoint).components)
+        with accelerator.autocast():
+            lessons = teacher_images(spec.teacher, teacher, run / "teacher")
         del teacher
     accelerator.init_trackers("logs")
     average = Average()
@@ -345,16 +353,13 @@ def _train_part(
         accelerator.load_state(str(state))
         accelerator.print(f"{recipe.name}: resumed at step {progress.step} from {state}")
     num_steps = _num_steps(spec)
-    if stage is not None and hasattr(pipeline, "prepare") and progress.step < last:
+    if stage is not None and hasattr(pipeline, "prepare"):
         objective.eval()
         with torch.no_grad(), accelerator.autocast():
             lessons = lessons.with_encoded(pipeline.prepare(name, lessons.batches(500)))
         objective.train()
-    if spec.compile and not (shutil.which("g++") or shutil.which("clang++")):
-        accelerator.print(f"{recipe.name}: torch.compile needs a C++ compiler (g++); training goes on without, slower.")
-    elif spec.compile:
-        for component in objective.trained:
-            objective.components[component].compile()
+    if spec.compile:
+        _compile({component: objective.components[component] for component in objective.trained})
     if main:
         size = sum(p.numel() for p in parameters) / 1e6
         title = recipe.name if name is None else f"{recipe.name}, {name}"
@@ -417,7 +422,10 @@ def finish(pipeline, data: ImageData, output: Path) -> None:
         if isinstance(component, nn.Module):
             component.eval()
     if hasattr(pipeline, "fit"):
-        pipeline.fit(data.batches(500))
+        # What was compiled for training steps must not be compiled anew for other shapes, and cannot do all that a
+        # family may ask here, such as two gradients of one pass.
+        with torch.compiler.set_stance("force_eager"):
+            pipeline.fit(data.batches(500))
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.half()  # three more bits of each weight than bf16 would keep, in the same two bytes
@@ -429,6 +437,12 @@ def finish(pipeline, data: ImageData, output: Path) -> None:
     if output.exists():
         shutil.rmtree(output)
     temporary.rename(output)
+
+
+def _compile(components: Mapping[str, Any]) -> None:
+    for component in components.values():
+        if isinstance(component, nn.Module):
+            component.compile()
 
 
 @contextlib.contextmanager

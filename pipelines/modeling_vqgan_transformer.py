@@ -10,7 +10,6 @@ the positions, which tell the network what is asked, are learnt apart. Two netwo
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
@@ -19,7 +18,11 @@ Cache = list[tuple[torch.Tensor, torch.Tensor]]  # of each layer: keys and value
 
 
 class Block(nn.Module):
-    """Pre-norm attention and perceptron."""
+    """Pre-norm attention and perceptron.
+
+    Attention is written out: for so few places, the backward pass of PyTorch's fused one takes eight times as long on a CPU
+    (2.13, measured: 40 ms against 5).
+    """
 
     def __init__(self, width: int, num_heads: int):
         super().__init__()
@@ -43,7 +46,10 @@ class Block(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # 3 x [N, heads, S, d]
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # [N, heads, S, d]
+        weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # [N, heads, S, places]
+        if mask is not None:
+            weights = weights.masked_fill(~mask, -torch.inf)
+        h = weights.softmax(-1).to(v.dtype) @ v  # [N, heads, S, d]
         x = x + self.project(h.transpose(1, 2).reshape(n, s, w))
         return x + self.mlp(self.norm2(x)), (k, v)
 

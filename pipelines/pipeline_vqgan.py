@@ -271,6 +271,8 @@ def truncate(logits: torch.Tensor, temperature: float = 1.0, top_k: int = 0, top
     if temperature == 0:
         temperature, top_k = 1.0, 1
     log_p = (logits / temperature).log_softmax(-1)
+    if not top_k and top_p >= 1:
+        return log_p
     ordered, order = log_p.sort(dim=-1, descending=True)
     before = ordered.exp().cumsum(-1) - ordered.exp()  # probability of those that are likelier
     keep = (before < top_p) | (torch.arange(logits.shape[-1], device=logits.device) == 0)

@@ -13,6 +13,18 @@ from torch import nn
 FREQUENCIES = 256  # of the time's embedding, as in DiT
 
 
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """softmax(q k^T / sqrt(d)) v of [N, heads, T, d], [N, heads, M, d] twice -> [N, heads, T, d].
+
+    Written out where a CPU trains: for so few tokens, the backward pass of PyTorch's fused attention takes six times as
+    long in bf16 (2.13, measured: 46 ms against 7).
+    """
+    if q.device.type != "cpu" or not q.requires_grad:
+        return F.scaled_dot_product_attention(q, k, v)
+    weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # [N, heads, T, M]
+    return weights.softmax(-1).to(v.dtype) @ v
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention of tokens to each other."""
 
@@ -25,7 +37,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1))  # [N, T, 3, heads, d / heads]
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # 3 x [N, heads, T, d / heads]
-        h = F.scaled_dot_product_attention(q, k, v)  # [N, heads, T, d / heads]
+        h = attend(q, k, v)  # [N, heads, T, d / heads]
         return self.out(h.transpose(1, 2).flatten(2))  # [N, T, d]
 
 
@@ -43,7 +55,7 @@ class CrossAttention(nn.Module):
         q = self.q(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2)  # [N, heads, T, d / heads]
         kv = self.kv(context).unflatten(2, (2, self.num_heads, -1))  # [N, M, 2, heads, d / heads]
         k, v = kv.permute(2, 0, 3, 1, 4)  # 2 x [N, heads, M, d / heads]
-        h = F.scaled_dot_product_attention(q, k, v)  # [N, heads, T, d / heads]
+        h = attend(q, k, v)  # [N, heads, T, d / heads]
         return self.out(h.transpose(1, 2).flatten(2))  # [N, T, d]
 
 

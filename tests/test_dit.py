@@ -17,7 +17,7 @@ from genarium.errors import RecipeError
 from genarium.families import discover
 from genarium.recipe import StageSpec, find_recipe
 from genarium.train import build_pipeline, train
-from pipelines.modeling_dit import BLOCKS, DiTModel
+from pipelines.modeling_dit import BLOCKS, DiTModel, attend
 from pipelines.pipeline_dit import EPSILON_START, STAGES, LatentTransformerPipeline, reconstruction_loss
 
 FAMILY = discover(installed=False)["dit"]
@@ -114,6 +114,12 @@ def test_training_begins_with_zero_and_every_input_counts(conditioning):
     ):
         assert (model(*changed) - one).abs().amax((1, 2, 3)).min() > 1e-3
     assert torch.equal(model(x, time, None), model(x, time, torch.tensor([[4, 5], [4, 5]])))
+
+
+def test_attention_written_out_is_the_fused_one():
+    q, k, v = (torch.randn(2, 3, n, 8, requires_grad=True) for n in (9, 4, 4))
+    assert torch.allclose(attend(q, k, v), F.scaled_dot_product_attention(q, k, v), atol=1e-6)
+    assert torch.allclose(attend(q, k, v), attend(q.detach(), k, v), atol=1e-6)
 
 
 def test_positions_are_sines_and_cosines_of_rows_and_columns():

@@ -12,6 +12,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from genarium import foreign
 from genarium.checkpoints import find_checkpoints
+from genarium.errors import GenariumError
 from genarium.families import discover
 from genarium.runtime import Runtime
 from genarium.ui import build_app
@@ -30,9 +31,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.trust_remote_code:
         os.environ[foreign.VARIABLE] = "1"
-    if foreign.trusted():
-        print(foreign.WARNING, file=sys.stderr)
-    app, look = build_app(Runtime(find_checkpoints(discover())))
+    try:
+        if foreign.trusted():
+            print(foreign.WARNING, file=sys.stderr)
+        app, look = build_app(Runtime(find_checkpoints(discover())))
+    except GenariumError as error:  # a setting that cannot be understood
+        parser.error(str(error))
     app.launch(
         server_name=arguments.host,
         server_port=arguments.port,

@@ -83,11 +83,6 @@ class Offer:
         """Bytes to fetch."""
         return sum(file.size for file in self.files)
 
-    @property
-    def has_code(self) -> bool:
-        """Whether Python files are among those to fetch: only where the operator trusts the repository's code."""
-        return any(file.path.endswith(".py") for file in self.files)
-
 
 def parse_address(address: str) -> tuple[str, str | None]:
     """ "user/name", "user/name@revision" or the address of its page -> (repo id, revision or None).
@@ -233,7 +228,7 @@ def fetch(
     return Path(path).parents[len(Path(file.path).parts) - 1]
 
 
-def fetch_address(address: str, families: Families, report: Report | None = None) -> Path:
+def fetch_address(address: str, families: Families) -> Path:
     """Look and fetch with this machine's own token; without a connection, what was fetched before is good enough.
 
     Returns:
@@ -249,7 +244,7 @@ def fetch_address(address: str, families: Families, report: Report | None = None
         if folder is None or not isinstance(error.__cause__, (OfflineModeIsEnabled, httpx2.TransportError)):
             raise
         return folder
-    return fetch(offer, report)
+    return fetch(offer)
 
 
 def make_room(cache: Path, size: int, budget: int, keep: set[str]) -> None:

@@ -17,7 +17,7 @@ import gradio as gr
 
 from genarium import foreign, paths
 from genarium.checkpoints import Checkpoint, open_checkpoint
-from genarium.errors import GenariumError, InputError, Stopped
+from genarium.errors import CheckpointError, GenariumError, InputError, Stopped
 from genarium.hub.fetch import Offer, fetch, look, make_room, max_download
 from genarium.runtime import Runtime
 from genarium.ui.picker import hub_link, list_html, megabytes, short
@@ -176,11 +176,14 @@ class HubTab:
         guest = self.runtime.guest(offer.name)
         if guest is not None:
             return offer, guest
+        if offer.problem:
+            raise CheckpointError(offer.problem)
         with self._lock:
             self._coming.append(offer.commit)
-            keep = {*self._coming, *(guest.name.partition("@")[2] for guest in self.runtime.guests())}
-            make_room(self.cache, offer.size, self.budget, keep)
         try:
+            with self._lock:
+                keep = {*self._coming, *(guest.name.partition("@")[2] for guest in self.runtime.guests())}
+                make_room(self.cache, offer.size, self.budget, keep)
             folder = fetch(offer, lambda done, total: progress.append((done, total)), stop, self.cache)
             progress.append("hub_loading")
             checkpoint = open_checkpoint(folder, self.runtime.catalogue.families, name=offer.name)

@@ -144,8 +144,9 @@ class CodebookAverage(nn.Module):
         N_i <- g N_i + (1 - g) n_i,   m_i <- g m_i + (1 - g) sum_j z_ij,   e_i = m_i / N_i          VQ-VAE eq. 6-8
 
     with n_i latents z_i1 ... in this batch nearest to code i. A code with N_i below `restart_below` of a fair share is put
-    where a latent of this batch is (Dhariwal et al. 2020, sec. 3.1, https://arxiv.org/abs/2005.00341), with a fair share.
-    All N_i are 0 at first, so the first batch places the whole codebook. Under torchrun the sums are over all processes.
+    where a latent of this batch is (Dhariwal et al. 2020, sec. 3.1, https://arxiv.org/abs/2005.00341), with twice that
+    share: if nobody takes it up, it moves on after log 2 / (1 - g) steps, soon enough for latents that still drift. All N_i
+    are 0 at first, so the first batch places the whole codebook. Under torchrun the sums are over all processes.
 
     Only training needs it; it is not part of a checkpoint.
     """
@@ -190,10 +191,10 @@ class CodebookAverage(nn.Module):
 
         self.counts.lerp_(number, 1 - self.decay)
         self.sums.lerp_(total, 1 - self.decay)
-        fair = number.sum() / size
-        dead = self.counts < self.restart_below * fair if restart else torch.zeros_like(self.counts, dtype=torch.bool)
-        self.counts.copy_(torch.where(dead, fair, self.counts))
-        self.sums.copy_(torch.where(dead[:, None], fair * chosen, self.sums))
+        limit = self.restart_below * number.sum() / size
+        dead = self.counts < limit if restart else torch.zeros_like(self.counts, dtype=torch.bool)
+        self.counts.copy_(torch.where(dead, 2 * limit, self.counts))
+        self.sums.copy_(torch.where(dead[:, None], 2 * limit * chosen, self.sums))
         # A code unused for so long that its average is lost in rounding stays where it was.
         known = self.counts[:, None] > 1e-6
         codebook.copy_(torch.where(known, self.sums / self.counts.clamp(min=1e-6)[:, None], codebook))

@@ -119,8 +119,8 @@ def render(rows: list[Row], floors: Mapping[str, float]) -> str:
     lines = [
         "# All families side by side",
         "",
-        f"Made by `{COMMAND}`, never typed: every figure is the one in the checkpoint's `evaluation.json`, which holds its",
-        "n, seed and protocol. The best by Fréchet distance comes first. Figures measured with another n or on another",
+        f"Made by `{COMMAND}`, never typed: every figure is the one in the",
+        "checkpoint's `evaluation.json`, which holds its n, seed and protocol. The best by Fréchet distance comes first. Figures measured with another n or on another",
         f"machine are not comparable to the last digit; what is not defined for a family, or not measured, shows {NOTHING}.",
         "",
         "- *Fréchet distance*, precision and recall: of the default setting's samples against test images; between",

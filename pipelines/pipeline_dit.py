@@ -685,7 +685,9 @@ class LatentTransformerPipeline(FamilyPipeline):
             scheduler.set_timesteps(sigmas=sigmas, device=self.device)
         elif sampler == "heun":
             scheduler = FlowMatchHeunDiscreteScheduler.from_config(self.scheduler.config)
-            scheduler.sigma_max = self._start  # where its equal steps begin; they end with a short one from sigma_min
+            # Equal steps, of which the last, to 0, is Euler's (as in Karras et al. 2022 alg. 1): diffusers would correct it
+            # by the velocity at r = 0.001, where logit-normal times hardly ever train the network.
+            scheduler.sigma_max, scheduler.sigma_min = self._start, self._start / num_inference_steps
             scheduler.set_timesteps(num_inference_steps, device=self.device)
         else:
             number = self.scheduler.config.num_train_timesteps

@@ -196,7 +196,7 @@ def test_every_target_says_the_same_of_the_straight_path(target):
     assert torch.allclose(velocity, gaussian_network("flow_matching")(u, r), atol=1e-4)
 
 
-@pytest.mark.parametrize(("sampler", "steps"), [("euler", 200), ("heun", 60), ("unipc", 30)])
+@pytest.mark.parametrize(("sampler", "steps"), [("euler", 200), ("heun", 100), ("unipc", 30)])
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_sampler_follows_the_known_flow_of_every_target(target, sampler, steps):
     pipeline = gaussian_pipeline(target)
@@ -204,6 +204,15 @@ def test_every_sampler_follows_the_known_flow_of_every_target(target, sampler, s
     found = pipeline._sample(noise, None, sampler, steps, 1.0, None)
     expected = carried(noise, EPSILON_START if target == "epsilon" else 1.0)
     assert (found - expected).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "unipc"])
+def test_equal_steps_ask_nothing_below_the_last(sampler):
+    pipeline, asked = gaussian_pipeline(), []
+    pipeline._network = lambda x, t, labels: asked.append(t[0].item()) or gaussian_network("flow_matching")(x, t)
+    pipeline._sample(torch.randn(1, 4, 4, 4), None, sampler, 8, 1.0, None)
+    assert sorted({round(t, 4) for t in asked}) == pytest.approx([i / 8 for i in range(1, 9)])
+    assert len(asked) == (15 if sampler == "heun" else 8)
 
 
 def test_euler_is_ddim():

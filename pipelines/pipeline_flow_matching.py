@@ -21,6 +21,7 @@ Papers:
         https://arxiv.org/abs/2302.00482
     Cheng, Schwing: The Curse of Conditions, 2025, https://arxiv.org/abs/2503.10636 (transport within a class)
     Esser et al.: Scaling Rectified Flow Transformers, 2024, https://arxiv.org/abs/2403.03206 (logit-normal times)
+    Karras et al.: Elucidating the Design Space of Diffusion-Based Generative Models, 2022, https://arxiv.org/abs/2206.00364
     Lee, Lin, Fanti: Improving the Training of Rectified Flows, 2024, https://arxiv.org/abs/2405.20320
     Ho, Salimans: Classifier-Free Diffusion Guidance, 2022, https://arxiv.org/abs/2207.12598
     Chen et al.: Neural Ordinary Differential Equations, 2018, https://arxiv.org/abs/1806.07366
@@ -671,7 +672,9 @@ class FlowMatchingPipeline(FamilyPipeline):
             scheduler.set_timesteps(sigmas=sigmas, device=self.device)
         else:
             scheduler = FlowMatchHeunDiscreteScheduler.from_config(self.scheduler.config)
-            scheduler.sigma_max = start  # where its equal steps begin; they end with a short one from sigma_min
+            # Equal steps, of which the last, to 0, is Euler's (as in Karras et al. 2022 alg. 1). diffusers would correct it
+            # by the velocity at t = 0.001, where logit-normal times hardly ever train the network: that adds noise.
+            scheduler.sigma_max, scheduler.sigma_min = start, start / num_inference_steps
             scheduler.set_timesteps(num_inference_steps, device=self.device)
         scheduler.set_begin_index(0)
         return scheduler

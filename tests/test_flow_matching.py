@@ -21,7 +21,7 @@ SIZE = 4
 MEAN = torch.linspace(-0.3, 0.3, SIZE * SIZE).reshape(1, SIZE, SIZE)  # of the Gaussian data, pixel by pixel
 STD = torch.linspace(0.08, 0.2, SIZE * SIZE).reshape(1, SIZE, SIZE)
 SMALL = {"block_out_channels": [8, 16], "norm_num_groups": 8, "attention_head_dim": 16, "layers_per_block": 1}
-SAMPLERS = [("euler", 200), ("heun", 25), ("midpoint", 25), ("rk45", 1)]
+SAMPLERS = [("euler", 200), ("heun", 60), ("midpoint", 25), ("rk45", 1)]
 
 
 def gaussian_velocity(x, t, labels=None):
@@ -80,6 +80,15 @@ def test_evaluations_are_counted(sampler, evaluations):
     assert evaluations is None or len(calls) == evaluations
     assert [step for step, _ in seen] == list(range(seen[0][1]["num_timesteps"]))
     assert sampler != "rk45" or len(seen) == RK45_REPORTS
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_equal_steps_ask_nothing_below_the_last(sampler):
+    """Near t = 0 logit-normal times leave the network untrained: a correction from there once doubled the distance."""
+    pipeline, times = gaussian_pipeline(), []
+    pipeline._network = lambda x, t, labels: times.append(t[0].item()) or gaussian_velocity(x, t)
+    pipeline(1, sampler=sampler, num_inference_steps=8)
+    assert sorted(set(times)) == pytest.approx([i / 8 for i in range(1, 9)])
 
 
 def test_rk45_has_the_order_and_the_tolerance_it_claims():
@@ -402,7 +411,7 @@ def test_a_student_of_a_gaussian_does_it_in_one_step():
 
     student._network = network
     generators = [torch.Generator().manual_seed(s) for s in range(128)]
-    images = teacher(128, generators, num_inference_steps=20, output_type="pt").images * 2 - 1
+    images = teacher(128, generators, sampler="midpoint", num_inference_steps=20, output_type="pt").images * 2 - 1
     batch = {"images": images, "class_labels": None, "seeds": torch.arange(128)}
     losses = overfit(student, batch, 150, weights, lr=0.05)
     assert sum(losses[-10:]) < 0.2 * sum(losses[:10])

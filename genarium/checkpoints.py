@@ -297,7 +297,8 @@ def _load_component(checkpoint, pipeline_class, name, library, class_name, devic
     component_class = getattr(source, class_name, None)
     if component_class is None or not hasattr(component_class, "from_pretrained"):
         raise CheckpointError(f"{checkpoint.name}: {library} has no class {class_name} for the component {name}.")
-    folder = str(checkpoint.folder / name)
+    place = checkpoint.folder / name
+    folder = str(place if place.is_dir() else checkpoint.folder)  # diffusers' oldest checkpoints have all in one folder
     try:
         if issubclass(component_class, diffusers.ModelMixin):
             if component_class.load_config(folder, local_files_only=True).get("time_embedding_type") == "fourier":

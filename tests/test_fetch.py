@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from huggingface_hub import constants
+from test_adoption import stock
 
 from genarium.checkpoints import Catalogue, load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, HubError, InputError, Stopped
@@ -134,6 +135,33 @@ def test_the_parts_of_large_weights_are_all_fetched(repo, families, tmp_path):
     paths = {f.path for f in offer.files}
     assert set(parts) <= paths and WEIGHTS not in paths
     assert type(load_pipeline(open_checkpoint(fetch(offer), families)).vae).__name__ == "VAEModel"
+
+
+@pytest.mark.parametrize("weights", ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"])
+def test_a_repository_of_the_time_before_folders(hub, families, tmp_path, weights):
+    """All files beside each other, code among them, as in google/ddpm-cifar10-32."""
+    stock("DDPMPipeline").save_pretrained(tmp_path / "stock")
+    files = {p.name: p.read_bytes() for p in (tmp_path / "stock").rglob("*") if p.is_file()}
+    assert set(files) == {
+        "model_index.json",
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+        "scheduler_config.json",
+    }
+    needed = set(files)
+    files |= {"diffusion_pytorch_model.bin": b"pickle", "modeling_ddpm.py": b"raise SystemExit", "images/0.png": b"\0"}
+    if weights.endswith(".bin"):
+        del files["diffusion_pytorch_model.safetensors"]
+    hub.add_repo("google/ddpm", files)
+    offer = look("google/ddpm", families)
+    if weights.endswith(".bin"):
+        assert "pickled" in offer.problem
+        return
+    folder = fetch(offer)
+    assert fetched(folder) == needed
+    adopted = load_pipeline(open_checkpoint(folder, families))
+    assert adopted.config.sample_size == 32 and adopted.config.channels == 3
+    assert adopted.scheduler.config.beta_schedule == "linear"
 
 
 # ---- what cannot be used ----

@@ -18,11 +18,12 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2  # huggingface_hub's own HTTP client
-from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_download, scan_cache_dir
+from huggingface_hub import HfApi, ModelInfo, constants, hf_hub_download, scan_cache_dir, try_to_load_from_cache
 from huggingface_hub.errors import CacheNotFound, GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from tqdm import tqdm
@@ -316,14 +317,21 @@ def _choose(
     chosen += [
         files[name] for name in ("README.md", "evaluation.json") if name in files and files[name].size <= MAX_TEXT
     ]
-    pictures = [f for p, f in files.items() if "/" not in p and p.endswith(".png") and f.size <= MAX_TEXT]
+    beside = {p: f for p, f in files.items() if "/" not in p}
+    root = {
+        p: f
+        for p, f in beside.items()
+        if p in ("config.json", "scheduler_config.json", SHARDS) or p.endswith((".safetensors", *PICKLED))
+    }
+    pictures = [f for p, f in beside.items() if p.endswith(".png") and f.size <= MAX_TEXT]
     chosen += pictures[:MAX_PICTURES]
     if everything:
-        chosen += [f for p, f in files.items() if "/" not in p and p.endswith(".py")]
+        chosen += [f for p, f in beside.items() if p.endswith(".py")]
     for component, value in index.items():
         if component.startswith("_") or not isinstance(value, list) or [type(v) for v in value] != [str, str]:
             continue
         inside = {p.removeprefix(f"{component}/"): f for p, f in files.items() if p.startswith(f"{component}/")}
+        inside = inside or root  # as diffusers has it: google/ddpm-cifar10-32 is of the time before folders
         weights = [name for name in inside if name.endswith(".safetensors") and (everything or WEIGHTS.fullmatch(name))]
         if everything:
             weights = [name for name in weights if name.count(".") == 1]  # no model.fp16.safetensors
@@ -336,7 +344,7 @@ def _choose(
                 chosen.append(file)
         if "config.json" in inside and not weights and not everything:
             return chosen, _no_weights(repo_id, component, list(inside))
-    return chosen, ""
+    return list(dict.fromkeys(chosen)), ""
 
 
 def _no_weights(repo_id: str, component: str, names: list[str]) -> str:
@@ -417,15 +425,17 @@ def _is_whole(path: Path, file: RemoteFile) -> bool:
 def _check_space(offer: Offer, cache: Path | None) -> None:
     """
     Raises:
-        HubError: less room on the disk than the whole download needs.
+        HubError: less room on the disk than what is not here yet needs.
     """
     place = Path(cache or constants.HF_HUB_CACHE).absolute()
     while not place.exists():
         place = place.parent
+    here = partial(try_to_load_from_cache, offer.repo_id, cache_dir=cache, revision=offer.commit)
+    missing = sum(file.size for file in offer.files if not isinstance(here(file.path), str))
     free = shutil.disk_usage(place).free
-    if free < offer.size + SPARE:
+    if missing and free < missing + SPARE:
         raise HubError(
-            f"{offer.repo_id} has {offer.size / 1e6:.0f} MB, and the disk of {place} has {free / 1e6:.0f} MB left. "
+            f"{offer.repo_id} has {missing / 1e6:.0f} MB to fetch, and the disk of {place} has {free / 1e6:.0f} MB left. "
             "Make room, or point HF_HOME to another disk."
         )
 

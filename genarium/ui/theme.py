@@ -194,7 +194,7 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .about { max-width: 860px; line-height: 1.6; margin: 0; }
 
 @media (max-width: 640px) {
-  .tab-container button { padding: 0 7px !important; font-size: 13.5px !important; }
+  .tab-container button { padding: 0 4px !important; font-size: 13px !important; }
   .tiles { grid-template-columns: repeat(min(var(--columns), 4), minmax(0, 1fr)); }
   .sheet .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
   /* one column, in which the answer comes right after Run and the settings after the answer */

@@ -122,7 +122,7 @@ def render(rows: list[Row], floors: Mapping[str, float]) -> str:
         f"Made by `{COMMAND}`, never typed: every figure is the one in the",
         "checkpoint's `evaluation.json`, which holds its n, seed and protocol. The best by Fréchet distance comes first.",
         "Figures measured with another n or on another machine are not comparable to the last digit; what",
-        f" is not defined for a family, or not measured, shows {NOTHING}.",
+        f"is not defined for a family, or not measured, shows {NOTHING}.",
         "",
         "- *Fréchet distance*, precision and recall: of the default setting's samples against test images; between",
         "  EfficientNet-Lite0 features, so no FID, unless it says FID.",

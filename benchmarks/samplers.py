@@ -73,6 +73,7 @@ SWEEPS = (
     Sweep(SDE, "heun", (15,), options={"process": "sub-vp"}),
     Sweep(SDE, "rk45", (0.1, 0.02), "tolerance"),
     Sweep(SDE, "ancestral", (12, 25, 50), options={"process": "vp"}),
+    Sweep(SDE, "ancestral", (12, 25, 40), options={"process": "edm"}),
     Sweep(SDE, "ancestral", (12, 25), guidance=1.5, options={"process": "vp"}),
     Sweep(SDE, "reverse diffusion", (25, 100), options={"process": "vp"}),
     Sweep(SDE, "euler-maruyama", (25, 100), options={"process": "vp"}),

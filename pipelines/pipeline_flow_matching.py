@@ -745,7 +745,7 @@ class FlowMatchingPipeline(FamilyPipeline):
         generator: Generators = None,
         class_labels: Labels = None,
         sampler: Sampler = "heun",
-        num_inference_steps: Steps = 12,
+        num_inference_steps: Steps = 8,
         guidance_scale: Annotated[float, {"minimum": 0.0, "maximum": 6.0, "step": 0.1}] = 1.5,
         tolerance: Tolerance = 1e-3,
         callback_on_step_end: Callable | None = None,

@@ -136,7 +136,12 @@ def card_problems(content: str, folder: Path, repo_id: str) -> list[str]:
     if "genarium" not in (data.tags or ["genarium"]):
         problems.append("its tags lack genarium")
     path = folder / EVALUATION
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")).get("metrics") and not data.eval_results:
+    try:
+        measured = path.exists() and json.loads(path.read_text(encoding="utf-8")).get("metrics")
+    except (ValueError, AttributeError):
+        measured = None
+        problems.append(f"{EVALUATION} beside it is damaged")
+    if measured and not data.eval_results:
         problems.append(f"its model-index lacks the figures of {EVALUATION}")
     if f'"{repo_id}"' not in card.text:
         problems.append(f'its code does not load "{repo_id}"')
@@ -203,7 +208,7 @@ def _code(checkpoint: Checkpoint, recipe: Recipe) -> str:
         if checkpoint.class_names:
             arguments.append(f"class_labels=[i % {len(checkpoint.class_names)} for i in range(10)]")
         defaults = (checkpoint.index.get("defaults") or {}).get("generate") or {}
-        arguments += [f"{name}={json.dumps(v) if isinstance(v, str) else v!r}" for name, v in defaults.items()]
+        arguments += [f"{name}={json.dumps(v) if isinstance(v, str) else repr(v)}" for name, v in defaults.items()]
     call = f"images = pipe({', '.join(arguments)}).images"
     if len(call) > 100:
         call = "images = pipe(\n    " + ",\n    ".join(arguments) + ",\n).images"

@@ -283,6 +283,9 @@ def test_a_card_that_lacks_something_is_not_published(hub, vae, run, old, new, w
     assert old in card and card_problems(card, vae, "user/tiny-vae") == []
     (vae / "README.md").write_text(card.replace(old, new, 1))
     assert words in run("publish", "tiny-vae", code=2)
+    (vae / "README.md").write_text(card)
+    (vae / "evaluation.json").write_text("{")
+    assert "evaluation.json beside it is damaged" in run("publish", "tiny-vae", code=2)
     assert not hub.requests
 
 

@@ -66,22 +66,11 @@ def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: st
         )
     pipeline = load_pipeline(checkpoint, dtype=_stored_dtype(checkpoint))
     try:
-        pipeline.save_pretrained(folder)
+        content = _write(checkpoint, pipeline, folder, known, repo_id)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{checkpoint.name} cannot be exported to {folder}: {error}. Is the disk full?"
         ) from error
-    _keep_config(checkpoint.folder / MODEL_INDEX, folder / MODEL_INDEX)
-    for config in folder.glob("*/*.json"):
-        _forget_path(config)
-    for pattern in COMPANIONS:
-        for path in checkpoint.folder.glob(pattern):
-            shutil.copyfile(path, folder / path.name)
-    readme = folder / "README.md"
-    content = readme.read_text(encoding="utf-8")
-    if known and known != repo_id:
-        content = re.sub(rf"(?<![\w.-]){re.escape(known)}(?![\w-])", repo_id, content)
-        readme.write_text(content, encoding="utf-8")
     problems = card_problems(content, folder, repo_id)
     if problems:
         raise CheckpointError(
@@ -95,6 +84,23 @@ def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: st
     return Export(repo_id, folder, files, proved)
 
 
+def _write(checkpoint: Checkpoint, pipeline, folder: Path, known: str | None, repo_id: str) -> str:
+    """Everything that goes up -> what the card says."""
+    pipeline.save_pretrained(folder)
+    _keep_config(checkpoint.folder / MODEL_INDEX, folder / MODEL_INDEX)
+    for config in folder.glob("*/*.json"):
+        _forget_path(config)
+    for pattern in COMPANIONS:
+        for path in checkpoint.folder.glob(pattern):
+            shutil.copyfile(path, folder / path.name)
+    readme = folder / "README.md"
+    content = readme.read_text(encoding="utf-8")
+    if known and known != repo_id:
+        content = re.sub(rf"(?<![\w.-]){re.escape(known)}(?![\w-])", repo_id, content)
+        readme.write_text(content, encoding="utf-8")
+    return content
+
+
 def upload(exported: Export, private: bool = False, token: str | None = None) -> str:
     """Create the repository if there is none, and bring it to the export's state in one commit.
 
@@ -106,7 +112,8 @@ def upload(exported: Export, private: bool = False, token: str | None = None) ->
         The commit, to pin as a revision; the present one where nothing has changed.
 
     Raises:
-        HubError: not logged in, no right, no network, ...; with what to do. Nothing of it is visible on the Hub then.
+        HubError: not logged in, no right, no network, ...; with what to do. On the Hub all is as it was then, but for
+            an empty repository.
     """
     repo_id, folder = exported.repo_id, exported.folder
     with hub_errors(repo_id, "write"):

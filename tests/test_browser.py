@@ -271,7 +271,7 @@ def test_fits_every_width_in_each_language(browser, address, locale, run_label):
                 tab.click()
                 page.wait_for_timeout(150)
                 assert "__i18n__" not in page.inner_text("body")
-            # Gradio puts tabs that do not fit into a menu; here all five fit a phone
+            # Gradio puts tabs that do not fit into a menu; here all fit a phone
             assert page.locator(".overflow-menu").is_hidden()
             overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             assert page.evaluate(overflow) <= 0

@@ -110,6 +110,7 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 
 .hub { max-width: 860px; width: 100%; }
 .hub details { font-size: 13px; margin-top: 8px; }
+.hub details ul { padding-left: 18px; }
 .hub details li { margin: 2px 0; overflow-wrap: anywhere; }
 
 .seed-row, .run-row { flex-wrap: nowrap !important; align-items: flex-end !important; gap: 10px !important; }
@@ -194,7 +195,7 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .about { max-width: 860px; line-height: 1.6; margin: 0; }
 
 @media (max-width: 640px) {
-  .tab-container button { padding: 0 7px !important; font-size: 13.5px !important; }
+  .tab-container button { padding: 0 4px !important; font-size: 13px !important; }
   .tiles { grid-template-columns: repeat(min(var(--columns), 4), minmax(0, 1fr)); }
   .sheet .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
   /* one column, in which the answer comes right after Run and the settings after the answer */

@@ -105,13 +105,8 @@ def render_card(checkpoint: Checkpoint, recipe: Recipe, pipeline) -> ModelCard:
         date=evaluation.get("date", ""),
         skipped=sorted(evaluation.get("skipped", {}).items()),
         hardware_trained=recipe.card.hardware,
-        time=recipe.card.time or _training_time(recipe),
-        recipe=yaml.safe_dump(
-            json.loads(
-                json.dumps({k: v for k, v in dataclasses.asdict(recipe).items() if k in ("architecture", "training")})
-            ),
-            sort_keys=False,
-        ),
+        time=recipe.card.time or training_time(recipe),
+        recipe=_recipe_yaml(recipe),
         limitations=recipe.card.limitations or LIMITATIONS,
         papers=checkpoint.family.papers,
     )
@@ -224,7 +219,21 @@ def _code(checkpoint: Checkpoint, recipe: Recipe) -> str:
     )
 
 
-def _training_time(recipe: Recipe) -> str:
+def _recipe_yaml(recipe: Recipe) -> str:
+    """How the weights were made, as in the recipe's file: what it leaves out as None stays out."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: told(v) for key, v in value.items() if v is not None}
+        return [told(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+    return yaml.safe_dump(
+        {part: told(dataclasses.asdict(recipe)[part]) for part in ("architecture", "training")}, sort_keys=False
+    )
+
+
+def training_time(recipe: Recipe) -> str:
+    """How long the run took that is still in runs/, in words; "" if there is none."""
     path = paths.runs() / recipe.name / "time.json"
     if not path.exists():
         return ""

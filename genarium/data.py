@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class ImageData:
     `id2label` does for the classes.
 
     Images that a teacher drew have `seeds` int64 [N], those of the generators that drew them, and -1 for the label of an
-    image that was drawn without class.
+    image that was drawn without class. `encoded`, [N, ...] each, stands for the images in batches of a stage that needs no
+    pixels.
     """
 
     images: torch.Tensor
@@ -37,6 +38,7 @@ class ImageData:
     seeds: torch.Tensor | None = None
     conditions: Mapping[str, torch.Tensor] = field(default_factory=dict)
     condition_names: Mapping[str, dict[str, str]] = field(default_factory=dict)
+    encoded: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,7 +57,14 @@ class ImageData:
             batch["conditions"] = {name: values[indices] for name, values in self.conditions.items()}
         if self.seeds is not None:
             batch["seeds"] = self.seeds[indices]
+        if self.encoded:
+            batch |= {name: values[indices] for name, values in self.encoded.items()}
+            del batch["images"]
         return batch
+
+    def with_encoded(self, encoded: Mapping[str, torch.Tensor] | None) -> ImageData:
+        """The same with what a pipeline made of each image; not where images are mirrored anew at each look."""
+        return replace(self, encoded=encoded) if encoded and not self.horizontal_flip else self
 
     def batches(self, batch_size: int) -> Iterator[dict[str, Any]]:
         """One pass in order."""

@@ -26,6 +26,10 @@ def runs() -> Path:
     return _folder("GENARIUM_RUNS", "runs")
 
 
+def docs() -> Path:
+    return _folder("GENARIUM_DOCS", "docs")
+
+
 def data() -> Path | None:
     """A folder of local copies of data sets, named as the last part of their Hub id; None: ask the Hub."""
     value = os.environ.get("GENARIUM_DATA")

@@ -135,6 +135,14 @@ def heat_map(
     return PIL.Image.fromarray(((1 - weight) * base + weight * colour).round().astype(np.uint8))
 
 
+def code_map(codes: np.ndarray) -> PIL.Image.Image:
+    """A map of codes [h, w] as a picture, a pixel each: equal codes have equal colours, and neighbours in number unlike ones."""
+    golden = np.asarray(codes, np.float64) * 0.6180339887498949
+    hue, saturation, value = golden % 1, 0.35 + 0.55 * (golden * 7 % 1), 0.55 + 0.45 * (golden * 31 % 1)
+    bands = [PIL.Image.fromarray((band * 255).astype(np.uint8)) for band in (hue, saturation, value)]
+    return PIL.Image.merge("HSV", bands).convert("RGB")
+
+
 def save_picture(image: PIL.Image.Image, path: str | Path, request: dict[str, Any]) -> Path:
     """Write a PNG whose text chunk says how the picture was made."""
     info = PngInfo()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 # pydantic (a dependency of gradio) checks types and unknown keys better than code of our own would.
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from genarium import paths
@@ -61,10 +61,37 @@ class TeacherSpec:
 
 
 @dataclass(frozen=True, config=STRICT)
-class TrainingSpec:
-    """How the weights are made. One step sees `batch_size` images over all processes together."""
+class StageSpec:
+    """One part of a training in stages: what it sees, how it is watched, and where it differs from the training section.
 
+    `name` is the pipeline's for it; `samples` says what the sample grids show.
+    """
+
+    name: str
     images: Positive
+    samples: Literal["generate", "reconstruct"] = "generate"
+    batch_size: Positive | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    betas: tuple[float, float] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    schedule: Literal["linear", "cosine", "constant"] | None = None
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None
+    grad_clip: Annotated[float, Field(gt=0)] | None = None
+    compile: bool | None = None
+    save_every: Positive | None = None
+    sample_every: Positive | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainingSpec:
+    """How the weights are made. One step sees `batch_size` images over all processes together.
+
+    Either `images` says how many, or `stages` say it, each for itself; they run one after the other.
+    """
+
+    images: Positive | None = None
+    stages: tuple[StageSpec, ...] = ()
     batch_size: Positive = 128
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
@@ -79,6 +106,21 @@ class TrainingSpec:
     save_every: Positive = 1000
     sample_every: Positive = 1000
     teacher: TeacherSpec | None = None
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> TrainingSpec:
+        if (self.images is None) != bool(self.stages):
+            raise ValueError("give `images`, or `stages` with images for each, and not both")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError("each of the stages needs a name of its own")
+        return self
+
+    def of_stage(self, stage: StageSpec) -> TrainingSpec:
+        """This section as it is for one stage."""
+        values = {key: value for key, value in dataclasses.asdict(stage).items() if value is not None}
+        del values["name"], values["samples"]
+        return dataclasses.replace(self, stages=(), **values)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -148,9 +190,9 @@ def _explain(error: Mapping[str, Any]) -> str:
         return f"  {where}: {error['msg']}"
     *parents, key = error["loc"]
     spec = Recipe
-    for parent in parents:
+    for parent in (part for part in parents if isinstance(part, str)):
         hints = {"data": DataSpec, "training": TrainingSpec, "evaluation": EvaluationSpec, "card": CardSpec}
-        hints["teacher"] = TeacherSpec
+        hints |= {"teacher": TeacherSpec, "stages": StageSpec}
         spec = hints.get(parent, DataSpec)
     known = [field.name for field in dataclasses.fields(spec)]
     near = difflib.get_close_matches(str(key), known, n=1)

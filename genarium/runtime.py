@@ -81,7 +81,7 @@ class Result:
     """What came of a request.
 
     `pictures`: of the image tasks. `inputs`: the pictures as the model saw them. `scores` [N], `maps` [N, H, W] or None
-    and `unit`: of the anomaly task. `seconds`: computing time, without waiting and loading. `evaluations`: passes through
+    and `unit`: of the anomaly task. `codes` int64 [N, h, w]: of models that write images in codes. `seconds`: computing time, without waiting and loading. `evaluations`: passes through
     the network for each image made or scored, on average; guidance counts twice.
     """
 
@@ -93,6 +93,7 @@ class Result:
     scores: np.ndarray | None = None
     maps: np.ndarray | None = None
     unit: str = ""
+    codes: np.ndarray | None = None
     device: str = ""
     dtype: str = ""
 
@@ -319,7 +320,7 @@ class _Run:
 
     def result(self) -> Result:
         method = getattr(self.pipeline, self.task.method)
-        scores, maps, unit = [], [], ""
+        scores, maps, unit, codes = [], [], "", []
         number = self._number()
         if self.checkpoint.is_foreign and "batch_size" not in inspect.signature(method).parameters:
             self.max_batch = 1
@@ -340,6 +341,7 @@ class _Run:
                 unit = output.unit
             else:
                 self.done += list(output.images)
+                codes += [output.codes.numpy()] if hasattr(output, "codes") else []
         inputs = list(self.material.values())
         number = len(self.done) or number
         return Result(
@@ -351,6 +353,7 @@ class _Run:
             scores=np.concatenate(scores) if scores else None,
             maps=np.concatenate(maps) if maps and maps[0] is not None else None,
             unit=unit,
+            codes=np.concatenate(codes) if codes else None,
             device=str(self.pipeline.device),
             dtype=str(self.pipeline.dtype).removeprefix("torch."),
         )

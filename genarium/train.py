@@ -7,6 +7,7 @@ generator seeded with (seed, s, process). So a run that was killed and resumed s
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import json
 import math
@@ -14,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -27,24 +29,62 @@ from genarium.data import ImageData, load_images
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import Family
 from genarium.parallel import join
-from genarium.pictures import grid, to_pixels
-from genarium.recipe import Recipe, TrainingSpec
+from genarium.pictures import grid, to_pictures, to_pixels
+from genarium.recipe import Recipe, StageSpec, TrainingSpec
 from genarium.teacher import load_teacher, teacher_images
 
 
 class Objective(nn.Module):
-    """A pipeline's trainable components as one module whose forward is the loss, which is what accelerate prepares."""
+    """What is trained, as one module whose forward is the loss, which is what accelerate prepares.
 
-    def __init__(self, pipeline):
+    Without stages these are the components with weights to train. In a stage, all components belong to it, so that a saved
+    state is whole, and the helpers that the pipeline brings for this stage; only what it names for the stage is trained.
+    """
+
+    def __init__(self, pipeline, stage: str | None = None):
         super().__init__()
         self.pipeline = [pipeline]  # in a list: a pipeline is no module, and its modules are registered below
         modules = {k: m for k, m in pipeline.components.items() if isinstance(m, nn.Module)}
-        self.components = nn.ModuleDict(
-            {k: m for k, m in modules.items() if any(p.requires_grad for p in m.parameters())}
-        )
+        if stage is None:
+            self.options = {}
+            trained = {k: m for k, m in modules.items() if any(p.requires_grad for p in m.parameters())}
+            self.components = nn.ModuleDict(trained)
+        else:
+            self.options = {"stage": stage}
+            trained = pipeline.trainable(stage)
+            self.components = nn.ModuleDict(modules | trained).requires_grad_(False)
+            for module in trained.values():
+                module.requires_grad_(True)
+        self.trained = list(trained)
 
     def forward(self, batch, generator, progress):
-        return self.pipeline[0].loss(batch, generator=generator, progress=progress)
+        return self.pipeline[0].loss(batch, generator=generator, progress=progress, **self.options)
+
+    def train(self, mode: bool = True) -> Objective:
+        """Training mode for what is trained; what only helps stays as it is in use."""
+        super().train(mode)
+        for name, module in self.components.items():
+            module.train(mode and name in self.trained)
+        return self
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """The parameters to train. Each group's gradient is clipped by itself, so that no adversary drowns the other's."""
+        if not self.options:
+            return [list(self.parameters())]
+        return [group for name in self.trained if (group := list(self.components[name].parameters()))]
+
+
+class Average:
+    """The moving average of the weights that are trained now. One for the whole run, since accelerate saves it."""
+
+    def __init__(self):
+        self.ema: EMAModel | None = None
+
+    def state_dict(self) -> dict:
+        return self.ema.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        self.ema.load_state_dict(state)
 
 
 def build_pipeline(
@@ -158,51 +198,180 @@ def train(
     set_seed(spec.seed)
     data = data or load_images(recipe.data, recipe.data.train_split, data_override)
     pipeline = build_pipeline(recipe, family, data.id2label, data.condition_names)
-    if spec.batch_size % accelerator.num_processes:
-        raise RecipeError(
-            f"training.batch_size {spec.batch_size} does not divide among {accelerator.num_processes} processes."
-        )
-    compiles = spec.compile and bool(shutil.which("g++") or shutil.which("clang++"))
-    if spec.compile and not compiles:
+    parts = _parts(recipe, pipeline)
+    for _, part in parts:
+        if part.batch_size % accelerator.num_processes:
+            raise RecipeError(
+                f"training.batch_size {part.batch_size} does not divide among {accelerator.num_processes} processes."
+            )
+    num_steps = sum(_num_steps(part) for _, part in parts)
+    state, facts = _saved_state(run, recipe)
+    if facts["step"] == num_steps and (run / "time.json").exists():
+        accelerator.print(f"{recipe.name}: finished already, see {run}; --fresh trains it anew.")
+        accelerator.end_training()
+        return Path(json.loads((run / "time.json").read_text())["output"])
+    compiles = bool(shutil.which("g++") or shutil.which("clang++"))
+    if any(part.compile for _, part in parts) and not compiles:
         accelerator.print(f"{recipe.name}: torch.compile needs a C++ compiler (g++); training goes on without, slower.")
+        parts = [(stage, dataclasses.replace(part, compile=False)) for stage, part in parts]
     lessons = data  # what the steps see: the data, or what a teacher draws
     if spec.teacher is not None:
         teacher = load_teacher(spec.teacher, accelerator.device)
         take_from_teacher(recipe, pipeline, teacher.pipeline(spec.teacher.checkpoint))
-        if compiles:
-            _compile(teacher.pipeline(spec.teacher.checkpoint))
+        if spec.compile and compiles:
+            _compile(teacher.pipeline(spec.teacher.checkpoint).components)
         with accelerator.autocast():
             lessons = teacher_images(spec.teacher, teacher, run / "teacher")
         del teacher
-    objective = Objective(pipeline).to(accelerator.device, memory_format=torch.channels_last).train()
-    parameters = list(objective.parameters())
-    ema = EMAModel(parameters, decay=spec.ema_decay, use_ema_warmup=False)
+    accelerator.init_trackers("logs")
+    average = Average()
+    accelerator.register_for_checkpointing(average)
+    last_step = num_steps if max_steps is None else min(num_steps, facts["step"] + max_steps)
+    progress = _Progress(recipe.name, accelerator, run, facts["step"], num_steps, facts["seconds"], on_step)
+
+    first = 0  # step of the run with which the part begins
+    for index, (stage, part) in enumerate(parts):
+        end = first + _num_steps(part)
+        if index < facts["stage"]:  # done before the state was saved, which holds what came of it
+            first = end
+            continue
+        _train_part(
+            accelerator, recipe, pipeline, lessons, average, progress, run, state if index == facts["stage"] else None,
+            index, stage, part, first, min(end, last_step),
+        )  # fmt: skip
+        if progress.step < end:
+            break
+        first = end
+    progress.close()
+
+    if progress.step == num_steps and main:
+        finish(pipeline, data, output)
+        (run / "time.json").write_text(
+            json.dumps(
+                {"seconds": progress.seconds, "images": sum(part.images for _, part in parts), "output": str(output)}
+            )
+        )
+        print(f"{recipe.name}: done in {progress.seconds / 60:.1f} minutes, weights in {output}")
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return output if progress.step == num_steps else run
+
+
+def _parts(recipe: Recipe, pipeline) -> list[tuple[StageSpec | None, TrainingSpec]]:
+    """The stages with a training section each; for a training in one piece, the one section.
+
+    Raises:
+        RecipeError: stages for a family that has none, an unknown one, or none for a family that needs them.
+    """
+    spec, staged = recipe.training, hasattr(pipeline, "trainable")
+    if not spec.stages and not staged:
+        return [(None, spec)]
+    if not staged:
+        raise RecipeError(f"{recipe.name}: training.stages: the family {recipe.family} is trained in one piece.")
+    if not spec.stages:
+        raise RecipeError(
+            f"{recipe.name}: the family {recipe.family} is trained in stages; name them, training.stages."
+        )
+    for stage in spec.stages:
+        try:
+            pipeline.trainable(stage.name)
+        except ValueError as error:
+            raise RecipeError(f"{recipe.name}: training.stages: {error}") from error
+    return [(stage, spec.of_stage(stage)) for stage in spec.stages]
+
+
+def _num_steps(spec: TrainingSpec) -> int:
+    return math.ceil(spec.images / spec.batch_size)
+
+
+class _Progress:
+    """How far a run has come: steps, time, the log, and what the terminal shows."""
+
+    def __init__(self, name, accelerator: Accelerator, run: Path, step: int, num_steps: int, seconds: float, on_step):
+        main = accelerator.is_main_process
+        self.accelerator, self.on_step = accelerator, on_step
+        self.step = step
+        self._started = time.monotonic() - seconds
+        self._bar = tqdm(initial=step, total=num_steps, desc=name, disable=not main, mininterval=1.0)
+        self._log = _open_log(run / "log.jsonl", step) if main else None
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the run so far, with what came before it was resumed."""
+        return time.monotonic() - self._started
+
+    def advance(self, loss: float, images_per_second: float) -> None:
+        """One step is done; main process only."""
+        self._bar.update()
+        self._bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{images_per_second:.0f}")
+        if self.on_step:
+            self.on_step(self.step, loss)
+
+    def log(self, scalars: dict[str, float], stage: str | None) -> None:
+        self.accelerator.log(scalars, step=self.step)
+        row = {"step": self.step} | ({} if stage is None else {"stage": stage})
+        self._log.write(json.dumps(row | {k: round(v, 6) for k, v in scalars.items()}) + "\n")
+        self._log.flush()
+
+    def close(self) -> None:
+        self._bar.close()
+        if self._log:
+            self._log.close()
+
+
+def _train_part(
+    accelerator: Accelerator,
+    recipe: Recipe,
+    pipeline,
+    lessons: ImageData,
+    average: Average,
+    progress: _Progress,
+    run: Path,
+    state: Path | None,
+    index: int,
+    stage: StageSpec | None,
+    spec: TrainingSpec,
+    first: int,
+    last: int,
+) -> None:
+    """Train one stage, or all in one piece, with an optimizer of its own; leave the averaged weights if it came to its end.
+
+    Args:
+        state: the saved state to go on from, or None at the stage's beginning.
+        index: of the stage.
+        spec: the training section as it is for this stage.
+        first, last: steps of the run at which it begins, and at which to stop.
+    """
+    main, name = accelerator.is_main_process, None if stage is None else stage.name
+    objective = Objective(pipeline, name).to(accelerator.device, memory_format=torch.channels_last).train()
+    groups = objective.groups()
+    parameters = [p for group in groups for p in group]
+    average.ema = ema = EMAModel(parameters, decay=spec.ema_decay, use_ema_warmup=False)
     optimizer = torch.optim.AdamW(parameters, lr=spec.learning_rate, betas=spec.betas, weight_decay=spec.weight_decay)
     objective_prepared, optimizer = accelerator.prepare(objective, optimizer)
-    accelerator.register_for_checkpointing(ema)
-    accelerator.init_trackers("logs")
-
-    num_steps = math.ceil(spec.images / spec.batch_size)
-    step, seconds = _resume(accelerator, run, recipe)
-    if step == num_steps and (run / "time.json").exists():
-        accelerator.print(f"{recipe.name}: finished already, see {run}; --fresh trains it anew.")
-        accelerator.end_training()
-        return Path(json.loads((run / "time.json").read_text())["output"])
-    if compiles:
-        _compile(pipeline)
+    if state is not None:
+        accelerator.load_state(str(state))
+        accelerator.print(f"{recipe.name}: resumed at step {progress.step} from {state}")
+    num_steps = _num_steps(spec)
+    if stage is not None and hasattr(pipeline, "prepare"):
+        objective.eval()
+        with torch.no_grad(), accelerator.autocast():
+            lessons = lessons.with_encoded(pipeline.prepare(name, lessons.batches(500)))
+        objective.train()
+    if spec.compile:
+        _compile({component: objective.components[component] for component in objective.trained})
     if main:
         size = sum(p.numel() for p in parameters) / 1e6
-        print(f"{recipe.name}: {size:.2f} M parameters, {len(lessons)} images, steps {step} to {num_steps}, {run}")
-    bar = tqdm(initial=step, total=num_steps, desc=recipe.name, disable=not main, mininterval=1.0)
-    last_step = num_steps if max_steps is None else min(num_steps, step + max_steps)
-    started, first = time.monotonic() - seconds, step
+        title = recipe.name if name is None else f"{recipe.name}, {name}"
+        end = first + num_steps
+        print(f"{title}: {size:.2f} M parameters, {len(lessons)} images, steps {progress.step} to {end}, {run}")
     share = spec.batch_size // accelerator.num_processes
-    log = _open_log(run / "log.jsonl", step) if main else None
+    begun, begun_at = time.monotonic(), progress.step
 
-    while step < last_step:
-        rank = accelerator.process_index
+    while progress.step < last:
+        step, rank = progress.step - first, accelerator.process_index
         # two generators: the noise is drawn on the device, the augmentation on the CPU where the data lie
-        seed = (spec.seed * 1_000_003 + step) * 4096 + rank
+        seed = (spec.seed * 1_000_003 + progress.step) * 4096 + rank
         indices = batch_indices(spec.seed, step, spec.batch_size, len(lessons))[rank * share : (rank + 1) * share]
         batch = lessons.batch(indices, torch.Generator().manual_seed(seed))
         batch = send_to_device(batch, accelerator.device)
@@ -212,50 +381,39 @@ def train(
             group["lr"] = rate
         loss, parts = objective_prepared(batch, generator, step / num_steps)
         accelerator.backward(loss)
-        norm = accelerator.clip_grad_norm_(parameters, spec.grad_clip)
+        accelerator.unscale_gradients()
+        norms = [nn.utils.clip_grad_norm_(group, spec.grad_clip) for group in groups]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         # EMAModel's own ramp, min(decay, (1 + t) / (10 + t)), keeps the first random weights out of the average
         ema.step(parameters)
-        step += 1
+        progress.step += 1
 
         value = loss.item()
         if not math.isfinite(value):
             raise GenariumError(
-                f"{recipe.name}: the loss is {value} at step {step}. Lower training.learning_rate; the state saved "
-                f"last, in {run}, is untouched."
+                f"{recipe.name}: the loss is {value} at step {progress.step}. Lower training.learning_rate; the state "
+                f"saved last, in {run}, is untouched."
             )
+        done = progress.step == first + num_steps
         if main:
-            rate_seen = (step - first) * spec.batch_size / (time.monotonic() - started - seconds)
-            bar.update()
-            bar.set_postfix(loss=f"{value:.4f}", images_per_s=f"{rate_seen:.0f}")
-            if on_step:
-                on_step(step, value)
-            if step % 10 == 0 or step == last_step:
-                scalars = {"loss": value, "lr": rate, "grad_norm": float(norm), "images_per_second": rate_seen}
-                scalars |= {k: float(v) for k, v in parts.items()}
-                accelerator.log(scalars, step=step)
-                log.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in scalars.items()}}) + "\n")
-                log.flush()
-        if step % spec.save_every == 0 or step == last_step:
-            _save_state(accelerator, run, recipe, step, time.monotonic() - started)
-        if main and (step % spec.sample_every == 0 or step == num_steps):
+            rate_seen = (progress.step - begun_at) * spec.batch_size / (time.monotonic() - begun)
+            progress.advance(value, rate_seen)
+            if progress.step % 10 == 0 or progress.step == last:
+                norm = math.hypot(*map(float, norms))
+                scalars = {"loss": value, "lr": rate, "grad_norm": norm, "images_per_second": rate_seen}
+                progress.log(scalars | {k: float(v) for k, v in parts.items()}, name)
+        if progress.step % spec.save_every == 0 or progress.step == last:
+            _save_state(accelerator, run, recipe, progress.step, progress.seconds, index)
+        if main and (progress.step % spec.sample_every == 0 or done):
             with _averaged(ema, parameters):
-                _sample_grid(accelerator, pipeline, run, step)
-    bar.close()
-    if log:
-        log.close()
-
-    if step == num_steps and main:
+                objective.eval()
+                shown = lessons if stage is not None and stage.samples == "reconstruct" else None
+                _sample_grid(accelerator, pipeline, run, progress.step, shown)
+                objective.train()
+    if progress.step == first + num_steps:
         ema.copy_to(parameters)
-        finish(pipeline, data, output)
-        (run / "time.json").write_text(
-            json.dumps({"seconds": time.monotonic() - started, "images": spec.images, "output": str(output)})
-        )
-        print(f"{recipe.name}: done in {(time.monotonic() - started) / 60:.1f} minutes, weights in {output}")
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
-    return output if step == num_steps else run
+    accelerator.free_memory()
 
 
 def finish(pipeline, data: ImageData, output: Path) -> None:
@@ -281,8 +439,8 @@ def finish(pipeline, data: ImageData, output: Path) -> None:
     temporary.rename(output)
 
 
-def _compile(pipeline) -> None:
-    for component in pipeline.components.values():
+def _compile(components: Mapping[str, Any]) -> None:
+    for component in components.values():
         if isinstance(component, nn.Module):
             component.compile()
 
@@ -299,20 +457,24 @@ def _averaged(ema: EMAModel, parameters) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int) -> None:
-    """Twenty samples, a class after another, as a PNG and for TensorBoard. Families that do not generate are left out."""
+def _sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int, data: ImageData | None = None) -> None:
+    """Twenty samples, a class after another, or ten images of `data` and below them their reconstructions.
+
+    As a PNG and for TensorBoard. Families that do not generate are left out.
+    """
     if not callable(pipeline):
         return
-    modules = [m for m in pipeline.components.values() if isinstance(m, nn.Module)]
-    for module in modules:
-        module.eval()
-    num_classes = len(pipeline.config.id2label or ())
-    labels = [i % num_classes for i in range(20)] if num_classes else None
-    generators = [torch.Generator().manual_seed(i) for i in range(20)]
-    defaults = (pipeline.config.get("defaults") or {}).get("generate", {})
-    images = pipeline(20, generator=generators, class_labels=labels, **defaults).images
-    for module in modules:
-        module.train()
+    task = "generate" if data is None else "reconstruct"
+    defaults = (pipeline.config.get("defaults") or {}).get(task, {})
+    if data is None:
+        num_classes = len(pipeline.config.id2label or ())
+        labels = [i % num_classes for i in range(20)] if num_classes else None
+        generators = [torch.Generator().manual_seed(i) for i in range(20)]
+        images = pipeline(20, generator=generators, class_labels=labels, **defaults).images
+    else:
+        inputs = data.images[:10].permute(0, 2, 3, 1).numpy()
+        generators = [torch.Generator().manual_seed(i) for i in range(len(inputs))]
+        images = to_pictures(inputs) + pipeline.reconstruct(inputs, generator=generators, **defaults).images
     sheet = grid(images, columns=10)
     (run / "samples").mkdir(exist_ok=True)
     sheet.save(run / "samples" / f"{step:07d}.png")
@@ -332,14 +494,13 @@ def _open_log(path: Path, step: int):
     return path.open("a")
 
 
-def _save_state(accelerator: Accelerator, run: Path, recipe: Recipe, step: int, seconds: float) -> None:
+def _save_state(accelerator: Accelerator, run: Path, recipe: Recipe, step: int, seconds: float, stage: int) -> None:
     """Write beside, then rename: a kill at any moment leaves one whole state."""
     temporary, state = run / "state.part", run / "state"
     accelerator.wait_for_everyone()
     accelerator.save_state(str(temporary))
     if accelerator.is_main_process:
-        facts = {"step": step, "seconds": seconds, "architecture": dict(recipe.architecture)}
-        facts["batch_size"], facts["images"] = recipe.training.batch_size, recipe.training.images
+        facts = {"step": step, "seconds": seconds, "stage": stage, **_identity(recipe)}
         (temporary / "state.json").write_text(json.dumps(facts))
         old = run / "state.old"
         shutil.rmtree(old, ignore_errors=True)
@@ -350,24 +511,31 @@ def _save_state(accelerator: Accelerator, run: Path, recipe: Recipe, step: int, 
     accelerator.wait_for_everyone()
 
 
-def _resume(accelerator: Accelerator, run: Path, recipe: Recipe) -> tuple[int, float]:
-    """Load the last whole state, if any -> (steps done, seconds spent)."""
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    """What must not change between a saved state and the run that goes on from it."""
+    spec = recipe.training
+    facts = {"architecture": dict(recipe.architecture), "batch_size": spec.batch_size, "images": spec.images}
+    if spec.stages:
+        sections = [spec.of_stage(stage) for stage in spec.stages]
+        facts["stages"] = [[a.name, b.images, b.batch_size] for a, b in zip(spec.stages, sections)]
+    return json.loads(json.dumps(facts))
+
+
+def _saved_state(run: Path, recipe: Recipe) -> tuple[Path | None, dict[str, Any]]:
+    """The last whole state, if any -> (its folder, {"step": steps done, "seconds": spent, "stage": index of the stage}).
+
+    Raises:
+        GenariumError: it is of another recipe.
+    """
     for folder in (run / "state", run / "state.old"):
         if not (folder / "state.json").exists():
             continue
         facts = json.loads((folder / "state.json").read_text())
-        same = {
-            "architecture": json.loads(json.dumps(dict(recipe.architecture))),
-            "batch_size": recipe.training.batch_size,
-            "images": recipe.training.images,
-        }
-        changed = [k for k, v in same.items() if facts.get(k) != v]
+        changed = [k for k, v in _identity(recipe).items() if facts.get(k) != v]
         if changed:
             raise GenariumError(
                 f"{folder} was saved with another {' and '.join(changed)} than the recipe has now. "
                 "Put the recipe back, or begin anew with --fresh."
             )
-        accelerator.load_state(str(folder))
-        accelerator.print(f"{recipe.name}: resumed at step {facts['step']} from {folder}")
-        return facts["step"], facts["seconds"]
-    return 0, 0.0
+        return folder, {"stage": 0, **facts}
+    return None, {"step": 0, "seconds": 0.0, "stage": 0}

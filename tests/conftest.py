@@ -31,9 +31,20 @@ UNET = {
 }
 TINY = {
     "ddpm": UNET,
+    "dit": {"latent_channels": 2, "block_out_channels": [8, 16], "width": 32, "depth": 2, "num_heads": 2},
     "flow-matching": UNET,
     "score-sde": UNET,
     "vae": {"latent_dim": 8, "block_out_channels": [8, 16], "layers_per_block": 1, "mixture_components": 1},
+    "vqgan": {
+        "block_out_channels": [8, 16],
+        "decoder_layers": 1,
+        "codebook_size": 32,
+        "code_dim": 4,
+        "width": 32,
+        "num_layers": 2,
+        "num_heads": 2,
+        "discriminator_widths": [8, 16],
+    },
 }
 
 

@@ -185,6 +185,9 @@ def test_a_checkpoint_from_the_hub(page, browser, address, shared_hub):
 
 
 def test_stop_and_reload(page, address):
+    images = page.get_by_label("number input for Images")
+    images.fill("64")  # long enough for a browser that waits for the cores
+    images.press("Tab")
     steps = page.get_by_label("number input for Inference steps").locator("visible=true")
     steps.fill("250")
     steps.press("Tab")

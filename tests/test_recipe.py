@@ -45,6 +45,10 @@ def test_a_recipe_is_frozen(tmp_path):
         (GOOD.replace("images: 100", "images: many"), "training.images"),
         (GOOD.replace("images: 100", "images: 0"), "greater than 0"),
         (GOOD.replace("channels: 1", "channels: 2"), "data.channels"),
+        (GOOD.replace("images: 100", "batch_size: 3"), "give `images`, or `stages`"),
+        (GOOD.replace("images: 100", "images: 3, stages: [{name: a, images: 3}]"), "not both"),
+        (GOOD.replace("images: 100", "stages: [{name: a, images: 3}, {name: a, images: 3}]"), "a name of its own"),
+        (GOOD.replace("images: 100", "stages: [{name: a, imagse: 3}]"), "imagse: unknown key; did you mean `images`?"),
         (GOOD.replace("repo_id: me/a\n", ""), "repo_id"),
         (GOOD.replace("name: a", "name: b"), "must equal the file's name"),
         ("- a\n- b\n", "mapping"),
@@ -56,6 +60,15 @@ def test_what_is_wrong_is_said(tmp_path, text, says):
     with pytest.raises(RecipeError) as error:
         load_recipe(tmp_path / "a.yaml")
     assert says in str(error.value)
+
+
+def test_a_stage_overrides_the_training_section(tmp_path):
+    stages = "stages: [{name: one, images: 3, betas: [0.5, 0.9]}, {name: two, images: 5, samples: reconstruct}]"
+    (tmp_path / "a.yaml").write_text(GOOD.replace("images: 100", f"{stages}, learning_rate: 0.5"))
+    training = load_recipe(tmp_path / "a.yaml").training
+    one, two = (training.of_stage(stage) for stage in training.stages)
+    assert (one.images, one.betas, one.learning_rate) == (3, (0.5, 0.9), 0.5)
+    assert (two.images, two.betas, two.learning_rate) == (5, training.betas, 0.5)
 
 
 def test_a_wrong_name_gets_the_nearest():

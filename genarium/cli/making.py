@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from genarium.cli import options
-from genarium.cli.options import BatchSize, Data, Device, Dtype, Name, Set
+from genarium.cli.options import BatchSize, Data, Device, Dtype, Set
+from genarium.errors import InputError
 
 
 def train(
@@ -45,7 +47,15 @@ def train(
 
 
 def evaluate(
-    checkpoint: Name,
+    checkpoint: Annotated[
+        str | None, typer.Argument(metavar="[CHECKPOINT]", help="A name (see `list`), or a folder; or use --all.")
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every checkpoint that has a recipe: the parts that it has no figures of.")
+    ] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Write all checkpoints' figures, as they are, into docs/families.md.")
+    ] = False,
     data: Data = None,
     features: Annotated[
         str, typer.Option(help="Network of the Fréchet distance: efficientnet-lite0 (offline) or inception (FID).")
@@ -64,26 +74,46 @@ def evaluate(
     dtype: Dtype = None,
 ) -> None:
     """Measure a checkpoint; write the figures, the card and the anomaly quantiles into its folder."""
+    if all_ and (checkpoint or recipe or data or only or set_):
+        raise InputError("--all: takes no checkpoint, --recipe, --data, --only or --set; each checkpoint has its own.")
+    if not (all_ or checkpoint or table):
+        raise InputError("Name a checkpoint to evaluate, or all by --all.")
+    from genarium import paths
     from genarium.evaluate import evaluate as evaluate_checkpoint
     from genarium.parallel import join
     from genarium.recipe import find_recipe
+    from genarium.table import lacking, write_table
 
     runtime = options.make_runtime(device, dtype)
-    result = evaluate_checkpoint(
-        checkpoint,
-        runtime,
-        recipe=None if recipe is None else find_recipe(recipe, runtime.catalogue.families.recipe_folders()),
-        data_override=data,
-        features=features,
-        num_samples=num_samples,
-        num_test_images=num_test_images,
-        parts=only,
-        parameters=options.parameters(set_),
-        batch_size=batch_size,
-        card=card,
-    )
-    if not join().is_main_process:
-        return
+    catalogue = runtime.catalogue
+    wanted = {checkpoint: only} if checkpoint else {}
+    if all_:
+        found = {name: lacking(c) for name, c in catalogue.checkpoints.items() if c.recipe is not None}
+        wanted = {name: parts for name, parts in found.items() if parts}
+        typer.echo(f"{len(found) - len(wanted)} of {len(found)} checkpoints have all their figures.")
+    for name, parts in wanted.items():
+        result = evaluate_checkpoint(
+            name,
+            runtime,
+            recipe=None if recipe is None else find_recipe(recipe, catalogue.families.recipe_folders()),
+            data_override=data,
+            features=features,
+            num_samples=num_samples,
+            num_test_images=num_test_images,
+            parts=parts,
+            parameters=options.parameters(set_),
+            batch_size=batch_size,
+            card=card,
+        )
+        if join().is_main_process:
+            _tell(name, result, catalogue[name].folder)
+    if table and join().is_main_process:
+        path = paths.docs() / "families.md"
+        typer.echo(f"{write_table(runtime, path)} checkpoints in {path}")
+
+
+def _tell(checkpoint: str, result: Mapping[str, Any], folder: Path) -> None:
+    typer.echo(f"\n{checkpoint}")
     for metric in result["metrics"]:
         kind = " ".join(str(metric[key]) for key in ("features", "against", "score") if key in metric)
         typer.echo(
@@ -91,7 +121,7 @@ def evaluate(
         )
     for what, why in result["skipped"].items():
         typer.echo(f"{what}: not measured: {why}")
-    typer.echo(f"{result['seconds']:.0f} s on {result['hardware']}; {runtime.catalogue[checkpoint].folder}")
+    typer.echo(f"{result['seconds']:.0f} s on {result['hardware']}; {folder}")
 
 
 def new_family(

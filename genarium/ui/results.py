@@ -12,7 +12,7 @@ import PIL.Image
 
 from genarium.checkpoints import Checkpoint
 from genarium.measures import percentile
-from genarium.pictures import enlarge, grid, heat_map, to_pixels
+from genarium.pictures import code_map, enlarge, grid, heat_map, to_pixels
 from genarium.runtime import Result
 from genarium.ui.files import columns, keep_animation, keep_picture, keep_pictures
 from genarium.ui.texts import Texts, markup
@@ -99,7 +99,7 @@ def _gallery(texts: Texts, key: str) -> gr.Gallery:
 
 
 class Pair(Panel):
-    """An input as the model saw it, what became of it, and where they differ."""
+    """An input as the model saw it, what became of it, where they differ, and the codes between, if it has some."""
 
     blanks = 3
 
@@ -109,21 +109,24 @@ class Pair(Panel):
                 self.seen = _picture(texts, "seen")
                 self.made = _picture(texts, key)
                 self.difference = _picture(texts, "difference")
+                self.codes = _picture(texts, "codes", visible=False)
             self.note = markup("")
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.group, self.seen, self.made, self.difference, self.note]
+        return [self.group, self.seen, self.made, self.difference, self.codes, self.note]
 
     def fill(self, result: Result, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         seen, made = result.inputs[0], result.pictures[0]
         error = np.abs(to_pixels([seen]).astype(float) - to_pixels([made]))[0].mean(axis=-1) / 255  # [H, W]
         # half of the brightness range is shown in full colour, so that two pictures can be compared by eye
         difference = heat_map(error, PIL.Image.new("L", made.size), high=0.5, alpha=1.0)
+        codes = None if result.codes is None else _large(code_map(result.codes[0]))
         return {
             self.seen: _large(seen),
             self.made: keep_pictures([made], result.request)[0],
             self.difference: _large(difference),
+            self.codes: gr.update(visible=codes is not None, value=codes),
             self.note: f'<p class="note">{Texts.both("mean_difference", share=100 * error.mean())}</p>',
         }
 

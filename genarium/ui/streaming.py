@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from genarium.requests import Request
@@ -48,7 +49,7 @@ async def follow(
             try:
                 event = await asyncio.wait_for(news.get(), BEAT)
                 while isinstance(event, Progress) and not news.empty():
-                    event = news.get_nowait()  # a slow connection sees fewer previews, never late ones
+                    event = _newer(event, news.get_nowait())  # a slow connection sees fewer previews, never late ones
             except TimeoutError:
                 event = None
             if isinstance(event, BaseException):
@@ -58,6 +59,13 @@ async def follow(
                 return
     finally:
         stop.set()
+
+
+def _newer(event: Progress, later: Any) -> Any:
+    """The later of two events, with the pictures of the earlier one where it brings none: most steps have no preview."""
+    if isinstance(later, Progress) and later.pictures is None:
+        return replace(later, pictures=event.pictures)
+    return later
 
 
 async def finish(runtime: Runtime, request: Request, inputs: Mapping[str, Any] | None = None) -> Result:

@@ -75,6 +75,7 @@ TEXTS = {
     "seen": ("Model's view", "模型所见"),
     "reconstruction": ("Reconstruction", "重建结果"),
     "difference": ("Difference", "差异"),
+    "codes": ("Code map", "编码图"),
     "mean_difference": (
         "Mean difference: {share:.1f} % of the range from black to white",
         "平均差异：黑白范围的 {share:.1f} %",

@@ -51,8 +51,9 @@ def checked(method):
 
     Raises:
         TypeError: no number where one belongs.
-        ValueError: another choice than a `Literal`'s, or a number below the minimum of an `Annotated` one. Above its
-            maximum, where the slider ends, a program may go.
+        ValueError: another choice than a `Literal`'s, or than "any" and the names of the condition that an `Annotated`
+            string names under "choices_from"; or a number below the minimum of an `Annotated` one. Above its maximum,
+            where the slider ends, a program may go.
     """
 
     @functools.wraps(method)
@@ -64,6 +65,10 @@ def checked(method):
                 hint, bounds = hint.__origin__, hint.__metadata__[0]
             if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
                 raise ValueError(f"{name}: choose {', '.join(map(repr, typing.get_args(hint)))}, not {value!r}.")
+            if "choices_from" in bounds:
+                known = ("any", *self._condition_names(bounds["choices_from"]))
+                if value not in known:
+                    raise ValueError(f"{name}: choose {', '.join(map(repr, known))}, not {value!r}.")
             if hint in (int, float):
                 kind = numbers.Integral if hint is int else numbers.Real
                 if isinstance(value, bool) or not isinstance(value, kind):
@@ -137,6 +142,27 @@ class FamilyPipeline(DiffusionPipeline):
         if labels.min() < 0 or labels.max() >= num_classes:
             raise ValueError(f"class_labels: must lie in 0 ... {num_classes - 1}.")
         return labels.to(self.device)
+
+    def _condition_names(self, condition: str) -> list[str]:
+        """Names of a condition's values, in the order of their numbers; empty if the model was trained without it."""
+        names = (self.config.get("conditions") or {}).get(condition) or {}
+        return [names[key] for key in sorted(names, key=int)]
+
+    def _to_condition(self, condition: str, value: str, batch_size: int, generator) -> torch.Tensor | None:
+        """A value's name -> its number, int64 [batch_size] on the device; None if the model was trained without it.
+
+        "any" is drawn, for row i by generator i.
+        """
+        names = self._condition_names(condition)
+        if not names:
+            return None
+        if value != "any":
+            return torch.full((batch_size,), names.index(value), device=self.device)
+        if isinstance(generator, list):
+            drawn = [torch.randint(len(names), (1,), generator=g, device=g.device) for g in generator]
+            return torch.cat(drawn).to(self.device)
+        device = self.device if generator is None else generator.device
+        return torch.randint(len(names), (batch_size,), generator=generator, device=device).to(self.device)
 
     @staticmethod
     def _to_generators(generator, batch_size: int):

@@ -1,0 +1,112 @@
+"""The known-answer table: figures as evaluation.json has them, and only what is lacking is measured."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import ID2LABEL, build_tiny
+from typer.testing import CliRunner
+
+import genarium.recipe
+from genarium.checkpoints import find_checkpoints
+from genarium.cli import app
+from genarium.families import discover
+from genarium.runtime import Runtime
+from genarium.table import COLUMNS, images_seen, lacking, write_table
+
+RECIPE = """
+name: {name}
+family: {family}
+repo_id: a/{name}
+data: {{name: a/{data}, sample_size: 28, channels: 1}}
+architecture: {{}}
+training: {{images: 2500}}
+card: {{time: "3 minutes alone, 2500 images"}}
+evaluation: {{num_samples: 8, num_test_images: 8}}
+"""
+
+
+def metric(part, name, value, **more):
+    return {"part": part, "name": name, "value": value, "n": 8, "seed": 0, "protocol": f"how of {name}", **more}
+
+
+def figures(distance, score):
+    return [
+        metric("distance", "frechet_distance", distance, features="efficientnet-lite0"),
+        metric("distance", "precision", 0.25, features="efficientnet-lite0"),
+        metric("distance", "frechet_distance_of_real", 41.2, features="efficientnet-lite0"),
+        metric("reconstruction", "psnr", 23.456),
+        metric("anomaly", "auroc_other_data", 0.5, score="other"),
+        metric("anomaly", "auroc_other_data", 0.9876, score=score),
+        metric("speed", "seconds_per_image", 0.125),
+    ]
+
+
+@pytest.fixture
+def runtime(house):
+    for name, family, data, metrics in (
+        ("one", "vae", "clothes", figures(200.0, "elbo")),
+        ("two", "ddpm", "clothes", figures(100.0, "default")),
+        ("three", "vae", "digits", [metric("speed", "network_evaluations", 3)]),
+        ("four", "vae", "clothes", []),
+    ):
+        folder = house / "checkpoints" / name
+        build_tiny(discover(installed=False)[family], id2label=ID2LABEL).save_pretrained(folder)
+        (house / "hub_configs" / f"{name}.yaml").write_text(RECIPE.format(name=name, family=family, data=data))
+        if metrics:
+            (folder / "evaluation.json").write_text(json.dumps({"metrics": metrics}))
+    return Runtime(find_checkpoints(discover(installed=False)), device="cpu")
+
+
+def table(text, data):
+    """Checkpoint -> {column: cell}, in the order of the rows."""
+    lines = text.split(f"## {data}\n")[1].split("\n## ")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    return {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in rows}
+
+
+def test_the_figures_are_those_of_the_files(runtime, tmp_path):
+    path = tmp_path / "new/families.md"
+    assert write_table(runtime, path) == 3, "what has no figures has no row"
+    clothes = table(path.read_text(), "a/clothes")
+    assert list(clothes) == ["`two`", "`one`"], "the best comes first"
+    one, two = clothes["`one`"], clothes["`two`"]
+    assert one["Fréchet distance"] == "200" and one["precision"] == "0.25" and one["recall"] == "–"
+    assert one["reconstruction"] == "23.5 dB" and one["16 images"] == "2 s" and one["bits/dim"] == "–"
+    assert one["AUROC, other data"] == two["AUROC, other data"] == "0.988", "of the default score"
+    assert one["training time"] == "3 minutes alone" and one["images seen"] == "2 k"
+    unet = runtime.pipeline("two").unet
+    assert two["parameters"] == f"{sum(p.numel() for p in unet.parameters()) / 1e6:.2f} M"
+    assert two["network evaluations"] == "24" and one["network evaluations"] == "–", "counted where no file says it"
+    assert table(path.read_text(), "a/digits")["`three`"]["network evaluations"] == "3"
+    assert "get a Fréchet distance of 41" in path.read_text() and "  - psnr: how of psnr" in path.read_text()
+
+
+def test_what_is_lacking_is_the_parts_without_figures(runtime):
+    catalogue = runtime.catalogue
+    assert lacking(catalogue["one"]) == ["likelihood"] and lacking(catalogue["two"]) == []
+    assert lacking(catalogue["four"]) == ["distance", "reconstruction", "likelihood", "anomaly", "speed"]
+    recipe = genarium.recipe.find_recipe("dit-fashion-mnist")
+    assert images_seen(recipe) == sum(stage.images for stage in recipe.training.stages)
+
+
+def test_all_measures_what_is_lacking_and_writes_the_table(runtime, house, monkeypatch):
+    for name in ("two", "three", "four"):
+        (house / f"checkpoints/{name}/model_index.json").unlink()
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 28, 28, 1), np.uint8)
+    (house / "data").mkdir()
+    np.savez(house / "data/clothes.npz", test_images=pixels)
+    monkeypatch.setenv("GENARIUM_DOCS", str(house / "docs"))
+    run = CliRunner().invoke
+    recipe = house / "hub_configs/one.yaml"
+    recipe.write_text(recipe.read_text().replace("a/clothes", "a/clothes.npz"))
+    monkeypatch.setenv("GENARIUM_DATA", str(house / "data"))
+    result = run(app, ["evaluate", "--all", "--table", "--device", "cpu"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "0 of 1 checkpoints have all" in result.output and "bits_per_dim" in result.output
+    row = table((house / "docs/families.md").read_text(), "a/clothes.npz")["`one`"]
+    assert row["bits/dim"] != "–" and row["Fréchet distance"] == "200", "what was there is not measured anew"
+    again = run(app, ["evaluate", "--all", "--device", "cpu"])
+    assert "1 of 1 checkpoints have all" in again.output
+    for wrong in (["evaluate"], ["evaluate", "one", "--all"], ["evaluate", "--all", "--only", "speed"]):
+        assert run(app, wrong).exit_code == 2

@@ -74,6 +74,8 @@ def short(name: str) -> str:
 def megabytes(size: int) -> str:
     if size >= 1e9:
         return f"{size / 1e9:.2f} GB"
+    if size < 1e3:
+        return f"{size} B"
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
 
 

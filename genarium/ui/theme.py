@@ -110,6 +110,7 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 
 .hub { max-width: 860px; width: 100%; }
 .hub details { font-size: 13px; margin-top: 8px; }
+.hub details ul { padding-left: 18px; }
 .hub details li { margin: 2px 0; overflow-wrap: anywhere; }
 
 .seed-row, .run-row { flex-wrap: nowrap !important; align-items: flex-end !important; gap: 10px !important; }

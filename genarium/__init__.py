@@ -26,3 +26,17 @@ def picture(path, checkpoint: str, invert: str = "auto"):
     from genarium.runtime import Runtime
 
     return Runtime().prepare(checkpoint, path, invert=invert)
+
+
+def audio(path, checkpoint: str):
+    """A recording from a file in the form of a checkpoint's data (sampling rate, one channel, level), as the app does it.
+
+    Returns:
+        float32 [T] in [-1, 1].
+
+    Raises:
+        genarium.errors.InputError: it is no sound that can be read; or is silent, too short or too long.
+    """
+    from genarium.runtime import Runtime
+
+    return Runtime().prepare(checkpoint, path)

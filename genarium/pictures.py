@@ -119,17 +119,22 @@ def grid(pictures: list[PIL.Image.Image], columns: int | None = None, gap: int =
     return sheet
 
 
+def inferno(share: np.ndarray) -> np.ndarray:
+    """Numbers from 0 to 1 as matplotlib's colours of this name, dark violet to yellow: float [..., 3] from 0 to 255."""
+    stops = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64)
+    return np.stack([np.interp(share, np.linspace(0, 1, len(stops)), stops[:, c]) for c in range(3)], axis=-1)
+
+
 def heat_map(
     map_: np.ndarray, image: PIL.Image.Image, high: float | None = None, alpha: float = 0.65
 ) -> PIL.Image.Image:
-    """A per-pixel score [H, W] >= 0 over its picture: dark violet is ordinary, yellow is strange (matplotlib's inferno).
+    """A per-pixel score [H, W] >= 0 over its picture: dark violet is ordinary, yellow is strange.
 
     Args:
         high: the value shown in full colour; the map's own maximum unless told.
     """
-    stops = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64)
     share = np.clip(map_ / (high or max(float(map_.max()), 1e-12)), 0, 1)
-    colour = np.stack([np.interp(share, np.linspace(0, 1, len(stops)), stops[:, c]) for c in range(3)], axis=-1)
+    colour = inferno(share)
     base = np.asarray(image.convert("RGB").resize(map_.shape[::-1]), np.float64)
     weight = alpha * (0.25 + 0.75 * share[..., None])
     return PIL.Image.fromarray(((1 - weight) * base + weight * colour).round().astype(np.uint8))

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
+from genarium.tasks import ANY
 
 MAX_SEED = 2**63 - 1
 MAX_IMAGES = 10_000
@@ -80,6 +81,16 @@ class Request:
                 raise InputError(f"{checkpoint.name} has the classes 0 ... {number - 1}, not {wrong[0]}.")
         return replace(self, seed=parse_seed(self.seed), parameters=values)
 
+    def inputs(self, checkpoint: Checkpoint) -> tuple[str, ...]:
+        """The inputs that the task needs here: a voice that is chosen by its name stands in for a clip of one."""
+        inputs, controls = checkpoint.tasks[self.task].inputs, checkpoint.controls(self.task)
+        named = any(
+            controls[name].choices_from and value != ANY for name, value in self.parameters.items() if name in controls
+        )
+        if checkpoint.modality == "audio" and named:
+            return tuple(name for name in inputs if name != "style")
+        return inputs
+
     def generators(self, start: int, stop: int) -> list[torch.Generator]:
         """One generator for each of the samples start ... stop - 1."""
         return [torch.Generator().manual_seed((self.seed + i) % (MAX_SEED + 1)) for i in range(start, stop)]
@@ -140,7 +151,7 @@ def choose_labels(checkpoint: Checkpoint, choice: Any, number: int) -> tuple[int
 
 def to_python(request: Request, checkpoint: Checkpoint) -> str:
     """The program that makes the same result, run in a checkout of this repository."""
-    task = checkpoint.tasks[request.task]
+    task, sound = checkpoint.tasks[request.task], checkpoint.modality == "audio"
     seed = request.seed
     arguments = []
     if request.task == "generate":
@@ -148,8 +159,9 @@ def to_python(request: Request, checkpoint: Checkpoint) -> str:
         number = str(request.batch_size)
     else:
         arguments += list(task.inputs)
-        number = "len(images)" if "images" in task.inputs else ""
-    lines = ["import torch", "", "import genarium", ""]
+        number = f"len({task.many})" if task.many else ""
+    writes = sound and request.task != "anomaly"
+    lines = [*(["import soundfile"] if writes else []), "import torch", "", "import genarium", ""]
     lines.append(f'pipe = genarium.load("{checkpoint.name}")')
     if checkpoint.recipe:
         lines += [
@@ -157,10 +169,16 @@ def to_python(request: Request, checkpoint: Checkpoint) -> str:
             f'# pipe = DiffusionPipeline.from_pretrained("{checkpoint.recipe.repo_id}", trust_remote_code=True)',
         ]
     if task.inputs:
-        lines.append("# your pictures, saved beside this program under these names")
+        what = "recordings" if sound else "pictures"
+        lines.append(f"# your {what}, saved beside this program under these names")
+    needed = request.inputs(checkpoint)
     for name in task.inputs:
-        picture = f'genarium.picture("{name}.png", "{checkpoint.name}", invert="{request.invert}")'
-        lines.append(f"{name} = [{picture}]" if name == "images" else f"{name} = {picture}")
+        value = f'genarium.picture("{name}.png", "{checkpoint.name}", invert="{request.invert}")'
+        if sound:
+            value = f'genarium.audio("{name}.wav", "{checkpoint.name}")'
+        if name not in needed:
+            value = "None  # the voice is chosen by its name"
+        lines.append(f"{name} = [{value}]" if name == task.many else f"{name} = {value}")
     if number:
         lines.append(f"generator = [torch.Generator().manual_seed({seed} + i) for i in range({number})]")
     else:
@@ -173,5 +191,11 @@ def to_python(request: Request, checkpoint: Checkpoint) -> str:
     lines.append(f"output = {call}(")
     lines += [f"    {argument}," for argument in arguments]
     lines.append(")")
-    lines.append("print(output.scores)" if request.task == "anomaly" else "images = output.images")
+    if request.task == "anomaly":
+        lines.append("print(output.scores)")
+    elif sound:
+        lines.append("for i, sound in enumerate(output.audios):")
+        lines.append('    soundfile.write(f"result-{i:02d}.wav", sound, output.sampling_rate)')
+    else:
+        lines.append("images = output.images")
     return "\n".join(lines) + "\n"

@@ -228,7 +228,7 @@ def test_snippet_makes_the_same(runtime, task, tmp_path, monkeypatch):
     for name, picture in {"images": SNEAKER, "a": SNEAKER, "b": TROUSER}.items():
         PIL.Image.open(picture).save(tmp_path / f"{name}.png")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(genarium.runtime, "pick_device", lambda: runtime.device)
+    monkeypatch.setattr(genarium.shelf, "pick_device", lambda: runtime.device)
     space = {}
     exec(to_python(result.request, checkpoint), space)
     if task == "anomaly":

@@ -180,7 +180,7 @@ def test_two_visitors_at_once_get_what_they_would_get_alone(catalogue):
 def test_a_pipeline_is_loaded_once_even_if_many_ask(catalogue, monkeypatch):
     loads = []
     monkeypatch.setattr(
-        "genarium.runtime.load_pipeline", lambda *a: loads.append(a[0].name) or time.sleep(0.1) or load_pipeline(*a)
+        "genarium.shelf.load_pipeline", lambda *a: loads.append(a[0].name) or time.sleep(0.1) or load_pipeline(*a)
     )
     runtime = Runtime(catalogue, "cpu", torch.float32)
     threads = [threading.Thread(target=runtime.pipeline, args=("tiny-vae",)) for _ in range(5)]

@@ -64,6 +64,7 @@ def describe() -> dict[str, Any]:
             {
                 "name": name,
                 "family": checkpoint.family.name,
+                "modality": checkpoint.modality,
                 "data": checkpoint.data,
                 "classes": list(checkpoint.class_names),
                 "bytes": checkpoint.size,

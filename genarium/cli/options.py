@@ -21,6 +21,7 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Samples computed at once; p
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is unless told.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; the hardware's best unless told.")]
 Invert = Annotated[str, typer.Option(help="Swap bright and dark in the inputs: auto, yes or no.")]
+PICTURES, SOUNDS = (".png",), (".wav", ".flac", ".ogg", ".mp3")  # endings of results; tasks add their own
 Data = Annotated[Path | None, typer.Option(help="A local folder or .npz in place of the recipe's Hub data set.")]
 
 

@@ -1,18 +1,28 @@
-"""The tasks of the app's tabs, on the command line: generate, reconstruct, interpolate, anomaly."""
+"""The tasks of the app's tabs, on the command line: generate, reconstruct, interpolate, swap, anomaly.
+
+Sound goes to sounds.py, once the checkpoint is known.
+"""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from genarium.cli import options
+from genarium.cli import options, sounds
 from genarium.cli.options import BatchSize, Device, Dtype, Invert, Name, Seed, Set
+from genarium.cli.running import choose_out, is_main, run_batches, run_one, say
 from genarium.errors import InputError
 
-Images = Annotated[Path, typer.Option(help="A folder of pictures, one picture, or a uint8 .npy [N, H, W, C].")]
+Images = Annotated[
+    Path,
+    typer.Option(
+        "--images",
+        "--audio",
+        help="A folder of pictures, one picture, or a uint8 .npy [N, H, W, C]; for voices a sound file, or a folder of them.",
+    ),
+]
 Classes = Annotated[
     str,
     typer.Option(help="cycle (each class in turn), any (the model's choice), or names or numbers: Sneaker,Bag,3."),
@@ -24,8 +34,12 @@ def generate(
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many images.")] = 16,
     seed: Seed = "0",
     out: Annotated[
-        Path, typer.Option(help=".npy: uint8 [N, H, W, C]; .png: a grid that tells how it was made.")
-    ] = Path("samples.npy"),
+        Path | None,
+        typer.Option(
+            help=".npy: uint8 [N, H, W, C]; .png: a grid that tells how it was made; sound: .wav, .flac, .ogg or .mp3, "
+            "numbered. samples.npy or .wav unless told."
+        ),
+    ] = None,
     classes: Classes = "cycle",
     labels: Annotated[bool, typer.Option("--labels", help="Also write the classes, as NAME.labels.npy.")] = False,
     set_: Set = None,
@@ -34,7 +48,6 @@ def generate(
     dtype: Dtype = None,
 ) -> None:
     """Draw images from a model. With torchrun the batches are shared; the file is the same as from one process."""
-    options.check_out(out, (".npy", ".png"))
     import numpy as np
 
     from genarium.pictures import grid, save_picture, to_pictures, to_pixels
@@ -42,12 +55,17 @@ def generate(
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
+    out = choose_out(out, "samples", found, (".npy", ".png"))
     class_labels = choose_labels(found, _classes(classes), n)
     if labels and class_labels is None:
         raise InputError("--labels: there are none to write; the model has no classes, or chooses them itself.")
     request = Request(checkpoint, "generate", seed, n, class_labels, options.parameters(set_))
-    request, parts, seconds = _run(runtime, request, n, batch_size, keep=lambda result: to_pixels(result.pictures))
-    if not _is_main():
+    if found.modality == "audio":
+        return sounds.make_each(runtime, request, n, None, out)
+    request, parts, seconds = run_batches(
+        runtime, request, n, batch_size, keep=lambda result: to_pixels(result.pictures)
+    )
+    if not is_main():
         return
     pixels = np.concatenate(parts)  # uint8 [N, H, W, C]
     if out.suffix.lower() == ".png":
@@ -59,16 +77,20 @@ def generate(
         options.write_array(out, pixels)
     if labels:
         options.write_array(out.with_suffix(".labels.npy"), np.array(class_labels, np.int64))
-    _say(f"{n} images", seconds, runtime, out)
+    say(f"{n} images", seconds, runtime, out)
 
 
 def reconstruct(
     checkpoint: Name,
     images: Images,
     seed: Seed = "0",
-    out: Annotated[Path, typer.Option(help=".npy: uint8 [N, H, W, C]; .png: inputs above, results below.")] = Path(
-        "reconstructions.png"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help=".png: inputs above, results below; .npy: uint8 [N, H, W, C]; sound: .wav, .flac, .ogg, .mp3. "
+            "reconstructions.png or .wav unless told."
+        ),
+    ] = None,
     classes: Annotated[str, typer.Option(help="Of the inputs, if known: names or numbers, in order.")] = "any",
     set_: Set = None,
     invert: Invert = "auto",
@@ -76,17 +98,22 @@ def reconstruct(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Take pictures through a model and back."""
-    options.check_out(out, (".npy", ".png"))
+    """Take pictures, or recordings, through a model and back."""
     from genarium.pictures import grid, load_folder, save_picture, to_pixels
     from genarium.requests import Request, choose_labels
 
-    pictures, _ = load_folder(images)
     runtime = options.make_runtime(device, dtype)
-    labels = choose_labels(runtime.catalogue[checkpoint], _classes(classes), len(pictures))
+    found = runtime.catalogue[checkpoint]
+    out = choose_out(out, "reconstructions", found, (".png", ".npy"))
+    if found.modality == "audio":
+        request = Request(checkpoint, "reconstruct", seed, parameters=options.parameters(set_))
+        files = sounds.find_sounds(images)
+        return sounds.make_each(runtime, request, len(files), files, out)
+    pictures, _ = load_folder(images)
+    labels = choose_labels(found, _classes(classes), len(pictures))
     request = Request(checkpoint, "reconstruct", seed, 1, labels, options.parameters(set_), invert)
-    request, results, seconds = _run(runtime, request, len(pictures), batch_size, images=pictures)
-    if not _is_main():
+    request, results, seconds = run_batches(runtime, request, len(pictures), batch_size, pictures)
+    if not is_main():
         return
     inputs = [p for result in results for p in result.inputs]
     outputs = [p for result in results for p in result.pictures]
@@ -98,45 +125,47 @@ def reconstruct(
         for start in range(0, len(inputs), columns):
             blank = [inputs[0].point(lambda _: 255)] * max(0, columns - len(inputs[start : start + columns]))
             rows += inputs[start : start + columns] + blank + outputs[start : start + columns] + blank
-        asked = {**request.to_dict(), "checkpoint": runtime.catalogue[checkpoint].name}
+        asked = {**request.to_dict(), "checkpoint": found.name}
         options.write(out, lambda path: save_picture(grid(rows, columns), path, asked))
-    _say(f"{len(outputs)} reconstructions", seconds, runtime, out)
+    say(f"{len(outputs)} reconstructions", seconds, runtime, out)
 
 
 def interpolate(
     checkpoint: Name,
-    a: Annotated[Path, typer.Argument(help="The first picture.")],
-    b: Annotated[Path, typer.Argument(help="The last picture.")],
-    frames: Annotated[int, typer.Option(min=2, help="Pictures, with both ends.")] = 8,
+    a: Annotated[Path, typer.Argument(help="The first picture, or the recording whose words are said.")],
+    b: Annotated[Path, typer.Argument(help="The last picture, or a recording of the last voice.")],
+    frames: Annotated[
+        int | None, typer.Option(min=2, help="Pictures or sounds, with both ends; 8 pictures unless told.")
+    ] = None,
     seed: Seed = "0",
-    out: Annotated[Path, typer.Option(help=".png: a strip; .gif: there and back; .npy: uint8 [N, H, W, C].")] = Path(
-        "interpolation.png"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help=".png: a strip; .gif: there and back; .npy: uint8 [N, H, W, C]; sound: .wav, .flac, .ogg or .mp3, "
+            "numbered. interpolation.png or .wav unless told."
+        ),
+    ] = None,
     set_: Set = None,
     invert: Invert = "auto",
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Walk from one picture to another, through what the model knows."""
-    options.check_out(out, (".npy", ".png", ".gif"))
-    from tqdm.auto import tqdm
-
+    """Walk from one picture, or voice, to another, through what the model knows."""
     from genarium.pictures import enlarge, grid, save_picture, to_pixels
     from genarium.requests import Request
-    from genarium.runtime import Progress
 
     runtime = options.make_runtime(device, dtype)
-    parameters = {"num_frames": frames, **options.parameters(set_)}
+    found = runtime.catalogue[checkpoint]
+    out = choose_out(out, "interpolation", found, (".png", ".npy", ".gif"))
+    if frames is None and found.modality == "image":
+        frames = 8
+    parameters = ({} if frames is None else {"num_frames": frames}) | options.parameters(set_)
     request = Request(checkpoint, "interpolate", seed, parameters=parameters, invert=invert)
-    with tqdm(desc="interpolate", unit="step", leave=False) as bar:
-        for event in runtime.stream(request, {"a": a, "b": b}):
-            if isinstance(event, Progress):
-                bar.total = event.total
-                bar.update(event.step - bar.n)
-            else:
-                result = event
-    if not _is_main():
+    result = run_one(runtime, request, {"a": a, "b": b})
+    if not is_main():
         return
+    if found.modality == "audio":
+        return sounds.write(runtime, result, found.name, out)
     strip = result.pictures
     if out.suffix.lower() == ".npy":
         options.write_array(out, to_pixels(strip))
@@ -146,9 +175,44 @@ def interpolate(
             out, lambda path: first.save(path, "GIF", save_all=True, append_images=rest, duration=120, loop=0)
         )
     else:
-        asked = {**result.request.to_dict(), "checkpoint": runtime.catalogue[checkpoint].name}
+        asked = {**result.request.to_dict(), "checkpoint": found.name}
         options.write(out, lambda path: save_picture(grid(strip, len(strip)), path, asked))
-    _say(f"{len(strip)} frames", result.seconds, runtime, out)
+    say(f"{len(strip)} frames", result.seconds, runtime, out)
+
+
+def swap(
+    checkpoint: Name,
+    content: Annotated[Path, typer.Option(help="The picture whose content, or the recording whose words, stay.")],
+    style: Annotated[
+        Path | None,
+        typer.Option(help="The picture or recording whose style is taken over; not with a trained voice (--set)."),
+    ] = None,
+    seed: Seed = "0",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .png; sound: .wav, .flac, .ogg or .mp3. swapped.png or .wav unless told."),
+    ] = None,
+    set_: Set = None,
+    invert: Invert = "auto",
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Keep the content of one, take the style of another: of pictures, or of voices that you may use."""
+    from genarium.pictures import grid, save_picture
+    from genarium.requests import Request
+
+    runtime = options.make_runtime(device, dtype)
+    found = runtime.catalogue[checkpoint]
+    out = choose_out(out, "swapped", found, options.PICTURES)
+    request = Request(checkpoint, "swap_style", seed, parameters=options.parameters(set_), invert=invert)
+    result = run_one(runtime, request, {"content": content, "style": style})
+    if not is_main():
+        return
+    if found.modality == "audio":
+        return sounds.write(runtime, result, found.name, out)
+    asked = {**result.request.to_dict(), "checkpoint": found.name}
+    options.write(out, lambda path: save_picture(grid(result.pictures), path, asked))
+    say("style swapped", result.seconds, runtime, out)
 
 
 def anomaly(
@@ -163,19 +227,25 @@ def anomaly(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Say how strange pictures are to a model: scores, and where they fall among ordinary test images."""
+    """Say how strange pictures or recordings are to a model: scores, and where they fall among ordinary test data."""
     options.check_out(out, (".json",))
     from genarium.measures import percentile
     from genarium.pictures import enlarge, heat_map, load_folder
     from genarium.records import write_json
     from genarium.requests import Request
 
-    pictures, names = load_folder(images)
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
+    if found.modality == "audio":
+        if maps is not None:
+            raise InputError("--maps: draws on pictures; the scores of sound over time are in the .json file.")
+        material = sounds.find_sounds(images)
+        names, batch_size = [path.name for path in material], 1
+    else:
+        material, names = load_folder(images)
     request = Request(checkpoint, "anomaly", seed, parameters=options.parameters(set_), invert=invert)
-    request, results, seconds = _run(runtime, request, len(pictures), batch_size, images=pictures)
-    if not _is_main():
+    request, results, seconds = run_batches(runtime, request, len(material), batch_size, material)
+    if not is_main():
         return
     quantiles = found.quantiles(request.parameters)
     scores = [float(score) for result in results for score in result.scores]
@@ -187,13 +257,16 @@ def anomaly(
         }
         for name, score in zip(names, scores, strict=True)
     ]
+    if found.modality == "audio" and results[0].maps is not None:
+        curves = [curve.tolist() for result in results for curve in result.maps]
+        told = [{**one, "frames": curve} for one, curve in zip(told, curves, strict=True)]
     values = {
         "checkpoint": found.name,
         "seed": request.seed,
         "parameters": dict(request.parameters),
         "unit": results[0].unit,
-        "percentile": "per cent of ordinary test images that score lower; null where no quantiles are stored",
-        "images": told,
+        "percentile": "per cent of ordinary test samples that score lower; null where no quantiles are stored",
+        "images" if found.modality == "image" else "recordings": told,
     }
     write_json(out, values)
     if maps is not None:
@@ -206,55 +279,8 @@ def anomaly(
             options.write(
                 maps / f"{name}.png", lambda path, h=heat, p=picture: enlarge(heat_map(h, p, high)).save(path, "PNG")
             )
-    _say(f"{len(scores)} scores", seconds, runtime, out)
+    say(f"{len(scores)} scores", seconds, runtime, out)
 
 
 def _classes(text: str) -> Any:
     return text if text in ("cycle", "any") else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _run(runtime, request, number: int, batch_size: int, images: list | None = None, keep=lambda result: result):
-    """A request over `number` samples or pictures, in batches over all processes.
-
-    Returns:
-        The request with every parameter filled in, what `keep` made of each batch's result, and the seconds it took.
-    """
-    from dataclasses import replace
-
-    from genarium.parallel import map_batches
-    from genarium.requests import MAX_SEED, parse_seed
-    from genarium.runtime import Progress
-
-    request = replace(request, seed=parse_seed(request.seed))
-    checked = replace(request, batch_size=1).checked(runtime.catalogue[request.checkpoint])
-    checked = replace(checked, batch_size=request.batch_size)
-    runtime.pipeline(request.checkpoint)  # loading is no part of the time
-    started = time.perf_counter()
-
-    def compute(start: int, stop: int, advance) -> Any:
-        labels = request.class_labels
-        piece = replace(
-            request,
-            seed=(request.seed + start) % (MAX_SEED + 1),
-            batch_size=stop - start if images is None else 1,
-            class_labels=None if labels is None else labels[start:stop],
-        )
-        for event in runtime.stream(piece, None if images is None else {"images": images[start:stop]}):
-            if not isinstance(event, Progress):
-                return keep(event)
-            advance(event.step / event.total)
-        raise AssertionError("a stream ends with a result")  # pragma: no cover
-
-    parts = map_batches(compute, number, batch_size, request.task)
-    return checked, parts, time.perf_counter() - started
-
-
-def _is_main() -> bool:
-    from genarium.parallel import join
-
-    return join().is_main_process
-
-
-def _say(what: str, seconds: float, runtime, out: Path) -> None:
-    dtype = str(runtime.dtype).removeprefix("torch.")
-    typer.echo(f"{what} in {seconds:.2f} s on {runtime.device.type} ({dtype}): {out}")

@@ -118,7 +118,8 @@ def _component(control: Control, where: str, chinese: Mapping[str, str], texts: 
         "visible": visible,
     }
     if control.kind == "choice":
-        return gr.Dropdown(list(control.choices), filterable=False, **options)
+        # the values of a condition may be hundreds, such as speakers: there a visitor types a part of the name
+        return gr.Dropdown(list(control.choices), filterable=bool(control.choices_from), **options)
     if control.kind == "checkbox":
         return gr.Checkbox(**options)
     if control.kind == "text":

@@ -19,7 +19,7 @@ from genarium.pictures import heat_map
 from genarium.requests import Request, choose_labels, parse_seed
 from genarium.runtime import Result, Runtime
 from genarium.tasks import TASKS
-from genarium.ui.files import keep_picture, keep_pictures
+from genarium.ui.files import keep_picture, keep_pictures, keep_sounds
 from genarium.ui.inputs import any_value, said
 from genarium.ui.streaming import finish
 from genarium.ui.tab import MAX_SHOWN
@@ -47,76 +47,80 @@ def build_endpoints(runtime: Runtime) -> None:
         return await _answer(runtime, "generate", checkpoint, seed, parameters, {}, class_labels, num_images)
 
     async def reconstruct(checkpoint, image, class_labels, seed, parameters):
-        """Take an image apart and put it together again with a generative model.
+        """Take an image, or a recording of a voice, apart and put it together again with a generative model.
 
         Args:
             checkpoint: Name of the checkpoint.
-            image: Picture file of any size.
+            image: Picture file of any size; for a checkpoint of voices, a WAV, FLAC, OGG or MP3 file.
             class_labels: "any" where the class is not known, or the name or number of its class.
             seed: Of the randomness, where the method has any.
             parameters: Further parameters of the checkpoint's family.
 
         Returns:
-            The reconstruction as a PNG file, and the complete request with the computing time.
+            The reconstruction as a PNG or WAV file, and the complete request with the computing time.
         """
         return await _answer(runtime, "reconstruct", checkpoint, seed, parameters, {"images": image}, class_labels)
 
     async def interpolate(checkpoint, a, b, seed, parameters):
-        """Walk from one image to another through a generative model.
+        """Walk from one image to another, or from one voice to another, through a generative model.
 
         Args:
             checkpoint: Name of the checkpoint.
-            a: Picture file to start from.
-            b: Picture file to arrive at.
+            a: Picture file to start from; for a checkpoint of voices, the recording whose words are said.
+            b: Picture file to arrive at; for a checkpoint of voices, a recording of the last voice.
             seed: Of the randomness, where the method has any.
             parameters: Further parameters of the checkpoint's family, for example {"num_frames": 12}.
 
         Returns:
-            The frames as PNG files, and the complete request with the computing time.
+            The frames as PNG or WAV files, and the complete request with the computing time.
         """
         return await _answer(runtime, "interpolate", checkpoint, seed, parameters, {"a": a, "b": b})
 
     async def swap_style(checkpoint, content, style, seed, parameters):
-        """Keep the content of one picture and take over the style of another with a generative model.
+        """Keep the content of one picture, or the words of one recording, and take over the style or voice of another.
+
+        Use only voices that you may use: your own, or of people who agreed.
 
         Args:
             checkpoint: Name of the checkpoint.
-            content: Picture file whose content stays.
-            style: Picture file whose style is taken over.
+            content: Picture file whose content stays; for a checkpoint of voices, the WAV, FLAC, OGG or MP3 file whose words
+                stay, of at most ten minutes.
+            style: File of the same kind whose style or voice is taken over; none where a trained voice is chosen by name.
             seed: Of the randomness, where the method has any.
-            parameters: Further parameters of the checkpoint's family.
+            parameters: Further parameters of the checkpoint's family, for example {"speaker": "cmu/slt"}.
 
         Returns:
-            The results as PNG files, and the complete request with the computing time.
+            The results as PNG files, or as WAV files marked as synthetic, and the complete request with the computing time
+            and, for sound, the sampling rate.
         """
         material = {"content": content, "style": style}
         return await _answer(runtime, "swap_style", checkpoint, seed, parameters, material)
 
     async def anomaly_score(checkpoint, image, seed, parameters):
-        """Say how strange a generative model finds an image.
+        """Say how strange a generative model finds an image, or a recording of a voice.
 
         Args:
             checkpoint: Name of the checkpoint.
-            image: Picture file of any size.
+            image: Picture file of any size; for a checkpoint of voices, a WAV, FLAC, OGG or MP3 file.
             seed: Of the randomness, where the method has any.
             parameters: Further parameters of the checkpoint's family.
 
         Returns:
-            A heat map as a PNG file (none where the family draws none), and the score (higher is stranger) with the
-            share of ordinary test images below it.
+            A heat map as a PNG file (none where the family draws none, or for sound), and the score (higher is stranger)
+            with the share of ordinary test data below it; for sound, also the score of each frame, where there is one.
         """
         return await _answer(runtime, "anomaly", checkpoint, seed, parameters, {"images": image})
 
     with gr.Row(visible=False):
         button = gr.Button()
-        pictures = gr.File(label="pictures", file_count="multiple")
+        files = gr.File(label="files", file_count="multiple")
         report = gr.JSON(label="report")
 
         def add(function, task: str, *inputs) -> None:
             button.click(
                 function,
                 [gr.Textbox(first[task], label="checkpoint"), *inputs, *_common()],
-                [pictures, report],
+                [files, report],
                 api_name=TASKS[task].endpoint.removeprefix("/"),
                 concurrency_limit=CALLS,
                 concurrency_id=f"call-{task}",
@@ -191,6 +195,8 @@ def _whole(value: Any) -> int:
 
 
 def _files_of(result: Result) -> list[str]:
+    if result.sampling_rate:
+        return keep_sounds(result.audios, result.sampling_rate, result.request)
     if result.maps is None:
         return keep_pictures(result.pictures, result.request)
     stem = f"{Path(result.request.checkpoint).name}-heat-map"
@@ -200,10 +206,14 @@ def _files_of(result: Result) -> list[str]:
 
 def _report(result: Result, checkpoint: Checkpoint) -> dict[str, Any]:
     report: dict[str, Any] = {"request": result.request.to_dict(), "seconds": result.seconds, "device": result.device}
-    report["network_evaluations"] = result.evaluations  # for each image
+    report["network_evaluations"] = result.evaluations  # for each sample
+    if result.sampling_rate:
+        report["sampling_rate"] = result.sampling_rate
     if result.scores is not None:
         quantiles = checkpoint.quantiles(result.request.parameters)
         score = float(result.scores[0])
         report |= {"score": score, "unit": result.unit}
         report["stranger_than"] = percentile(score, quantiles) / 100 if quantiles else None
+        if result.sampling_rate and result.maps is not None:
+            report["frames"] = result.maps[0].tolist()
     return report

@@ -1,4 +1,4 @@
-"""Results as files that a visitor can take along: exact PNGs that remember their request, and moving pictures."""
+"""Results as files that a visitor can take along: exact PNGs and WAVs that remember their request, and moving pictures."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from genarium.pictures import enlarge, save_picture
 from genarium.requests import Request
+from genarium.sounds import save_sound
 
 FRAME_MILLISECONDS = 120
 END_MILLISECONDS = 700  # the two ends of an animation are shown longer
@@ -35,6 +37,19 @@ def keep_pictures(pictures: Sequence[PIL.Image.Image], request: Request) -> list
     """All pictures of a result; the name says checkpoint, task, seed and place."""
     stem = f"{Path(request.checkpoint).name}-{request.task}-seed{request.seed}"
     return [keep_picture(picture, f"{stem}-{i:02d}.png", request) for i, picture in enumerate(pictures)]
+
+
+def keep_sound(samples: np.ndarray, rate: int, name: str, request: Request | None = None) -> str:
+    """A WAV file; with a request, one that says that it was synthesised, and how."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = save_sound(samples, rate, Path(folder) / name, request and request.to_dict())
+        return keep(path.read_bytes(), name)
+
+
+def keep_sounds(audios: Sequence[np.ndarray], rate: int, request: Request) -> list[str]:
+    """All sounds of a result; the name says checkpoint, task, seed and place."""
+    stem = f"{Path(request.checkpoint).name}-{request.task}-seed{request.seed}"
+    return [keep_sound(audio, rate, f"{stem}-{i:02d}.wav", request) for i, audio in enumerate(audios)]
 
 
 def keep_animation(frames: Sequence[PIL.Image.Image], name: str) -> str:

@@ -1,6 +1,6 @@
-"""Components that accept whatever a visitor or a program sends, so that the host can say what is wrong with it.
+"""Where a visitor's material goes in, with examples to take instead, for pictures and for sound.
 
-Gradio's own would fail before any of our code runs, and the visitor would read no more than "Error". The check is put
+The components accept whatever a visitor or a program sends, so that the host can say what is wrong with it: Gradio's own would fail before any of our code runs, and the visitor would read no more than "Error". The check is put
 on the instance: for each subclass of a component, Gradio writes a .pyi file beside the module.
 """
 
@@ -13,8 +13,87 @@ import gradio as gr
 import PIL.Image
 
 from genarium.errors import GenariumError, InputError
+from genarium.sounds import MAX_SECONDS
+from genarium.tasks import Task
+from genarium.ui.texts import Texts, markup
 
 EXAMPLES = Path(__file__).parent / "examples"
+PAIR_EXAMPLES = 12
+
+
+class PictureInputs:
+    """A place for each picture that a task takes, side by side.
+
+    `components`: by the parameter of the task's method.
+    """
+
+    def __init__(self, task: Task, texts: Texts, visible: bool):
+        self.components: dict[str, gr.Image] = {}
+        with gr.Row(visible=visible) as self.group:
+            for name in task.inputs:
+                with gr.Column(min_width=130):
+                    self._place(task, name, texts)
+
+    def _place(self, task: Task, name: str, texts: Texts) -> None:
+        self.components[name] = picture_input(
+            label=texts(f"input_{name}"),
+            sources=["upload", "webcam", "clipboard"],
+            height=220,
+            buttons=[],
+            elem_classes="pixels",
+            elem_id=f"{task.name}-{name}",
+        )
+        pictures = example_pictures()
+        if len(task.inputs) > 1:  # half as wide, so fewer
+            pictures = pictures[:PAIR_EXAMPLES]
+        examples = gr.Examples(
+            [[str(path)] for path in pictures],
+            self.components[name],
+            label=texts("examples"),
+            examples_per_page=len(pictures),
+            elem_id=f"{task.name}-{name}-examples",
+            api_visibility="private",
+        )
+        examples.dataset.elem_classes = ["example-strip"]
+
+
+class SoundInputs:
+    """A place for each recording that a task takes, one below the other, and whose voices may be used.
+
+    `components`: by the parameter of the task's method.
+    """
+
+    def __init__(self, task: Task, texts: Texts, visible: bool):
+        self.components: dict[str, gr.Audio] = {}
+        with gr.Column(visible=visible) as self.group:
+            for name in task.inputs:
+                self._place(task, name, texts)
+            if task.inputs:
+                words = Texts.both("consent", minutes=MAX_SECONDS // 60)
+                markup(f'<p class="note">{words}</p>', elem_id=f"{task.name}-consent")
+
+    def _place(self, task: Task, name: str, texts: Texts) -> None:
+        self.components[name] = gr.Audio(
+            type="filepath",
+            label=texts(f"sound_{name}"),
+            sources=["upload", "microphone"],
+            buttons=[],
+            elem_classes="sound",
+            elem_id=f"{task.name}-sound-{name}",
+        )
+        sounds = example_sounds()
+        gr.Examples(
+            [[str(path)] for path in sounds],
+            self.components[name],
+            label=texts("examples"),
+            example_labels=[path.stem.replace("-", " ") for path in sounds],
+            examples_per_page=len(sounds),
+            elem_id=f"{task.name}-sound-{name}-examples",
+            api_visibility="private",
+        ).dataset.elem_classes = ["voices"]
+
+
+INPUTS = {"image": PictureInputs, "audio": SoundInputs}  # by modality
 
 
 def said(error: GenariumError) -> gr.Error:
@@ -56,3 +135,8 @@ def example_pictures() -> list[Path]:
     first = [f for f in files if f.stem.endswith("-1")]
     strange = [f for f in files if f.stem.startswith(("digit", "noise", "checker"))]
     return [*first, *strange, *(f for f in files if f not in first and f not in strange)]
+
+
+def example_sounds() -> list[Path]:
+    """The bundled recordings: a sentence of each voice first."""
+    return sorted(EXAMPLES.glob("*.flac"), key=lambda path: path.stem.split("-")[::-1])

@@ -15,7 +15,7 @@ from genarium.ui.tab import TaskTab
 from genarium.ui.texts import Texts, markup
 from genarium.ui.theme import CSS, make_theme
 
-MAX_UPLOAD = "20mb"
+MAX_UPLOAD = "64mb"  # ten minutes as a browser records them; how much a file holds is looked at before it is decoded
 HOUR = 3600  # seconds
 
 

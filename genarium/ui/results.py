@@ -1,9 +1,9 @@
-"""How each task's result is shown. A panel is a few components, hidden until there is a result to fill them."""
+"""How each task's result is shown, if it is of pictures. A panel is a few components, hidden until there is a result."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -14,7 +14,8 @@ from genarium.checkpoints import Checkpoint
 from genarium.measures import percentile
 from genarium.pictures import code_map, enlarge, grid, heat_map, to_pixels
 from genarium.runtime import Result
-from genarium.ui.files import columns, keep_animation, keep_picture, keep_pictures
+from genarium.ui.files import columns, keep_animation, keep_picture, keep_pictures, tiles
+from genarium.ui.maps import map_html
 from genarium.ui.texts import Texts, markup
 
 SHOWN_SIDE = 336  # pixels; a multiple of 28 and 56, near enough to one of 32
@@ -59,6 +60,10 @@ class Panel(ABC):
     @abstractmethod
     def fill(self, result: Result, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """Updates that show a result, given the page's values."""
+
+    def preview(self, pictures: Sequence[PIL.Image.Image]) -> str:
+        """HTML of the estimate while the run goes on."""
+        return tiles(pictures)
 
 
 class Sheet(Panel):
@@ -132,7 +137,7 @@ class Pair(Panel):
 
 
 class Swap(Panel):
-    """Content and style as the model saw them, and what came of the two."""
+    """Content and style as the model saw them, what came of the two, and where these lie among the known styles."""
 
     blanks = 3
 
@@ -142,10 +147,11 @@ class Swap(Panel):
                 self.content = _picture(texts, "input_content")
                 self.style = _picture(texts, "input_style")
             self.gallery = _gallery(texts, "results")
+            self.map = markup("")
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.group, self.content, self.style, self.gallery]
+        return [self.group, self.content, self.style, self.gallery, self.map]
 
     def fill(self, result: Result, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         files = keep_pictures(result.pictures, result.request)
@@ -153,6 +159,7 @@ class Swap(Panel):
             self.content: _large(result.inputs[0]),
             self.style: _large(result.inputs[1]),
             self.gallery: gr.update(value=files, columns=columns(len(files)), selected_index=None),
+            self.map: map_html(result.style_map),
         }
 
 
@@ -183,18 +190,12 @@ class Walk(Panel):
         }
 
 
-class Strangeness(Panel):
-    """An anomaly score against those of ordinary images, a verdict by threshold, and where the picture is strange."""
+class Scored(Panel):
+    """An anomaly score against those of ordinary data, and a verdict by threshold."""
 
-    blanks = 2
-
-    def __init__(self, texts: Texts):
-        with gr.Column(visible=False) as self.group:
-            self.verdict = markup("")
-            self.threshold = gr.Slider(50, 100, THRESHOLD, step=0.5, label=texts("threshold"), buttons=[])
-            with gr.Row(elem_classes="side-by-side"):
-                self.seen = _picture(texts, "seen")
-                self.map = _picture(texts, "heat_map")
+    def _build_verdict(self, texts: Texts) -> None:
+        self.verdict = markup("")
+        self.threshold = gr.Slider(50, 100, THRESHOLD, step=0.5, label=texts("threshold"), buttons=[])
         self.measured = gr.State()  # of this visitor: {"score", "unit", "quantiles"}
         self.threshold.change(
             verdict_html,
@@ -207,7 +208,7 @@ class Strangeness(Panel):
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.group, self.verdict, self.threshold, self.seen, self.map, self.measured]
+        return [self.group, self.verdict, self.threshold, self.measured]
 
     @property
     def settings(self) -> list[Any]:
@@ -219,19 +220,37 @@ class Strangeness(Panel):
             "unit": result.unit,
             "quantiles": checkpoint.quantiles(result.request.parameters),
         }
+        return {
+            self.measured: measured,
+            self.threshold: gr.update(visible=measured["quantiles"] is not None),
+            self.verdict: verdict_html(measured, data[self.threshold]),
+        }
+
+
+class Strangeness(Scored):
+    """How strange a picture is, and where."""
+
+    blanks = 2
+
+    def __init__(self, texts: Texts):
+        with gr.Column(visible=False) as self.group:
+            self._build_verdict(texts)
+            with gr.Row(elem_classes="side-by-side"):
+                self.seen = _picture(texts, "seen")
+                self.map = _picture(texts, "heat_map")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [*super().outputs, self.seen, self.map]
+
+    def fill(self, result: Result, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         seen = result.inputs[0]
         shown = gr.update(visible=False)
         if result.maps is not None:
             picture = _large(heat_map(np.maximum(result.maps[0], 0), seen))
             name = f"{checkpoint.stem}-heat-map.png"
             shown = gr.update(visible=True, value=keep_picture(picture, name, result.request))
-        return {
-            self.measured: measured,
-            self.threshold: gr.update(visible=measured["quantiles"] is not None),
-            self.verdict: verdict_html(measured, data[self.threshold]),
-            self.seen: _large(seen),
-            self.map: shown,
-        }
+        return {**super().fill(result, checkpoint, data), self.seen: _large(seen), self.map: shown}
 
 
 def verdict_html(measured: Mapping[str, Any] | None, threshold: float) -> str:

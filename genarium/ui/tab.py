@@ -15,18 +15,22 @@ from genarium.errors import GenariumError, InputError, Stopped
 from genarium.pictures import read_request
 from genarium.requests import Request, parse_seed, to_python
 from genarium.runtime import Progress, Result, Runtime
-from genarium.tasks import TASKS, tasks_of
+from genarium.tasks import TASKS, modality_of, tasks_of
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
-from genarium.ui.files import columns, tiles
-from genarium.ui.inputs import example_pictures, picture_input, said
+from genarium.ui.files import columns
+from genarium.ui.inputs import INPUTS, said
 from genarium.ui.picker import Picker
-from genarium.ui.results import PANELS
+from genarium.ui.results import PANELS, Panel
+from genarium.ui.sounds import SOUND_PANELS
 from genarium.ui.streaming import follow
 from genarium.ui.texts import Texts, markup
 
 MAX_SHOWN = 64  # pictures in one run of the page; the command line takes more
-PAIR_EXAMPLES = 12
 VISITORS = 8  # runs of one tab that are under way at the same time; the runtime lets them compute in turn
+MISSING = {
+    "image": "There is no picture yet. Choose one, or take an example.",
+    "audio": "There is no recording yet. Record or upload one, take an example, or choose a trained voice by its name.",
+}
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -40,7 +44,12 @@ class TaskTab:
     def __init__(self, task: str, runtime: Runtime, texts: Texts):
         self.task, self.runtime, self.texts = TASKS[task], runtime, texts
         self.checkpoints = runtime.catalogue.offering(task)
-        self.families = [f for f in runtime.catalogue.families if self.task in tasks_of(f.pipeline_class())]
+        self.families = [
+            f for f in runtime.catalogue.families if task in {t.name for t in tasks_of(f.pipeline_class())}
+        ]
+        # what the families work on: each kind has inputs and an answer of its own, of which the page shows one
+        able = {modality_of(f.pipeline_class()) for f in self.families}
+        self.modalities = [modality for modality in INPUTS if modality in able]
         self._stops: dict[str, threading.Event] = {}  # by page
         markup(f'<div class="intro">{Texts.both("intro_" + task)}</div>')
         words = f'<p class="about">{Texts.both("no_checkpoint")}</p>'
@@ -61,13 +70,9 @@ class TaskTab:
         first = next(iter(self.checkpoints.values()), None)
         task, texts = self.task, self.texts
         self.picker = Picker(self.checkpoints, texts, self._checkpoint)
-        self.pictures: dict[str, gr.Image] = {}
-        self.invert = None
-        if task.inputs:
-            with gr.Row():
-                for name in task.inputs:
-                    with gr.Column(min_width=130):
-                        self._build_input(name)
+        shown = self._first_modality()
+        self.modality = gr.State(shown)  # of this visitor's page
+        self.inputs = {m: INPUTS[m](task.on(m), texts, visible=m == shown) for m in self.modalities}
         self.number = None
         if task.name == "generate":
             self.number = gr.Slider(1, MAX_SHOWN, 16, step=1, label=texts("num_images"), buttons=[])
@@ -78,9 +83,12 @@ class TaskTab:
             self.stop = gr.Button(texts("stop"), interactive=False, elem_id=f"{task.name}-stop", scale=1)
         with gr.Accordion(texts("controls"), open=True, elem_classes="settings"):
             self.controls = FamilyControls(task, self.families, self.checkpoints, texts)
-            if task.inputs:
+            self.invert = None
+            if task.inputs and "image" in self.modalities:
                 choices = [(texts(f"invert_{key}"), key) for key in ("auto", "yes", "no")]
-                self.invert = gr.Radio(choices, value="auto", label=texts("invert"), info=texts("invert_info"))
+                self.invert = gr.Radio(
+                    choices, value="auto", label=texts("invert"), info=texts("invert_info"), visible=shown == "image"
+                )
         self.restore = None
         if task.name == "generate":
             with gr.Accordion(texts("restore"), open=False, elem_classes="settings"):
@@ -90,34 +98,16 @@ class TaskTab:
                 )
                 self.restored = markup("", elem_id=f"{task.name}-restored")
 
-    def _build_input(self, name: str) -> None:
-        """A place for a picture, and below it examples to take instead."""
-        self.pictures[name] = picture_input(
-            label=self.texts(f"input_{name}"),
-            sources=["upload", "webcam", "clipboard"],
-            height=220,
-            buttons=[],
-            elem_classes="pixels",
-            elem_id=f"{self.task.name}-{name}",
-        )
-        pictures = example_pictures()
-        if len(self.task.inputs) > 1:  # half as wide, so fewer
-            pictures = pictures[:PAIR_EXAMPLES]
-        examples = gr.Examples(
-            [[str(path)] for path in pictures],
-            self.pictures[name],
-            label=self.texts("examples"),
-            examples_per_page=len(pictures),
-            elem_id=f"{self.task.name}-{name}-examples",
-            api_visibility="private",
-        )
-        examples.dataset.elem_classes = ["example-strip"]
+    def _first_modality(self) -> str:
+        first = next(iter(self.checkpoints.values()), None)
+        return first.modality if first is not None else self.modalities[0]
 
     def _build_answer(self) -> None:
         self.status = markup(status_html(""), elem_id=f"{self.task.name}-status")
-        panel = PANELS[self.task.name]
-        self.preview = markup(placeholder_html(panel.blanks), elem_id=f"{self.task.name}-preview")
-        self.panel = panel(self.texts)
+        kinds = {"image": PANELS, "audio": SOUND_PANELS}
+        blanks = kinds[self._first_modality()][self.task.name].blanks
+        self.preview = markup(placeholder_html(blanks), elem_id=f"{self.task.name}-preview")
+        self.panels = {modality: kinds[modality][self.task.name](self.texts) for modality in self.modalities}
         with gr.Accordion(self.texts("python"), open=False, visible=False) as self.program:
             self.snippet = gr.Code(
                 language="python", interactive=False, show_label=False, buttons=["copy"], wrap_lines=True
@@ -132,11 +122,12 @@ class TaskTab:
             self.seed,
             *self.classes.all,
             *self.controls.all,
-            *self.pictures.values(),
-            *self.panel.settings,
+            *(component for inputs in self.inputs.values() for component in inputs.components.values()),
+            *(component for panel in self.panels.values() for component in panel.settings),
         }
         asked |= {component for component in (self.number, self.invert) if component is not None}
-        shown = {self.run, self.stop, self.status, self.preview, *self.panel.outputs, self.program, self.snippet}
+        shown = {self.run, self.stop, self.status, self.preview, self.program, self.snippet}
+        shown |= {component for panel in self.panels.values() for component in panel.outputs}
         gr.on(
             [self.run.click, self.seed.submit],
             self._run,
@@ -151,9 +142,9 @@ class TaskTab:
         # Not Gradio's own `cancels`: news of the run that are on their way when it is cancelled arrive after the word
         # "Stopped", and stay. Here the run itself has the last word.
         self.stop.click(self._stop, None, self.stop, **QUIET)
-        chosen = {*self.picker.shown, *self.controls.outputs, *self.classes.shown}
+        chosen = {*self.picker.shown, *self.controls.outputs, *self.classes.shown, *self._kind}
         # `input`, not `change`: restoring sets the drop-down itself, and must not have its work undone
-        self.picker.dropdown.input(self._choose, self.picker.dropdown, chosen, **QUIET)
+        self.picker.dropdown.input(self._choose, [self.picker.dropdown, self.modality], chosen, **QUIET)
         if self.restore is not None:
             restored = {*chosen, self.picker.dropdown, self.number, self.seed, self.restored, *self.controls.all}
             self.restore.upload(self._restore, self.restore, restored, **QUIET)
@@ -162,7 +153,7 @@ class TaskTab:
     def offered(self) -> list[Any]:
         """What `offer` updates."""
         own = [self.note, self.workbench, self.picker.dropdown, *self.picker.shown, *self.classes.shown]
-        return [*own, *self.controls.outputs]
+        return [*own, *self.controls.outputs, *self._kind]
 
     def offer(self, brought: Sequence[Checkpoint], chosen: Checkpoint) -> dict[Any, Any]:
         """Updates of one visitor's page, on which a checkpoint from the Hub is now chosen; none if it cannot do this.
@@ -178,6 +169,30 @@ class TaskTab:
             **self.picker.offer([c for c in brought if self.task.name in c.tasks], chosen),
             **self.controls.show(chosen),
             **self.classes.show(chosen),
+            **self._show_kind(chosen.modality),
+        }
+
+    @property
+    def _kind(self) -> list[Any]:
+        """What `_show_kind` updates."""
+        if len(self.modalities) < 2:
+            return []
+        groups = [part.group for parts in (self.inputs, self.panels) for part in parts.values()]
+        return [self.modality, self.preview, self.program, *groups, *([self.invert] if self.invert else [])]
+
+    def _show_kind(self, modality: str) -> dict[Any, Any]:
+        """Updates that show the inputs of a modality, and no result yet: one of the other kind would be in the way."""
+        if len(self.modalities) < 2:
+            return {}
+        updates = {inputs.group: gr.update(visible=m == modality) for m, inputs in self.inputs.items()}
+        updates |= {panel.group: gr.update(visible=False) for panel in self.panels.values()}
+        if self.invert is not None:
+            updates[self.invert] = gr.update(visible=modality == "image")
+        return {
+            **updates,
+            self.modality: modality,
+            self.preview: gr.update(value=placeholder_html(self.panels[modality].blanks), visible=True),
+            self.program: gr.update(visible=False),
         }
 
     def _checkpoint(self, name: str) -> Checkpoint:
@@ -190,12 +205,14 @@ class TaskTab:
         known = ", ".join(self.checkpoints) or "none"
         raise InputError(f"There is no checkpoint {name!r} here for this. Known: {known}.{hint}")
 
-    def _choose(self, name: str) -> dict[Any, Any]:
+    def _choose(self, name: str, shown: str) -> dict[Any, Any]:
+        """Show another checkpoint. `shown`: the modality of the page so far."""
         checkpoint = self._checkpoint(name)
         return {
             **self.picker.show(checkpoint),
             **self.controls.show(checkpoint),
             **self.classes.show(checkpoint),
+            **(self._show_kind(checkpoint.modality) if checkpoint.modality != shown else {}),
         }
 
     def _request(self, data: Mapping[Any, Any]) -> Request:
@@ -217,9 +234,11 @@ class TaskTab:
         ready = {self.run: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
         try:
             request = self._request(data)
-            inputs = {name: data[component] for name, component in self.pictures.items()}
-            if not all(inputs.values()):
-                raise InputError("There is no picture yet. Choose one, or take an example.")
+            checkpoint = self.runtime.checkpoint(request.checkpoint)
+            panel = self.panels[checkpoint.modality]
+            inputs = {name: data[place] for name, place in self.inputs[checkpoint.modality].components.items()}
+            if not all(inputs[name] for name in request.inputs(checkpoint)):
+                raise InputError(MISSING[checkpoint.modality])
             yield {
                 self.run: gr.update(interactive=False),
                 self.stop: gr.update(interactive=True),
@@ -229,9 +248,9 @@ class TaskTab:
             try:
                 async for event in events:
                     if isinstance(event, Progress):
-                        yield self._progress(event)
+                        yield self._progress(event, panel)
                     elif isinstance(event, Result):
-                        yield {**ready, **self._result(event, data)}
+                        yield {**ready, **self._result(event, panel, data)}
                     else:
                         yield {self.status: gr.skip()}  # lets Gradio notice a closed page
             finally:
@@ -247,17 +266,17 @@ class TaskTab:
         finally:
             self._stops.pop(visit.session_hash, None)
 
-    def _progress(self, event: Progress) -> dict[Any, Any]:
+    def _progress(self, event: Progress, panel: Panel) -> dict[Any, Any]:
         if event.step == 0:  # a sign of life from a run that waits or loads
             return {self.status: status_html(Texts.both("preparing"), waiting=True)}
         words = Texts.both("running", step=event.step, total=event.total)
         updates = {self.status: status_html(words, event.seconds, share=event.step / max(event.total, 1))}
         if event.pictures:
-            updates[self.preview] = gr.update(value=tiles(event.pictures), visible=True)
-            updates[self.panel.group] = gr.update(visible=False)
+            updates[self.preview] = gr.update(value=panel.preview(event.pictures), visible=True)
+            updates[panel.group] = gr.update(visible=False)
         return updates
 
-    def _result(self, result: Result, data: Mapping[Any, Any]) -> dict[Any, Any]:
+    def _result(self, result: Result, panel: Panel, data: Mapping[Any, Any]) -> dict[Any, Any]:
         checkpoint = self.runtime.checkpoint(result.request.checkpoint)
         words = Texts.both(
             "done",
@@ -265,13 +284,13 @@ class TaskTab:
             device=result.device.upper(),
             dtype=result.dtype,
         )
-        if result.evaluations:
+        if result.evaluations and not result.sampling_rate:  # clips of different lengths cannot be compared by it
             words += " · " + Texts.both("evaluations", number=f"{result.evaluations:.4g}")
         return {
             self.status: status_html(words),
             self.preview: gr.update(visible=False),
-            self.panel.group: gr.update(visible=True),
-            **self.panel.fill(result, checkpoint, data),
+            panel.group: gr.update(visible=True),
+            **panel.fill(result, checkpoint, data),
             self.program: gr.update(visible=True),
             self.snippet: to_python(result.request, checkpoint),
         }
@@ -301,6 +320,7 @@ class TaskTab:
             **self.picker.show(checkpoint),
             **self.controls.fill(checkpoint, request.parameters),
             **self.classes.fill(checkpoint, request),
+            **self._show_kind(checkpoint.modality),
             self.number: request.batch_size,
             self.seed: str(request.seed),
             self.restored: status_html(Texts.both("restored", name=Path(path).name)),

@@ -28,10 +28,19 @@ TEXTS = {
     "tab_hub": ("Hub", "Hub"),
     "tab_about": ("About", "关于"),
     "intro_generate": ("Draw new images from a model.", "让模型画出新的图像。"),
-    "intro_reconstruct": ("Take an image apart and put it together again.", "把一张图像拆开，再重新拼合。"),
-    "intro_interpolate": ("Walk from one image to another through the model.", "穿过模型，从一张图像走到另一张。"),
+    "intro_reconstruct": (
+        "Take an image, or a recording, apart and put it together again.",
+        "把一张图像或一段录音拆开，再重新拼合。",
+    ),
+    "intro_interpolate": (
+        "Walk from one image, or voice, to another through the model.",
+        "穿过模型，从一张图像（或一种声音）走到另一张（种）。",
+    ),
     "intro_swap_style": ("Keep the content of one, take the style of another.", "保留一方的内容，换上另一方的风格。"),
-    "intro_anomaly": ("Ask a model how strange it finds an image.", "问问模型，它觉得一张图像有多陌生。"),
+    "intro_anomaly": (
+        "Ask a model how strange it finds an image, or a recording.",
+        "问问模型，它觉得一张图像或一段录音有多陌生。",
+    ),
     "checkpoint": ("Checkpoint", "模型"),
     "card": ("Model card", "模型卡"),
     "family": ("Family", "模型家族"),
@@ -61,6 +70,17 @@ TEXTS = {
     "input_b": ("To", "终点"),
     "input_content": ("Content", "内容"),
     "input_style": ("Style", "风格"),
+    "sound_audio": ("Your recording", "你的录音"),
+    "sound_a": ("From: words and voice", "起点：内容与声音"),
+    "sound_b": ("To: the other voice", "终点：另一种声音"),
+    "sound_content": ("Source: what is said", "源：说的内容"),
+    "sound_style": ("Target: whose voice", "目标：谁的声音"),
+    "consent": (
+        "Only voices that you may use: your own, or of people who agreed. Results are marked as synthetic in their files. "
+        "WAV, FLAC, OGG or MP3, up to {minutes} minutes.",
+        "只使用你有权使用的声音：你自己的，或征得本人同意的。结果文件中会标明为合成语音。"
+        "支持 WAV、FLAC、OGG、MP3，最长 {minutes} 分钟。",
+    ),
     "examples": ("Examples", "示例"),
     "invert": ("Invert brightness", "反转明暗"),
     "invert_info": (
@@ -83,6 +103,27 @@ TEXTS = {
     "animation": ("Animation", "动画"),
     "strip": ("Frames", "各帧"),
     "heat_map": ("Heat map", "热图"),
+    "result": ("Result", "结果"),
+    "heard": ("As the model heard it", "模型所听到的"),
+    "take": ("Which one", "第几个"),
+    "walk_voice": ("Voice, from the first to the second", "声音：从第一种到第二种"),
+    "spectrogram": (
+        "Mel spectrogram: low tones below, loud is bright",
+        "梅尔频谱图：低音在下，越响越亮",
+    ),
+    "code_strip": (
+        "{number} codes, {rate} a second, each with a colour of its own",
+        "{number} 个编码，每秒 {rate} 个，各有各的颜色",
+    ),
+    "curve": ("the higher the line, the stranger", "曲线越高越异常"),
+    "style_map": (
+        "Styles as the model sees them, along the two directions in which those of its training differ most. Near means "
+        "alike; names appear on hover.",
+        "模型眼中的风格：沿训练所用风格差异最大的两个方向展开。距离近即相似；悬停可见名称。",
+    ),
+    "map_content": ("content", "内容"),
+    "map_style": ("style", "风格"),
+    "map_result": ("result", "结果"),
     "sheet": ("Download as one sheet", "下载拼图"),
     "python": ("The same in Python", "用 Python 重现"),
     "restore": ("Restore from a result", "从结果恢复设置"),
@@ -91,29 +132,29 @@ TEXTS = {
         "拖入在此保存的 PNG：它记得模型、设置、种子与类别。",
     ),
     "threshold": (
-        "Call strange what is beyond this share of ordinary images (%)",
-        "超过多少比例的普通图像即判为异常（%）",
+        "Call strange what is beyond this share of ordinary test samples (%)",
+        "超过多少比例的普通测试样本即判为异常（%）",
     ),
     "verdict_strange": ("strange", "异常"),
     "verdict_ordinary": ("ordinary", "普通"),
     "stranger_than": (
-        "Stranger than <b>{share:.1f} %</b> of ordinary test images",
-        "比 <b>{share:.1f} %</b> 的普通测试图像更陌生",
+        "Stranger than <b>{share:.1f} %</b> of ordinary test samples",
+        "比 <b>{share:.1f} %</b> 的普通测试样本更陌生",
     ),
     "beyond_all": (
-        "Stranger than <b>every</b> ordinary test image",
-        "比<b>所有</b>普通测试图像都更陌生",
+        "Stranger than <b>every</b> ordinary test sample",
+        "比<b>所有</b>普通测试样本都更陌生",
     ),
     "score": ("Score", "分数"),
     "threshold_score": ("Threshold", "阈值"),
     "no_quantiles": (
-        "This checkpoint keeps no scores of ordinary images, so the score cannot be compared.",
-        "此模型没有保存普通图像的分数，因此无法比较。",
+        "This checkpoint keeps no scores of ordinary samples, so the score cannot be compared.",
+        "此模型没有保存普通样本的分数，因此无法比较。",
     ),
     "preparing": ("Getting ready: loading, or waiting for a turn", "准备中：正在加载或排队"),
     "running": ("Step {step} of {total}", "第 {step} / {total} 步"),
     "done": ("Done in {seconds} on {device}, {dtype}", "完成，用时 {seconds}（{device}，{dtype}）"),
-    "evaluations": ("{number} network evaluations for each image", "每张图像 {number} 次网络计算"),
+    "evaluations": ("{number} network evaluations for each sample", "每个样本 {number} 次网络计算"),
     "stopped": ("Stopped.", "已停止。"),
     "failed": ("Something failed on our side; the log of the app says what.", "程序内部出错，原因见应用日志。"),
     "restored": ("Settings restored from {name}.", "已从 {name} 恢复设置。"),
@@ -213,15 +254,20 @@ class Texts:
         english, chinese = (text.format(**safe) for text in TEXTS[key])
         return in_both(english, chinese)
 
+    @staticmethod
+    def plain(key: str) -> tuple[str, str]:
+        """A text without values, in English and in Chinese."""
+        return TEXTS[key]
+
 
 def markup(content: str, **options: Any) -> gr.HTML:
     """HTML styled by the app's own sheet alone."""
     return gr.HTML(content, apply_default_css=False, padding=False, **options)
 
 
-def in_both(english: str, chinese: str) -> str:
-    """HTML in both languages, of which the page shows one."""
-    return f'<span class="in-en" lang="en">{english}</span><span class="in-zh" lang="zh">{chinese}</span>'
+def in_both(english: str, chinese: str, tag: str = "span") -> str:
+    """HTML in both languages, of which the page shows one; inside an SVG the tag is `tspan`."""
+    return f'<{tag} class="in-en" lang="en">{english}</{tag}><{tag} class="in-zh" lang="zh">{chinese}</{tag}>'
 
 
 def in_both_of(texts: Mapping[str, str]) -> str:

@@ -1,0 +1,92 @@
+"""Running a request for a command: with a progress bar, in batches over all processes; and where its result goes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from genarium.cli import options
+
+
+def run_batches(
+    runtime, request, number: int, batch_size: int, material: list | None = None, keep=lambda result: result
+):
+    """A request over `number` samples, or over as many pictures or sound files, in batches over all processes.
+
+    Args:
+        material: of a task that takes many; None to generate.
+
+    Returns:
+        The request with every parameter filled in, what `keep` made of each batch's result, and the seconds it took.
+    """
+    from genarium.parallel import map_batches
+    from genarium.requests import MAX_SEED, parse_seed
+    from genarium.runtime import Progress
+
+    request = replace(request, seed=parse_seed(request.seed))
+    checkpoint = runtime.catalogue[request.checkpoint]
+    checked = replace(request, batch_size=1).checked(checkpoint)
+    checked = replace(checked, batch_size=request.batch_size)
+    runtime.pipeline(request.checkpoint)  # loading is no part of the time
+    started = time.perf_counter()
+
+    def compute(start: int, stop: int, advance) -> Any:
+        labels = request.class_labels
+        piece = replace(
+            request,
+            seed=(request.seed + start) % (MAX_SEED + 1),
+            batch_size=stop - start if material is None else 1,
+            class_labels=None if labels is None else labels[start:stop],
+        )
+        inputs = None if material is None else {checkpoint.tasks[request.task].many: material[start:stop]}
+        for event in runtime.stream(piece, inputs):
+            if not isinstance(event, Progress):
+                return keep(event)
+            advance(event.step / event.total)
+        raise AssertionError("a stream ends with a result")  # pragma: no cover
+
+    parts = map_batches(compute, number, batch_size, request.task)
+    return checked, parts, time.perf_counter() - started
+
+
+def run_one(runtime, request, inputs: dict[str, Any]):
+    """A request that cannot be split, such as an interpolation -> its result."""
+    from tqdm.auto import tqdm
+
+    from genarium.runtime import Progress
+
+    with tqdm(desc=request.task, unit="step", leave=False) as bar:
+        for event in runtime.stream(request, inputs):
+            if not isinstance(event, Progress):
+                return event
+            bar.total = event.total
+            bar.update(event.step - bar.n)
+    raise AssertionError("a stream ends with a result")  # pragma: no cover
+
+
+def choose_out(out: Path | None, stem: str, checkpoint, pictures: tuple[str, ...]) -> Path:
+    """Where a result goes: as told, or a file named by the task in the first of the kinds that fit the checkpoint.
+
+    Args:
+        pictures: the kinds of files that hold this task's pictures.
+
+    Raises:
+        InputError: told, but of another kind.
+    """
+    kinds = options.SOUNDS if checkpoint.modality == "audio" else pictures
+    return options.check_out(out or Path(stem + kinds[0]), kinds)
+
+
+def is_main() -> bool:
+    from genarium.parallel import join
+
+    return join().is_main_process
+
+
+def say(what: str, seconds: float, runtime, out: Path) -> None:
+    dtype = str(runtime.dtype).removeprefix("torch.")
+    typer.echo(f"{what} in {seconds:.2f} s on {runtime.device.type} ({dtype}): {out}")

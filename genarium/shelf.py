@@ -1,0 +1,176 @@
+"""The shelf of pipelines: load and place one when it is first asked for, and keep the recent ones within a memory budget.
+
+Pipelines are shared by all visitors and never changed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import torch
+
+from genarium.checkpoints import Catalogue, Checkpoint, find_checkpoints, load_pipeline
+from genarium.families import discover
+from genarium.parallel import join
+
+
+def pick_device() -> torch.device:
+    """Accelerate's choice: the GPU of this process where there is one, else the CPU."""
+    return join().device
+
+
+def pick_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively and gains by it, float32 otherwise.
+
+    On CPUs that means AMX: with AVX512-BF16 alone, small networks were measured no faster than in float32.
+    """
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+class Shelf:
+    """Pipelines by the names of their checkpoints.
+
+    Args:
+        catalogue: the checkpoints; found by discovery unless given.
+        device, dtype: the hardware's best unless given.
+        memory_budget: bytes of weights to keep loaded; GENARIUM_MEMORY_GB, or a quarter of the memory.
+        max_guests: checkpoints that visitors may add to the catalogue's; the least recently used makes room for the next.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        memory_budget: int | None = None,
+        max_guests: int = 8,
+    ):
+        self.catalogue = catalogue or find_checkpoints(discover())
+        self.device = torch.device(device) if device else pick_device()
+        self.dtype = dtype or pick_dtype(self.device)
+        self.memory_budget = memory_budget or _memory_budget(self.device)
+        self.max_guests = max_guests
+        self._loaded: OrderedDict[str, Any] = OrderedDict()
+        self._guests: OrderedDict[str, Checkpoint] = OrderedDict()
+        self._lock = threading.Lock()  # of the three dictionaries
+        self._loading: dict[str, threading.Lock] = {}
+
+    # ---- guests: checkpoints that come while the app runs ----
+
+    def welcome(self, checkpoint: Checkpoint) -> None:
+        """Take in a checkpoint under its name, and load it.
+
+        Raises:
+            CheckpointError: it cannot be loaded; then it is no guest.
+        """
+        with self._lock:
+            self._guests[checkpoint.name] = checkpoint
+            self._guests.move_to_end(checkpoint.name)
+        try:
+            self.pipeline(checkpoint.name)
+        except BaseException:
+            with self._lock:
+                self._guests.pop(checkpoint.name, None)
+            raise
+        with self._lock:
+            while len(self._guests) > self.max_guests:
+                name, _ = self._guests.popitem(last=False)
+                self._loaded.pop(name, None)
+
+    def guests(self) -> list[Checkpoint]:
+        """Least recently used first."""
+        with self._lock:
+            return list(self._guests.values())
+
+    def guest(self, name: str) -> Checkpoint | None:
+        """The guest of this name, who now counts as used; None if it never came, or has gone."""
+        with self._lock:
+            if name in self._guests:
+                self._guests.move_to_end(name)
+            return self._guests.get(name)
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """A guest, or one of the catalogue's.
+
+        Raises:
+            CheckpointError: unknown, broken or not to be had.
+        """
+        return self.guest(name) or self.catalogue[name]
+
+    # ---- loading ----
+
+    def pipeline(self, name: str):
+        """The loaded pipeline of a checkpoint; loads it on first use, once even if many ask.
+
+        Raises:
+            CheckpointError: unknown, broken or not to be had.
+        """
+        with self._lock:
+            if name in self._loaded:
+                self._loaded.move_to_end(name)
+                return self._loaded[name]
+            loading = self._loading.setdefault(name, threading.Lock())
+        with loading:
+            with self._lock:
+                if name in self._loaded:
+                    return self._loaded[name]
+            pipeline = load_pipeline(self.checkpoint(name), self.device, self.dtype)
+            count_evaluations(pipeline)
+            with self._lock:
+                self._loaded[name] = pipeline
+                self._evict()
+        return pipeline
+
+    def loaded(self) -> list[str]:
+        """Names of the checkpoints in memory, least recently used first."""
+        with self._lock:
+            return list(self._loaded)
+
+    def _evict(self) -> None:
+        """Drop the least recently used until the rest fits. A run in progress keeps its own reference, so it goes on."""
+        while len(self._loaded) > 1 and sum(map(_weight_bytes, self._loaded.values())) > self.memory_budget:
+            self._loaded.popitem(last=False)
+
+
+class Evaluations(threading.local):
+    """Samples that this thread has sent through networks. A run has a thread to itself, so what it counts is its own."""
+
+    samples = 0
+
+
+EVALUATIONS = Evaluations()
+
+
+def count_evaluations(pipeline) -> None:
+    """From now on, each sample that passes through a network of this pipeline counts in `EVALUATIONS`.
+
+    What networks do by other methods than `forward`, as an auto-encoder's `encode` and `decode`, does not.
+    """
+
+    def count(module, args, kwargs) -> None:
+        tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor) and value.ndim > 1)
+        EVALUATIONS.samples += len(next(tensors, ()))
+
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module):
+            component.register_forward_pre_hook(count, with_kwargs=True)
+
+
+def _weight_bytes(pipeline) -> int:
+    modules = [c for c in pipeline.components.values() if isinstance(c, torch.nn.Module)]
+    return sum(t.numel() * t.element_size() for m in modules for t in (*m.parameters(), *m.buffers()))
+
+
+def _memory_budget(device: torch.device) -> int:
+    if os.environ.get("GENARIUM_MEMORY_GB"):
+        return int(float(os.environ["GENARIUM_MEMORY_GB"]) * 2**30)
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory // 4
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4

@@ -61,7 +61,9 @@ class TinyGain(ModelMixin, ConfigMixin):
 class TinyVoicePipeline(DiffusionPipeline):
     """A voice is the mean spectrum of its sound; a swap divides by one and multiplies by another."""
 
-    def __init__(self, gain: ModelMixin, sampling_rate: int = 16000, conditions: dict | None = None, anomaly_quantiles=None):
+    def __init__(
+        self, gain: ModelMixin, sampling_rate: int = 16000, conditions: dict | None = None, anomaly_quantiles=None
+    ):
         super().__init__()
         self.register_modules(gain=gain)
         self.register_to_config(sampling_rate=sampling_rate, conditions=conditions, anomaly_quantiles=anomaly_quantiles)

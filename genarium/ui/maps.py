@@ -7,11 +7,15 @@ import html
 import numpy as np
 
 from genarium.runtime import StyleMap
-from genarium.ui.texts import Texts, in_both
+from genarium.ui.texts import Texts
 
 WIDTH, HEIGHT, MARGIN = 640, 360, 44
 NAMED = 12  # known styles whose names are written beside them; of more, the names come on hover
-LABELS = {"content": -14, "style": -14, "result": 24}  # how far below its point each is written: these two often meet
+MARKS = {  # a shape for each part of a run, about its point; the style sheet gives each a colour
+    "content": "M-7,-7h14v14h-14z",
+    "style": "M0,-9l9,16h-18z",
+    "result": "M-8,0a8,8 0 1,0 16,0a8,8 0 1,0 -16,0",
+}
 
 
 def map_html(style_map: StyleMap | None) -> str:
@@ -21,10 +25,14 @@ def map_html(style_map: StyleMap | None) -> str:
     places = _places(style_map.points)
     known, given = places[: len(style_map.names)], places[len(style_map.names) :]
     marks = [_known(name, *place, len(known) <= NAMED) for name, place in zip(style_map.names, known)]
-    marks += [_given(part, *place) for part, place in zip(style_map.parts, given, strict=True)]
+    marks += [_mark(part, x, y) for part, (x, y) in zip(style_map.parts, given, strict=True)]
+    legend = "".join(
+        f'<span><svg viewBox="-10 -10 20 20" width="14" height="14">{_mark(part)}</svg>{Texts.both(f"map_{part}")}</span>'
+        for part in style_map.parts
+    )
     return (
         f'<figure class="style-map"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(marks)}</svg>'
-        f'<figcaption class="note">{Texts.both("style_map")}</figcaption></figure>'
+        f'<div class="legend">{legend}</div><figcaption class="note">{Texts.both("style_map")}</figcaption></figure>'
     )
 
 
@@ -42,10 +50,5 @@ def _known(name: str, x: float, y: float, written: bool) -> str:
     return f'<g class="known"><circle cx="{x:.1f}" cy="{y:.1f}" r="5"><title>{name}</title></circle>{text}</g>'
 
 
-def _given(part: str, x: float, y: float) -> str:
-    english, chinese = Texts.plain(f"map_{part}")
-    words = in_both(english, chinese, tag="tspan")
-    return (
-        f'<g class="{part}"><circle cx="{x:.1f}" cy="{y:.1f}" r="8"><title>{english} · {chinese}</title></circle>'
-        f'<text x="{x:.1f}" y="{y + LABELS[part]:.1f}">{words}</text></g>'
-    )
+def _mark(part: str, x: float = 0.0, y: float = 0.0) -> str:
+    return f'<path class="{part}" d="{MARKS[part]}" transform="translate({x:.1f},{y:.1f})"/>'

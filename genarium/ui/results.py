@@ -41,11 +41,12 @@ def _large(picture: PIL.Image.Image) -> PIL.Image.Image:
 class Panel(ABC):
     """The result of one task.
 
-    `group` is hidden until there is a result; `blanks` empty places stand for it until then.
+    `group` is hidden until there is a result; `blanks` empty places stand for it until then, square or `wide`.
     """
 
     group: gr.Column
     blanks: int
+    wide = False
 
     @property
     @abstractmethod

@@ -84,7 +84,7 @@ def _curve(values: np.ndarray) -> str:
 class SoundPanel(Panel):
     """What the panels of sound share."""
 
-    blanks = 1
+    blanks, wide = 1, True
 
     def preview(self, pictures: Sequence[PIL.Image.Image]) -> str:
         figures = "".join(_picture(picture, "mel") for picture in pictures)

@@ -105,8 +105,8 @@ class TaskTab:
     def _build_answer(self) -> None:
         self.status = markup(status_html(""), elem_id=f"{self.task.name}-status")
         kinds = {"image": PANELS, "audio": SOUND_PANELS}
-        blanks = kinds[self._first_modality()][self.task.name].blanks
-        self.preview = markup(placeholder_html(blanks), elem_id=f"{self.task.name}-preview")
+        panel = kinds[self._first_modality()][self.task.name]
+        self.preview = markup(placeholder_html(panel), elem_id=f"{self.task.name}-preview")
         self.panels = {modality: kinds[modality][self.task.name](self.texts) for modality in self.modalities}
         with gr.Accordion(self.texts("python"), open=False, visible=False) as self.program:
             self.snippet = gr.Code(
@@ -191,7 +191,7 @@ class TaskTab:
         return {
             **updates,
             self.modality: modality,
-            self.preview: gr.update(value=placeholder_html(self.panels[modality].blanks), visible=True),
+            self.preview: gr.update(value=placeholder_html(self.panels[modality]), visible=True),
             self.program: gr.update(visible=False),
         }
 
@@ -331,10 +331,10 @@ def seconds(value: float) -> str:
     return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
 
 
-def placeholder_html(blanks: int) -> str:
-    """Empty places, laid out like the pictures to come."""
-    places = f'<div class="tiles" style="--columns:{columns(blanks)}">{"<i></i>" * blanks}</div>'
-    return f'<div class="placeholder">{places}<p>{Texts.both("empty")}</p></div>'
+def placeholder_html(panel: Panel | type[Panel]) -> str:
+    """Empty places, laid out like the results to come."""
+    places = f'<div class="tiles" style="--columns:{columns(panel.blanks)}">{"<i></i>" * panel.blanks}</div>'
+    return f'<div class="placeholder{" wide" if panel.wide else ""}">{places}<p>{Texts.both("empty")}</p></div>'
 
 
 def status_html(words: str, elapsed: float | None = None, share: float | None = None, waiting=False, bad=False) -> str:

@@ -254,20 +254,15 @@ class Texts:
         english, chinese = (text.format(**safe) for text in TEXTS[key])
         return in_both(english, chinese)
 
-    @staticmethod
-    def plain(key: str) -> tuple[str, str]:
-        """A text without values, in English and in Chinese."""
-        return TEXTS[key]
-
 
 def markup(content: str, **options: Any) -> gr.HTML:
     """HTML styled by the app's own sheet alone."""
     return gr.HTML(content, apply_default_css=False, padding=False, **options)
 
 
-def in_both(english: str, chinese: str, tag: str = "span") -> str:
-    """HTML in both languages, of which the page shows one; inside an SVG the tag is `tspan`."""
-    return f'<{tag} class="in-en" lang="en">{english}</{tag}><{tag} class="in-zh" lang="zh">{chinese}</{tag}>'
+def in_both(english: str, chinese: str) -> str:
+    """HTML in both languages, of which the page shows one."""
+    return f'<span class="in-en" lang="en">{english}</span><span class="in-zh" lang="zh">{chinese}</span>'
 
 
 def in_both_of(texts: Mapping[str, str]) -> str:

@@ -162,6 +162,30 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .example-strip img { image-rendering: pixelated; object-fit: cover !important; }
 .note { font-size: 13px; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; padding: 0 2px; }
 
+/* sound: below each waveform, over the same time, what it looks like */
+.player { gap: 6px !important; }
+.seen { margin: 0; display: grid; gap: 4px; }
+.seen img { display: block; width: 100%; }
+.seen .mel { height: 96px; border-radius: 6px; }
+.seen .codes { height: 14px; border-radius: 3px; image-rendering: pixelated; }
+.seen .curve { display: block; width: 100%; height: 60px; }
+.seen .curve polyline { fill: none; stroke: var(--color-accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
+.style-map { margin: 0; }
+.style-map > svg { display: block; width: 100%; border: 1px solid var(--block-border-color);
+  border-radius: var(--block-radius); background: var(--block-background-fill); margin-bottom: 8px; }
+.style-map .known circle { fill: var(--neutral-400); }
+.style-map .known text { font-size: 12px; text-anchor: middle; fill: var(--body-text-color-subdued); }
+.style-map path { stroke: var(--block-background-fill); stroke-width: 1.5; }
+.style-map .content { fill: #6366f1; }
+.style-map .style { fill: #d97706; }
+.style-map .result { fill: #0d9488; }
+.style-map .legend { display: flex; gap: 4px 18px; flex-wrap: wrap; font-size: 14px; margin-bottom: 4px; }
+.style-map .legend > span { display: inline-flex; align-items: center; gap: 6px; }
+.question .sound .upload-container { height: 96px !important; min-height: 0 !important; }
+.question .sound .upload-container .wrap { min-height: 0 !important; padding: 14px 0 0 !important; font-size: 14px; }
+.question .sound .upload-container .icon-wrap { display: none; }
+.placeholder.wide i { aspect-ratio: 3; }
+
 .verdict { border: 1px solid var(--block-border-color); border-radius: var(--block-radius); padding: 16px 18px;
   background: var(--block-background-fill); }
 .verdict .head { display: flex; justify-content: space-between; align-items: center; gap: 12px; flex-wrap: wrap; }
@@ -195,7 +219,7 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .about { max-width: 860px; line-height: 1.6; margin: 0; }
 
 @media (max-width: 640px) {
-  .tab-container button { padding: 0 4px !important; font-size: 13px !important; }
+  .tab-container button { padding: 0 2px !important; font-size: 12px !important; }
   .tiles { grid-template-columns: repeat(min(var(--columns), 4), minmax(0, 1fr)); }
   .sheet .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
   /* one column, in which the answer comes right after Run and the settings after the answer */

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
-from genarium.tasks import ANY
+from genarium.tasks import ANY, optional_inputs
 
 MAX_SEED = 2**63 - 1
 MAX_IMAGES = 10_000
@@ -82,14 +82,13 @@ class Request:
         return replace(self, seed=parse_seed(self.seed), parameters=values)
 
     def inputs(self, checkpoint: Checkpoint) -> tuple[str, ...]:
-        """The inputs that the task needs here: a voice that is chosen by its name stands in for a clip of one."""
-        inputs, controls = checkpoint.tasks[self.task].inputs, checkpoint.controls(self.task)
-        named = any(
-            controls[name].choices_from and value != ANY for name, value in self.parameters.items() if name in controls
-        )
-        if checkpoint.modality == "audio" and named:
-            return tuple(name for name in inputs if name != "style")
-        return inputs
+        """The inputs that the task needs here: a style or voice that is chosen by its name stands in for an example of it."""
+        task, controls = checkpoint.tasks[self.task], checkpoint.controls(self.task)
+        chosen = (name for name, value in self.parameters.items() if value != ANY and name in controls)
+        if not any(controls[name].choices_from for name in chosen):
+            return task.inputs
+        optional = optional_inputs(checkpoint.family.pipeline_class(), task)
+        return tuple(name for name in task.inputs if name not in optional)
 
     def generators(self, start: int, stop: int) -> list[torch.Generator]:
         """One generator for each of the samples start ... stop - 1."""
@@ -177,7 +176,7 @@ def to_python(request: Request, checkpoint: Checkpoint) -> str:
         if sound:
             value = f'genarium.audio("{name}.wav", "{checkpoint.name}")'
         if name not in needed:
-            value = "None  # the voice is chosen by its name"
+            value = "None  # chosen by its name"
         lines.append(f"{name} = [{value}]" if name == task.many else f"{name} = {value}")
     if number:
         lines.append(f"generator = [torch.Generator().manual_seed({seed} + i) for i in range({number})]")

@@ -151,7 +151,7 @@ def test_tasks_on_examples(page):
             take_example(page, f"{task}-{place}", 2 * i)
         run(page, task)
         assert answers(page, task).count() == number
-    expect(page.locator("#anomaly-answer")).to_contain_text("ordinary test image")
+    expect(page.locator("#anomaly-answer")).to_contain_text("ordinary test sample")
     open_tab(page, "About")
     expect(page.get_by_text("Denoising Diffusion Probabilistic Models")).to_be_visible()
 

@@ -217,7 +217,8 @@ def tab_of(runtime, task="swap_style"):
 def ask(tab, checkpoint, files, **parameters):
     """What Run does with these files -> all updates of the answer, in order."""
     modality = tab.runtime.checkpoint(checkpoint).modality
-    data = {c: c.value for c in (tab.seed, *tab.classes.all, *tab.controls.all, tab.invert)}
+    data = {c: c.value for c in (tab.seed, *tab.classes.all, *tab.controls.all)}
+    data |= {tab.invert: "auto"} if tab.invert else {}
     data |= {c: c.value for panel in tab.panels.values() for c in panel.settings}
     data |= {place: None for inputs in tab.inputs.values() for place in inputs.components.values()}
     data |= dict(zip(tab.inputs[modality].components.values(), files))

@@ -110,7 +110,7 @@ class TinyVoicePipeline(DiffusionPipeline):
     def swap_style(
         self,
         content,
-        style,
+        style=None,
         generator=None,
         speaker: Annotated[str, {"choices_from": "speaker"}] = "any",
         strength: Annotated[float, {"minimum": 0.0, "maximum": 1.0}] = 1.0,

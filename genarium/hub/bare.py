@@ -8,10 +8,13 @@ import sys
 
 
 def compute(pipe, request: dict, material) -> dict:
-    """Do each task of the request once. `material`: uint8 [N, H, W, C], what reconstruction and the like begin with.
+    """Do each task of the request once.
+
+    Args:
+        material: what reconstruction and the like begin with: uint8 [N, H, W, C], or sound, float32 [N, T].
 
     Returns:
-        By the task's name, its images or scores as an array.
+        By the task's name, its images, sounds or scores as an array.
     """
     import numpy as np
     import torch
@@ -25,8 +28,11 @@ def compute(pipe, request: dict, material) -> dict:
     results = {}
     for task in request["tasks"]:
         generator = [torch.Generator().manual_seed(seed) for seed in request["seeds"]]
-        inputs = {name: material if name == "images" else material[i : i + 1] for i, name in enumerate(task["inputs"])}
-        if inputs and "images" not in inputs:
+        each = list(material) if material.ndim == 2 else [material[i : i + 1] for i in range(len(material))]
+        inputs = dict(zip(task["inputs"], each))
+        if len(inputs) == 1:
+            inputs = dict.fromkeys(inputs, each if material.ndim == 2 else material)
+        elif inputs:
             generator = generator[0]
         output = getattr(pipe, task["method"])(**inputs, generator=generator, **task["parameters"])
         results[task["name"]] = np.asarray(next(output[key] for key in ("images", "audios", "scores") if key in output))

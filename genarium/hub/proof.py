@@ -17,10 +17,12 @@ import torch
 from genarium.checkpoints import Checkpoint, load_pipeline
 from genarium.errors import CheckpointError
 from genarium.hub import bare
+from genarium.sounds import LEVEL
 
 SEEDS = (3, 5)
 FEW = {"num_inference_steps": 4, "num_frames": 3}  # at most: the proof is of code and weights, not of quality
 SECONDS = 600
+SOUND_SECONDS = 2
 
 
 def prove(checkpoint: Checkpoint) -> list[str]:
@@ -45,7 +47,6 @@ def prove(checkpoint: Checkpoint) -> list[str]:
     pipeline = load_pipeline(checkpoint)
     absent = {"genarium", "pipelines", "plugins", type(pipeline).__module__.partition(".")[0]} - {"diffusers"}
     tasks = [_task(checkpoint, name) for name in checkpoint.tasks]
-    size, channels = pipeline.config.sample_size, pipeline.config.channels
     if not remote_code:
         stock = getattr(diffusers, class_name)
         pipeline = stock(**{name: pipeline.components[name] for name in stock._get_signature_keys(stock)[0]})
@@ -59,7 +60,7 @@ def prove(checkpoint: Checkpoint) -> list[str]:
         "seeds": SEEDS,
         "tasks": tasks,
     }
-    material = np.random.default_rng(0).integers(0, 256, (len(SEEDS), size, size, channels), np.uint8)
+    material = _material(checkpoint, pipeline)
     expected = bare.compute(pipeline, request, material)
     with tempfile.TemporaryDirectory(prefix="genarium-proof-") as home:
         np.save(Path(home) / "material.npy", material)
@@ -77,6 +78,17 @@ def prove(checkpoint: Checkpoint) -> list[str]:
             "the classes installed here differ: export it again with save_pretrained."
         )
     return list(expected)
+
+
+def _material(checkpoint: Checkpoint, pipeline) -> np.ndarray:
+    """As many inputs as there are seeds: pictures of noise, uint8 [N, H, W, C], or noise that swells, float32 [N, T]."""
+    random = np.random.default_rng(0)
+    if checkpoint.modality == "audio":
+        time = np.arange(SOUND_SECONDS * pipeline.config.sampling_rate) / pipeline.config.sampling_rate
+        noise = random.normal(size=(len(SEEDS), len(time)))
+        return (LEVEL * noise * np.abs(np.sin(2 * np.pi * 2 * time))).astype(np.float32)
+    size, channels = pipeline.config.sample_size, pipeline.config.channels
+    return random.integers(0, 256, (len(SEEDS), size, size, channels), np.uint8)
 
 
 def _task(checkpoint: Checkpoint, name: str) -> dict[str, Any]:

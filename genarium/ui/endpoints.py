@@ -6,7 +6,7 @@ The docstrings are what those see as documentation.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def build_endpoints(runtime: Runtime) -> None:
         Returns:
             The images as PNG files, and the complete request with the computing time.
         """
-        return await _answer(runtime, "generate", checkpoint, seed, parameters, {}, class_labels, num_images)
+        return await _answer(runtime, "generate", checkpoint, seed, parameters, (), class_labels, num_images)
 
     async def reconstruct(checkpoint, image, class_labels, seed, parameters):
         """Take an image, or a recording of a voice, apart and put it together again with a generative model.
@@ -59,7 +59,7 @@ def build_endpoints(runtime: Runtime) -> None:
         Returns:
             The reconstruction as a PNG or WAV file, and the complete request with the computing time.
         """
-        return await _answer(runtime, "reconstruct", checkpoint, seed, parameters, {"images": image}, class_labels)
+        return await _answer(runtime, "reconstruct", checkpoint, seed, parameters, (image,), class_labels)
 
     async def interpolate(checkpoint, a, b, seed, parameters):
         """Walk from one image to another, or from one voice to another, through a generative model.
@@ -74,7 +74,7 @@ def build_endpoints(runtime: Runtime) -> None:
         Returns:
             The frames as PNG or WAV files, and the complete request with the computing time.
         """
-        return await _answer(runtime, "interpolate", checkpoint, seed, parameters, {"a": a, "b": b})
+        return await _answer(runtime, "interpolate", checkpoint, seed, parameters, (a, b))
 
     async def swap_style(checkpoint, content, style, seed, parameters):
         """Keep the content of one picture, or the words of one recording, and take over the style or voice of another.
@@ -93,8 +93,7 @@ def build_endpoints(runtime: Runtime) -> None:
             The results as PNG files, or as WAV files marked as synthetic, and the complete request with the computing time
             and, for sound, the sampling rate.
         """
-        material = {"content": content, "style": style}
-        return await _answer(runtime, "swap_style", checkpoint, seed, parameters, material)
+        return await _answer(runtime, "swap_style", checkpoint, seed, parameters, (content, style))
 
     async def anomaly_score(checkpoint, image, seed, parameters):
         """Say how strange a generative model finds an image, or a recording of a voice.
@@ -109,7 +108,7 @@ def build_endpoints(runtime: Runtime) -> None:
             A heat map as a PNG file (none where the family draws none, or for sound), and the score (higher is stranger)
             with the share of ordinary test data below it; for sound, also the score of each frame, where there is one.
         """
-        return await _answer(runtime, "anomaly", checkpoint, seed, parameters, {"images": image})
+        return await _answer(runtime, "anomaly", checkpoint, seed, parameters, (image,))
 
     with gr.Row(visible=False):
         button = gr.Button()
@@ -161,11 +160,15 @@ async def _answer(
     name: Any,
     seed: Any,
     parameters: Any,
-    material: Mapping[str, Any],
+    files: Sequence[str | None],
     class_labels: Any = None,
     num_images: Any = None,
 ) -> tuple[list[str], dict[str, Any]]:
-    """Check what a program sent, run it, and tell the result as files and plain values."""
+    """Check what a program sent, run it, and tell the result as files and plain values.
+
+    Args:
+        files: the task's inputs, in order.
+    """
     try:
         checkpoint = _offered(runtime, name)
         if not isinstance(parameters, (dict, type(None))):
@@ -181,7 +184,8 @@ async def _answer(
             class_labels=choose_labels(checkpoint, class_labels, number),
             parameters=parameters or {},
         )
-        result = await finish(runtime, request, material)
+        inputs = checkpoint.tasks[task].inputs if task in checkpoint.tasks else ()
+        result = await finish(runtime, request, dict(zip(inputs, files)))
     except GenariumError as error:
         raise said(error) from error
     return _files_of(result), _report(result, checkpoint)

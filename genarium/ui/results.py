@@ -156,9 +156,10 @@ class Swap(Panel):
 
     def fill(self, result: Result, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         files = keep_pictures(result.pictures, result.request)
+        content, *style = result.inputs  # no style picture where it was chosen by its name
         return {
-            self.content: _large(result.inputs[0]),
-            self.style: _large(result.inputs[1]),
+            self.content: _large(content),
+            self.style: gr.update(visible=bool(style), value=_large(style[0]) if style else None),
             self.gallery: gr.update(value=files, columns=columns(len(files)), selected_index=None),
             self.map: map_html(result.style_map),
         }

@@ -29,7 +29,7 @@ MAX_SHOWN = 64  # pictures in one run of the page; the command line takes more
 VISITORS = 8  # runs of one tab that are under way at the same time; the runtime lets them compute in turn
 MISSING = {
     "image": "There is no picture yet. Choose one, or take an example.",
-    "audio": "There is no recording yet. Record or upload one, take an example, or choose a trained voice by its name.",
+    "audio": "There is no recording yet. Record or upload one, or take an example.",
 }
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 

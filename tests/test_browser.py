@@ -1,5 +1,6 @@
 """The app in a real browser: each task on a bundled example, a checkpoint from the Hub, Stop, reload, a damaged file, no overflow."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -42,15 +43,14 @@ def shared_hub(tiny_checkpoints):
         yield hub
 
 
-@pytest.fixture(scope="module")
-def address(tiny_checkpoints, shared_hub, tmp_path_factory):
-    """The app as people start it, in a process of its own."""
+@contextlib.contextmanager
+def serving(environment, folder):
+    """The app as people start it, in a process of its own -> its address. What it says goes into the folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("app") / "log.txt"
+    log = folder / "log.txt"
     command = [sys.executable, str(paths.ROOT / "app.py"), "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, **shared_hub.environment(tmp_path_factory.mktemp("hf-home"), token=None)}
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
@@ -67,6 +67,13 @@ def address(tiny_checkpoints, shared_hub, tmp_path_factory):
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def address(tiny_checkpoints, shared_hub, tmp_path_factory):
+    environment = {**os.environ, **shared_hub.environment(tmp_path_factory.mktemp("hf-home"), token=None)}
+    with serving(environment, tmp_path_factory.mktemp("app")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from genarium.checkpoints import Catalogue, find_checkpoints, open_checkpoint
 from genarium.cli import app as commands
 from genarium.errors import CheckpointError, InputError, Stopped
 from genarium.families import discover
+from genarium.hub import bare, proof
 from genarium.pictures import read_request
 from genarium.requests import Request, to_python
 from genarium.runtime import Progress, Result, Runtime, StyleMap
@@ -412,3 +413,24 @@ def test_commands_on_sound(run, clips, tmp_path):
 )
 def test_mistakes_are_told_in_a_sentence(run, arguments, words):
     assert words in run(*arguments, code=2)
+
+
+# ---- from the Hub, and to it ----
+
+
+def test_voices_that_a_visitor_brings_show_their_inputs(runtime):
+    tab, voices = tab_of(runtime), runtime.catalogue["voices"]
+    updates = tab.offer([voices], voices)
+    assert set(updates) <= set(tab.offered)
+    assert updates[tab.inputs["audio"].group]["visible"] and not updates[tab.inputs["image"].group]["visible"]
+
+
+def test_the_bare_proof_does_each_task_on_sound(runtime):
+    pipeline, checkpoint = runtime.pipeline("voices"), runtime.catalogue["voices"]
+    request = {"seeds": proof.SEEDS, "tasks": [proof._task(checkpoint, name) for name in checkpoint.tasks]}
+    material = proof._material(checkpoint, pipeline)
+    results = bare.compute(pipeline, request, material)
+    shapes = {name: values.shape for name, values in results.items()}
+    assert shapes == {"reconstruct": (2, 32000), "interpolate": (3, 32000), "swap_style": (1, 32000), "anomaly": (2,)}
+    again = bare.compute(pipeline, request, material)
+    assert all(np.array_equal(results[name], again[name]) for name in results)

@@ -34,7 +34,7 @@ TEXTS = {
     ),
     "intro_interpolate": (
         "Walk from one image, or voice, to another through the model.",
-        "穿过模型，从一张图像（或一种声音）走到另一张（种）。",
+        "穿过模型，从一张图像或一种声音，走到另一张或另一种。",
     ),
     "intro_swap_style": ("Keep the content of one, take the style of another.", "保留一方的内容，换上另一方的风格。"),
     "intro_anomaly": (

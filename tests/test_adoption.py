@@ -15,10 +15,11 @@ from diffusers import (
     ScoreSdeVePipeline,
     ScoreSdeVeScheduler,
     UNet2DModel,
+    VQModel,
 )
 from safetensors.torch import load_file, save_file
 
-from genarium.checkpoints import Catalogue, load_pipeline, open_checkpoint
+from genarium.checkpoints import Catalogue, find_checkpoints, load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError
 from genarium.requests import Request
 from genarium.runtime import Runtime
@@ -187,6 +188,104 @@ def test_an_adopted_checkpoint_can_be_saved_and_opened_again(both, tmp_path, fam
     images = [p(1, torch.Generator().manual_seed(1), num_inference_steps=2, output_type="pt").images for p in both[1:]]
     images.append(again(1, torch.Generator().manual_seed(1), num_inference_steps=2, output_type="pt").images)
     assert torch.equal(*images)
+
+
+# ---- single models: auto-encoders without anything that generates ----
+
+SMALL = {
+    "down_block_types": ("DownEncoderBlock2D",) * 2,
+    "up_block_types": ("UpDecoderBlock2D",) * 2,
+    "block_out_channels": (8, 16),
+    "norm_num_groups": 4,
+    "sample_size": 32,
+}
+LEFT = {"reconstruct", "interpolate", "anomaly"}
+
+
+def photographs(number: int) -> torch.Tensor:
+    """Smooth random images, float [N, 3, 32, 32] in [-1, 1]."""
+    noise = torch.randn(number, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(noise, size=32, mode="bilinear").tanh()
+
+
+def vq_model(**config) -> VQModel:
+    """Its codes far apart, so that pictures have several."""
+    torch.manual_seed(0)
+    model = VQModel(**{**SMALL, "num_vq_embeddings": 16, "latent_channels": 4, **config}).eval()
+    torch.nn.init.normal_(model.quantize.embedding.weight, std=0.3)
+    return model
+
+
+SPATIAL = {"norm_type": "spatial", "block_out_channels": (32, 32)}  # whose norms have 32 groups always
+
+
+@pytest.mark.parametrize("config", [{}, SPATIAL, {"lookup_from_codebook": True, "vq_embed_dim": 3}])
+def test_a_lone_vq_model_reconstructs_as_in_diffusers(config, tmp_path, families):
+    original = vq_model(**config)
+    original.save_pretrained(tmp_path)
+    checkpoint = open_checkpoint(tmp_path, families)
+    assert checkpoint.family.name == "vqgan" and checkpoint.lacking == {"transformer"}
+    adopted, x = load_pipeline(checkpoint), photographs(3)
+    with torch.no_grad():
+        theirs = original(x).sample
+    output = adopted.reconstruct(x, output_type="pt")
+    assert (output.images - (theirs / 2 + 0.5).clamp(0, 1)).abs().max() < 1e-4
+    assert output.codes.shape == (3, 16, 16) and len(output.codes.unique()) > 3, "one code would hide errors"
+    score = adopted.anomaly_score(x, score="reconstruction")
+    assert torch.allclose(score.scores, (theirs - x).square().mean((1, 2, 3)), rtol=1e-3)
+    ends = adopted.interpolate(x[:1], x[1:2], num_frames=2, output_type="pt").images
+    assert torch.allclose(ends, output.images[:2], atol=1e-4)
+
+
+def test_what_a_lone_auto_encoder_lacks_is_neither_offered_nor_done(tmp_path, families):
+    vq_model().save_pretrained(tmp_path / "vq")
+    checkpoint = open_checkpoint(tmp_path / "vq", families)
+    assert set(checkpoint.tasks) == LEFT and not checkpoint.controls("reconstruct")
+    score = checkpoint.controls("anomaly")["score"]
+    assert (score.default, score.choices, score.hidden) == ("reconstruction", ("reconstruction",), True)
+    with pytest.raises(CheckpointError, match=r"cannot generate; it can: reconstruct.*It has no transformer"):
+        Request("vq", "generate").checked(checkpoint)
+    adopted = load_pipeline(checkpoint)
+    calls = {
+        "Generating": lambda: adopted(1),
+        "redraw": lambda: adopted.reconstruct(photographs(1), redraw=0.5),
+        "score: 'both'": lambda: adopted.anomaly_score(photographs(1)),
+        "'transformer'": lambda: adopted.trainable("transformer"),
+    }
+    for what, call in calls.items():
+        with pytest.raises(ValueError, match=f"{what} needs a transformer"):
+            call()
+
+
+@pytest.mark.parametrize(("model", "family"), [(vq_model, "vqgan")])
+def test_a_lone_auto_encoder_works_in_the_app_and_saved_anew(model, family, tmp_path, families, monkeypatch):
+    model().save_pretrained(tmp_path / "alone")
+    load_pipeline(open_checkpoint(tmp_path / "alone", families)).save_pretrained(tmp_path / "again")
+    monkeypatch.setenv("GENARIUM_CHECKPOINTS", str(tmp_path))
+    catalogue = find_checkpoints(families)
+    assert set(catalogue.checkpoints) == {"alone", "again"} and not catalogue.broken
+    runtime = Runtime(catalogue, device="cpu", dtype=torch.float32)
+    picture = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8))
+    seen = {}
+    for name, checkpoint in catalogue.checkpoints.items():
+        assert checkpoint.family.name == family and set(checkpoint.tasks) == LEFT
+        results = [
+            runtime.run(Request(name, task.name), dict.fromkeys(task.inputs, picture))
+            for task in checkpoint.tasks.values()
+        ]
+        seen[name] = [np.asarray(p) for result in results for p in result.pictures] + [results[-1].scores]
+        assert seen[name][0].shape == (32, 32, 3) and seen[name][0].std() > 1
+    assert all(np.array_equal(a, b) for a, b in zip(seen["alone"], seen["again"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [({"sample_size": 33}, "do not divide"), ({"in_channels": 4}, "turns 4 channels into 3")],
+)
+def test_auto_encoders_of_another_kind_are_refused_with_words(config, says, tmp_path, families):
+    vq_model(**config).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=f"VQGAN cannot take it.*{says}"):
+        load_pipeline(open_checkpoint(tmp_path, families))
 
 
 # ---- what no family takes ----

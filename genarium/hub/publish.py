@@ -12,8 +12,9 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
@@ -87,7 +88,7 @@ def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: st
 def _write(checkpoint: Checkpoint, pipeline, folder: Path, known: str | None, repo_id: str) -> str:
     """Everything that goes up -> what the card says."""
     pipeline.save_pretrained(folder)
-    _keep_config(checkpoint.folder / MODEL_INDEX, folder / MODEL_INDEX)
+    _keep_config(checkpoint.index, folder / MODEL_INDEX)
     for config in folder.glob("*/*.json"):
         _forget_path(config)
     for pattern in COMPANIONS:
@@ -226,9 +227,9 @@ def _forget_path(config: Path) -> None:
         write_json(config, values)
 
 
-def _keep_config(original: Path, exported: Path) -> None:
+def _keep_config(before: Mapping[str, Any], exported: Path) -> None:
     """What the original model_index.json says beyond the class's parameters, e.g. by a later version, is kept."""
-    before, after = (json.loads(path.read_text(encoding="utf-8")) for path in (original, exported))
+    after = json.loads(exported.read_text(encoding="utf-8"))
     lost = {key: value for key, value in before.items() if key not in after and not key.startswith("_")}
     if lost:
         write_json(exported, dict(sorted({**after, **lost}.items())))

@@ -165,6 +165,14 @@ def test_a_repository_of_the_time_before_folders(hub, families, tmp_path, weight
     assert adopted.scheduler.config.beta_schedule == "linear"
 
 
+def test_a_pipeline_whose_parts_have_other_names_there(hub, families, tmp_path):
+    stock("DiTPipeline").save_pretrained(tmp_path)
+    hub.add_folder("facebook/dit", tmp_path)
+    checkpoint = Catalogue({}, (), families)["facebook/dit"]
+    assert {"vae/config.json", "transformer/diffusion_pytorch_model.safetensors"} < fetched(checkpoint.folder)
+    assert load_pipeline(checkpoint).autoencoder.config.scaling_factor == 0.18215
+
+
 @pytest.mark.parametrize("weights", ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"])
 def test_a_repository_of_a_single_model(hub, families, tmp_path, weights):
     """No model_index.json; what else lies there stays there, also what would be another checkpoint's."""
@@ -221,8 +229,8 @@ def pickled(repo):
             "'GANPipeline'.*VAEPipeline",
         ),
         (
-            lambda r: change(r, model_index_DOT_json=b'{"_class_name": "DiTPipeline"}'),
-            "'DiTPipeline'.*Known: .*DDPMPipeline",
+            lambda r: change(r, model_index_DOT_json=b'{"_class_name": "LDMPipeline"}'),
+            "'LDMPipeline'.*Known: .*DDPMPipeline",
         ),
         (lambda r: change(r, model_index_DOT_json=b"{"), "cannot be read"),
         (lambda r: change(r, model_index_DOT_json=b"[]"), "cannot be read"),

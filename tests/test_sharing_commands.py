@@ -25,7 +25,7 @@ def call(house, tmp_path):
                 env={**kept, **server.environment(tmp_path / "hf-home", token)},
                 capture_output=True,
                 text=True,
-                timeout=300,
+                timeout=600,
             )
             assert run.returncode == code, run.stdout + run.stderr
             assert "Traceback" not in run.stderr

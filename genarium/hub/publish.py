@@ -60,6 +60,11 @@ def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: st
     if not (repo_id or known):
         raise HubError(f"{checkpoint.name} has no recipe that names its Hub id: say --repo user/name.")
     repo_id = check_repo_id(repo_id or known)
+    if checkpoint.card is None and checkpoint.recipe is None:
+        raise CheckpointError(
+            f"{checkpoint.name} has no card, and no recipe in hub_configs/ from which one could be made. Write a recipe of this "
+            f"name, or a README.md into {checkpoint.folder}."
+        )
     if checkpoint.card is None:
         raise CheckpointError(
             f"{checkpoint.name} has no card. `python -m genarium evaluate {checkpoint.name}` writes README.md with its "
@@ -136,6 +141,16 @@ def upload(exported: Export, private: bool = False, token: str | None = None) ->
             parent_commit=info.sha,  # refused if someone else has changed the repository in between
         )
     return commit.oid
+
+
+def check_login(repo_id: str) -> None:
+    """Ask the Hub who we are, before the work that an upload takes.
+
+    Raises:
+        HubError: nobody it knows, or it cannot be asked.
+    """
+    with hub_errors(repo_id, "write"):
+        HfApi().whoami()
 
 
 def validate_card(content: str, repo_id: str) -> None:

@@ -24,14 +24,19 @@ from genarium.errors import CheckpointError, InputError, PluginError, RecipeErro
 from genarium.families import Broken, Families, Family, class_of
 from genarium.hub.fetch import fetch_address
 from genarium.recipe import Recipe, load_recipe, recipe_paths
-from genarium.tasks import ANY, TASKS, Control, Modality, Task, controls_of, tasks_of
+from genarium.tasks import ANY, TASKS, Control, Modality, Task, controls_of, needed_by, tasks_of
 
 MODEL_INDEX = "model_index.json"
+MODEL_CONFIG = "config.json"  # of a single model; beside a MODEL_INDEX, of a component that has no folder of its own
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder in `save_pretrained` layout whose family is installed. Reading it touches no weights."""
+    """A folder in `save_pretrained` layout whose family is installed. Reading it touches no weights.
+
+    `index` is what model_index.json says, with the family's names of the components; `places`, the names of their folders
+    where these differ.
+    """
 
     name: str
     family: Family
@@ -39,12 +44,23 @@ class Checkpoint:
     index: Mapping[str, Any]
     recipe: Recipe | None = None
     is_foreign: bool = False  # no plugin's: it runs its own code, at the operator's wish
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def lacking(self) -> frozenset[str]:
+        """The optional components that are not there, such as the transformer of an auto-encoder that came alone."""
+        if self.is_foreign:
+            return frozenset()
+        optional = self.family.pipeline_class()._optional_components
+        return frozenset(name for name in optional if self.index.get(name) in (None, [None, None]))
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
+        """What it can do: the tasks whose method its class has, and whose components are there."""
         if self.is_foreign:
             return {"generate": TASKS["generate"]}
-        return {task.name: task for task in tasks_of(self.family.pipeline_class())}
+        pipeline_class = self.family.pipeline_class()
+        return {t.name: t for t in tasks_of(pipeline_class) if needed_by(pipeline_class, t) not in self.lacking}
 
     @property
     def modality(self) -> Modality:
@@ -55,19 +71,23 @@ class Checkpoint:
         """The controls of one task, by parameter, as they are for this checkpoint.
 
         Its own defaults hold where its config has some, and the choices of a condition are the values it was trained with;
-        the control of a condition that it was trained without is left out.
+        the control of a condition that it was trained without is left out, and so is what needs a component it lacks.
 
         Raises:
             CheckpointError: this checkpoint cannot do the task, or its config has a default that the task does not take.
         """
         if task not in self.tasks:
             able = ", ".join(self.tasks) or "nothing"
-            raise CheckpointError(f"{self.name} ({self.family.title}) cannot {task}; it can: {able}.")
+            lacks = f" It has no {' and no '.join(sorted(self.lacking))}." if self.lacking else ""
+            raise CheckpointError(f"{self.name} ({self.family.title}) cannot {task}; it can: {able}.{lacks}")
         known = controls_of(
             self.family.pipeline_class(), self.tasks[task], self.family.controls, skip_others=self.is_foreign
         )
         controls = {}
-        for name, control in known.items():
+        for name, every in known.items():
+            control = every.without(self.lacking)
+            if control is None:
+                continue
             values = self.condition_names.get(control.choices_from, ())
             if values:
                 controls[name] = replace(control, choices=(ANY, *values))
@@ -151,7 +171,7 @@ class Catalogue:
         for broken in self.broken:
             if Path(broken.origin).name == name:
                 raise CheckpointError(f"{name} cannot be used: {broken.reason}")
-        if name and (Path(name) / MODEL_INDEX).exists():
+        if name and any((Path(name) / file).exists() for file in (MODEL_INDEX, MODEL_CONFIG)):
             return open_checkpoint(Path(name), self.families)
         known = recipe_paths(self.families.recipe_folders())
         if name in known:
@@ -176,14 +196,15 @@ def find_checkpoints(families: Families) -> Catalogue:
     broken: list[Broken] = []
     recipes = recipe_paths(families.recipe_folders())
     for root in (paths.checkpoints(), *families.checkpoint_folders()):
-        for index in sorted(root.glob(f"*/{MODEL_INDEX}")):
-            name = index.parent.name
+        folders = {file.parent for pattern in (MODEL_INDEX, MODEL_CONFIG) for file in root.glob(f"*/{pattern}")}
+        for folder in sorted(folders):
+            name = folder.name
             if name in found:
                 broken.append(Broken(f"{root.name}/{name}", "an earlier folder of checkpoints has this name already"))
                 continue
             try:
                 recipe = load_recipe(recipes[name]) if name in recipes else None
-                found[name] = open_checkpoint(index.parent, families, recipe)
+                found[name] = open_checkpoint(folder, families, recipe)
             except (CheckpointError, RecipeError, PluginError) as error:
                 broken.append(Broken(f"{root.name}/{name}", str(error)))
     return Catalogue(found, tuple(broken), families)
@@ -192,25 +213,30 @@ def find_checkpoints(families: Families) -> Catalogue:
 def open_checkpoint(
     folder: Path, families: Families, recipe: Recipe | None = None, name: str | None = None
 ) -> Checkpoint:
-    """Read a folder's model_index.json and find the family that can load it.
+    """Read a folder's model_index.json, or of a single model its config.json, and find the family that can load it.
 
     Args:
         name: what to call it; the recipe's name or the folder's unless given.
 
     Raises:
-        CheckpointError: no such file, not JSON, entries of the wrong kind, a pipeline class that no installed plugin knows
-            (unless the operator trusts the code that comes with it), or defaults that its tasks do not take.
+        CheckpointError: no such file, not JSON, entries of the wrong kind, a class that no installed plugin knows (unless
+            the operator trusts the code that comes with it), or defaults that its tasks do not take.
     """
+    name = name or (recipe.name if recipe else folder.name)
+    if not (folder / MODEL_INDEX).exists():
+        return _open_model(folder, families, recipe, name)
     try:
         index = json.loads((folder / MODEL_INDEX).read_text(encoding="utf-8"))
         class_name = class_of(index)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise CheckpointError(_no_pipeline(folder, families)) from error
+        raise CheckpointError(f"{folder.name}: no readable {MODEL_INDEX}; this is no diffusers pipeline.") from error
     _check_index(folder.name, index)
-    name = name or (recipe.name if recipe else folder.name)
     family = families.taking(class_name)
     if family is not None:
-        checkpoint = Checkpoint(name, family, folder, index, recipe)
+        names = family.stock_components if class_name in family.stock else {}
+        index = {names.get(key, key): value for key, value in index.items()}
+        places = {own: theirs for theirs, own in names.items()}
+        checkpoint = Checkpoint(name, family, folder, index, recipe, places=places)
         for task in index.get("defaults") or {}:
             checkpoint.controls(task)  # refuses wrong defaults here, where one bad folder stops nobody
         return checkpoint
@@ -221,16 +247,23 @@ def open_checkpoint(
     )
 
 
-def _no_pipeline(folder: Path, families: Families) -> str:
-    """What a folder without a readable model_index.json is, as far as one can tell."""
+def _open_model(folder: Path, families: Families, recipe: Recipe | None, name: str) -> Checkpoint:
+    """A single model with no pipeline around it, as a checkpoint of the family that takes it alone.
+
+    Raises:
+        CheckpointError: there is none, or no family takes it.
+    """
     try:
-        model = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{folder.name}: no readable {MODEL_INDEX}; this is no diffusers pipeline."
-    return (
-        f"{folder.name}: this is a single model of the class {model!r}, not a whole pipeline, and no installed plugin "
-        f"takes it alone. Known pipelines: {families.known_classes()}."
-    )
+        class_name = class_of(json.loads((folder / MODEL_CONFIG).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(f"{folder.name}: no readable {MODEL_INDEX}; this is no diffusers pipeline.") from error
+    family = families.taking_model(class_name)
+    if family is None:
+        raise CheckpointError(
+            f"{folder.name}: this is a single model of the class {class_name!r}, not a whole pipeline, and no installed "
+            f"plugin takes it alone. Known: {families.known_classes()}."
+        )
+    return Checkpoint(name, family, folder, family.index_of_model(class_name), recipe)
 
 
 def _check_index(name: str, index: Mapping[str, Any]) -> None:
@@ -271,7 +304,7 @@ def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dt
             components[name] = _load_component(checkpoint, pipeline_class, name, *value, device, dtype)
         elif name in optional and not name.startswith("_"):
             options[name] = value
-    missing = set(expected) - set(components)
+    missing = set(expected) - set(components) - set(pipeline_class._optional_components)
     if missing:
         raise CheckpointError(f"{checkpoint.name}: {MODEL_INDEX} names no {', '.join(sorted(missing))}.")
     try:
@@ -305,7 +338,7 @@ def _load_component(checkpoint, pipeline_class, name, library, class_name, devic
     component_class = getattr(source, class_name, None)
     if component_class is None or not hasattr(component_class, "from_pretrained"):
         raise CheckpointError(f"{checkpoint.name}: {library} has no class {class_name} for the component {name}.")
-    place = checkpoint.folder / name
+    place = checkpoint.folder / checkpoint.places.get(name, name)
     folder = str(place if place.is_dir() else checkpoint.folder)  # diffusers' oldest checkpoints have all in one folder
     try:
         if issubclass(component_class, diffusers.ModelMixin):

@@ -42,6 +42,8 @@ class Family:
         translations: language -> {English label or help of a control: the same in that language}; see
             `read_translations`.
         stock: names of diffusers pipelines whose checkpoints this family can take over.
+        stock_components: name of a component in those -> its name in this family's pipeline, where they differ.
+        stock_models: name of a diffusers model -> the component that it becomes, where a folder holds it and nothing else.
         recipes: folder of more recipes, for packages.
         checkpoints: folder of more checkpoints, for packages.
     """
@@ -54,6 +56,8 @@ class Family:
     controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     translations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stock: tuple[str, ...] = ()
+    stock_components: Mapping[str, str] = field(default_factory=dict)
+    stock_models: Mapping[str, str] = field(default_factory=dict)
     recipes: Path | None = None
     checkpoints: Path | None = None
 
@@ -70,6 +74,10 @@ class Family:
             return getattr(importlib.import_module(module), name)
         except Exception as error:  # whatever a plugin's module does wrong must not stop the app
             raise PluginError(f"family {self.name}: {self.pipeline} cannot be imported: {error!r}") from error
+
+    def index_of_model(self, class_name: str) -> dict[str, Any]:
+        """What the model_index.json of a pipeline would say that has a single model of `stock_models`, and nothing else."""
+        return {"_class_name": class_name, self.stock_models[class_name]: ["diffusers", class_name]}
 
 
 def read_translations(plugin: str | Path) -> dict[str, dict[str, str]]:
@@ -117,9 +125,14 @@ class Families:
                 return family
         return None
 
+    def taking_model(self, class_name: str) -> Family | None:
+        """The family that can load a single diffusers model of this class, with no pipeline around it."""
+        return next((family for family in self if class_name in family.stock_models), None)
+
     def known_classes(self) -> str:
-        """The pipeline classes that some family can load, for messages."""
-        return ", ".join(sorted({f.pipeline_class().__name__ for f in self} | {name for f in self for name in f.stock}))
+        """The classes that some family can load, pipelines and single models, for messages."""
+        own = {family.pipeline_class().__name__ for family in self}
+        return ", ".join(sorted(own.union(*((*family.stock, *family.stock_models) for family in self))))
 
     def recipe_folders(self) -> tuple[Path, ...]:
         return tuple(f.recipes for f in self if f.recipes)
@@ -205,5 +218,8 @@ def _check(family: Any) -> None:
     if "en" not in family.description:
         raise PluginError(f"family {family.name}: the description needs English text under 'en'")
     pipeline_class = family.pipeline_class()
+    components = pipeline_class._get_signature_keys(pipeline_class)[0]
+    for name in {*family.stock_components.values(), *family.stock_models.values()} - set(components):
+        raise PluginError(f"family {family.name}: {pipeline_class.__name__} has no component {name!r}")
     for task in tasks_of(pipeline_class):
         controls_of(pipeline_class, task, family.controls)  # a page that cannot be drawn is the plugin's fault

@@ -6,7 +6,7 @@ import difflib
 import inspect
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -71,6 +71,7 @@ class Control:
         default: of the parameter.
         help: its line in the docstring.
         choices_from: the condition whose values are the choices, after "any"; only a checkpoint knows them.
+        needs: the component without which there is no such control; or, of a choice, by choice.
     """
 
     name: str
@@ -84,6 +85,17 @@ class Control:
     choices: tuple[Any, ...] = ()
     hidden: bool = False
     choices_from: str = ""
+    needs: str | Mapping[Any, str] = ""
+
+    def without(self, lacking: Collection[str]) -> Control | None:
+        """The control as it is for a checkpoint that lacks some components; None if it has none then."""
+        if isinstance(self.needs, str):
+            return None if self.needs in lacking else self
+        choices = tuple(choice for choice in self.choices if self.needs.get(choice) not in lacking)
+        if choices == self.choices:
+            return self
+        default = self.default if self.default in choices else choices[0]
+        return replace(self, choices=choices, default=default, hidden=self.hidden or len(choices) == 1)
 
     def check(self, value: Any) -> Any:
         """The value in the parameter's own type.
@@ -132,6 +144,11 @@ def optional_inputs(pipeline_class: type, task: Task) -> frozenset[str]:
     """Inputs that the task's method can do without, by their default None: there another parameter can say what they do."""
     parameters = inspect.signature(getattr(pipeline_class, task.method)).parameters
     return frozenset(name for name in task.inputs if parameters[name].default is None)
+
+
+def needed_by(pipeline_class: type, task: Task) -> str | None:
+    """The optional component without which a pipeline of this class cannot do a task, as its `needs` says; None: it can."""
+    return getattr(pipeline_class, "needs", {}).get(task.method)
 
 
 def controls_of(

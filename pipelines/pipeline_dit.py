@@ -21,6 +21,10 @@ curves (Karras et al. 2022 eq. 4), so the state is always kept as if the path we
 and a network trained with another path is asked at u / sqrt((1 - r)^2 + r^2), where that path has the same ratio. Euler's
 method there is DDIM (Song et al. 2020 eq. 12): both go straight on towards the predicted z.
 
+diffusers' own parts will do too: an `AutoencoderKL`, and a `DiTTransformer2DModel` with the discrete schedule it was trained
+with, which gives signal^2 = alpha_bar and a timestep in place of the cosine and t. An auto-encoder alone, without any
+transformer, reconstructs, interpolates and measures errors.
+
 There is no likelihood: an ODE in latent space gives the density of latents, and what the decoder makes of them fills no
 volume among the images.
 
@@ -56,14 +60,17 @@ import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import PIL.Image
 import torch
 import torch.nn.functional as F
 from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
     DiffusionPipeline,
+    DiTTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
     ModelMixin,
@@ -78,10 +85,14 @@ Sampler = Literal["unipc", "euler", "heun"]
 Images = PIL.Image.Image | list[PIL.Image.Image] | np.ndarray | torch.Tensor
 Labels = int | list[int] | torch.Tensor | None
 Generators = torch.Generator | list[torch.Generator] | None
-Steps = Annotated[int, {"minimum": 1, "maximum": 250, "step": 1}]
-Strength = Annotated[float, {"minimum": 0.05, "maximum": 1.0, "step": 0.05}]
-Guidance = Annotated[float, {"minimum": 0.0, "maximum": 8.0, "step": 0.1}]
 Style = Annotated[str, {"choices_from": "style"}]
+Steps = Annotated[int, {"minimum": 1, "maximum": 250, "step": 1}]
+Guidance = Annotated[float, {"minimum": 0.0, "maximum": 8.0, "step": 0.1}]
+# The same in tasks that an auto-encoder alone can do too, without them.
+OwnStyle = Annotated[str, {"choices_from": "style", "needs": "transformer"}]
+OwnSteps = Annotated[int, {"minimum": 1, "maximum": 250, "step": 1, "needs": "transformer"}]
+OwnGuidance = Annotated[float, {"minimum": 0.0, "maximum": 8.0, "step": 0.1, "needs": "transformer"}]
+OwnStrength = Annotated[float, {"minimum": 0.05, "maximum": 1.0, "step": 0.05, "needs": "transformer"}]
 
 STAGES = ("autoencoder", "transformer")
 TARGETS = ("flow_matching", "v_prediction", "epsilon")
@@ -319,13 +330,67 @@ def _modeling(stem: str):
     return importlib.import_module(__name__.replace("pipeline_dit", stem))
 
 
+class StockAutoencoder:
+    """diffusers' `AutoencoderKL` for images of S pixels, spoken to as `KLAutoencoder`.
+
+    Raises:
+        ValueError: it is no auto-encoder of such images.
+    """
+
+    def __init__(self, model: AutoencoderKL, sample_size: int):
+        config = model.config
+        shrinking = self.shrinking(model)
+        if config.in_channels != config.out_channels or config.in_channels not in (1, 3):
+            raise ValueError(
+                f"autoencoder: turns {config.in_channels} channels into {config.out_channels}; it must be 1 or 3."
+            )
+        if not isinstance(sample_size, int) or sample_size % shrinking:
+            raise ValueError(f"autoencoder: images of {sample_size} pixels do not divide into squares of {shrinking}.")
+        self.model = model
+        self.latent_shape = (config.latent_channels, sample_size // shrinking, sample_size // shrinking)
+
+    @staticmethod
+    def shrinking(model: AutoencoderKL) -> int:
+        """f: every level but the last halves the resolution."""
+        return 2 ** (len(model.config.block_out_channels) - 1)
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        posterior = self.model.encode(x).latent_dist
+        return posterior.mean.float(), posterior.logvar.float()
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return self.model.decode(z.to(self.model.dtype)).sample.float()
+
+
+class StockTransformer:
+    """diffusers' `DiTTransformer2DModel`, spoken to as `DiTModel`: its one label is the class.
+
+    Args:
+        num_train_timesteps: t in [0, 1] is told as a timestep from 0 to this - 1.
+    """
+
+    def __init__(self, model: DiTTransformer2DModel, num_train_timesteps: int):
+        self.model, self.last = model, num_train_timesteps - 1
+
+    def no_labels(self, number: int) -> torch.Tensor:
+        return torch.full((number, 1), self.model.config.num_embeds_ada_norm, device=self.model.device)
+
+    def __call__(self, x: torch.Tensor, time: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        labels = self.no_labels(len(x)) if labels is None else labels
+        output = self.model(x, timestep=time * self.last, class_labels=labels[:, 0]).sample
+        return output[:, : x.shape[1]]  # what follows are learnt variances, for samplers that draw noise
+
+
 class LatentTransformerPipeline(FamilyPipeline):
     """A diffusion transformer on the latents of a small auto-encoder, told a class and a style, or one of them, or none.
 
     Args:
-        autoencoder: `KLAutoencoder`.
-        transformer: `DiTModel`; its labels are the class and the style, as far as there are names for them.
-        scheduler: a `FlowMatchEulerDiscreteScheduler`, whose configuration the samplers are made from.
+        autoencoder: `KLAutoencoder`; or diffusers' `AutoencoderKL`, which is not trained here.
+        transformer: `DiTModel`; its labels are the class and the style, as far as there are names for them. Or diffusers'
+            `DiTTransformer2DModel`, which knows the class. None: nothing is generated, and only the auto-encoder's errors
+            tell what is strange.
+        scheduler: a `FlowMatchEulerDiscreteScheduler`, whose configuration the samplers are made from; for diffusers'
+            transformer one of diffusers' own with its training's betas and prediction type, kept as a `DDPMScheduler`.
         sample_size: S, side of the square images in pixels.
         channels: C, 1 or 3.
         target: what the transformer predicts, and on which path: "flow_matching", "v_prediction" or "epsilon".
@@ -341,11 +406,14 @@ class LatentTransformerPipeline(FamilyPipeline):
         anomaly_quantiles: 201 quantiles of ordinary test images for each `score`.
     """
 
+    _optional_components: ClassVar[list[str]] = ["transformer", "scheduler"]  # as diffusers has it
+    needs: ClassVar[dict[str, str]] = {"__call__": "transformer"}
+
     def __init__(
         self,
         autoencoder: ModelMixin,
-        transformer: ModelMixin,
-        scheduler: SchedulerMixin,
+        transformer: ModelMixin | None = None,
+        scheduler: SchedulerMixin | None = None,
         sample_size: int | None = None,
         channels: int | None = None,
         target: str = "flow_matching",
@@ -360,11 +428,21 @@ class LatentTransformerPipeline(FamilyPipeline):
         anomaly_quantiles: dict[str, list[float]] | None = None,
     ):
         super().__init__()
-        scheduler = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config)
+        config = autoencoder.config
+        if isinstance(transformer, DiTTransformer2DModel):
+            scheduler, target = self._stock_schedule(transformer, autoencoder, scheduler, id2label)
+        else:
+            scheduler = FlowMatchEulerDiscreteScheduler.from_config(scheduler.config if scheduler else {})
+        if isinstance(autoencoder, AutoencoderKL):
+            if sample_size is None and transformer is not None:
+                sample_size = transformer.config.sample_size * StockAutoencoder.shrinking(autoencoder)
+            StockAutoencoder(autoencoder, sample_size or config.sample_size)  # refuses what does not fit
+            if latents_mean is None:  # the scale alone, as in `DiTPipeline`, which takes no notice of a shift
+                latents_mean, latents_std = ([v] * config.latent_channels for v in (0.0, 1 / config.scaling_factor))
         self.register_modules(autoencoder=autoencoder, transformer=transformer, scheduler=scheduler)
         self.register_to_config(
-            sample_size=sample_size or autoencoder.config.sample_size,
-            channels=channels or autoencoder.config.channels,
+            sample_size=sample_size or config.sample_size,
+            channels=channels or (config.in_channels if isinstance(autoencoder, AutoencoderKL) else config.channels),
             target=target,
             label_dropout=label_dropout,
             kl_weight=kl_weight,
@@ -376,6 +454,57 @@ class LatentTransformerPipeline(FamilyPipeline):
             typicality=typicality,
             anomaly_quantiles=anomaly_quantiles,
         )
+
+    @staticmethod
+    def _stock_schedule(transformer, autoencoder, scheduler, id2label) -> tuple[DDPMScheduler, str]:
+        """The schedule that diffusers' transformer was trained with, and what it predicts.
+
+        Raises:
+            ValueError: parts that do not fit each other or this family.
+        """
+        channels = transformer.config.in_channels
+        if channels != autoencoder.config.latent_channels or transformer.out_channels not in (channels, 2 * channels):
+            raise ValueError(
+                f"transformer: turns {channels} channels into {transformer.out_channels}; the auto-encoder's latents have "
+                f"{autoencoder.config.latent_channels}."
+            )
+        if len(id2label or ()) > transformer.config.num_embeds_ada_norm:
+            raise ValueError(
+                f"id2label: names {len(id2label)} classes, but the transformer knows {transformer.config.num_embeds_ada_norm}."
+            )
+        if scheduler is None or "beta_schedule" not in scheduler.config:
+            raise ValueError("scheduler: it must say with which betas the transformer was trained.")
+        scheduler = DDPMScheduler.from_config(scheduler.config)
+        if scheduler.config.prediction_type not in TARGETS:
+            raise ValueError(f"scheduler: the prediction type {scheduler.config.prediction_type!r} is not known here.")
+        return scheduler, scheduler.config.prediction_type
+
+    @property
+    def coder(self) -> ModelMixin | StockAutoencoder:
+        """The auto-encoder, of whatever make, with the methods of `KLAutoencoder`."""
+        if isinstance(self.autoencoder, AutoencoderKL):
+            return StockAutoencoder(self.autoencoder, self.config.sample_size)
+        return self.autoencoder
+
+    @property
+    def network(self) -> ModelMixin | StockTransformer:
+        """The transformer, of whatever make, with the methods of `DiTModel`.
+
+        Raises:
+            ValueError: there is none.
+        """
+        self._need_transformer("This")
+        if isinstance(self.transformer, DiTTransformer2DModel):
+            return StockTransformer(self.transformer, self.scheduler.config.num_train_timesteps)
+        return self.transformer
+
+    def _need_transformer(self, what: str) -> None:
+        """
+        Raises:
+            ValueError: there is none.
+        """
+        if self.transformer is None:
+            raise ValueError(f"{what} needs a transformer, and this checkpoint is an auto-encoder alone.")
 
     @classmethod
     def build(
@@ -456,10 +585,14 @@ class LatentTransformerPipeline(FamilyPipeline):
         """The module that a stage trains.
 
         Raises:
-            ValueError: an unknown stage.
+            ValueError: an unknown stage, or one whose part is not there or is diffusers' own auto-encoder.
         """
         if stage not in STAGES:
             raise ValueError(f"stage: choose {' or '.join(map(repr, STAGES))}, not {stage!r}.")
+        if stage == "transformer":
+            self._need_transformer("stage: 'transformer'")
+        elif isinstance(self.autoencoder, AutoencoderKL):
+            raise ValueError("stage: diffusers' AutoencoderKL is not trained here.")
         return {stage: getattr(self, stage)}
 
     @torch.no_grad()
@@ -480,7 +613,7 @@ class LatentTransformerPipeline(FamilyPipeline):
             return None
         means, stds = [], []
         for batch in batches:
-            mean, logvar = self.autoencoder.encode(batch["images"].to(self.device, self.dtype))
+            mean, logvar = self.coder.encode(batch["images"].to(self.device, self.dtype))
             means.append(mean.cpu())
             stds.append((0.5 * logvar).exp().cpu())
         mean, std = torch.cat(means), torch.cat(stds)
@@ -509,7 +642,7 @@ class LatentTransformerPipeline(FamilyPipeline):
             (scalar, {"l1", "kl"}) or (scalar, {"mse"}).
 
         Raises:
-            ValueError: an unknown stage.
+            ValueError: as `trainable`.
         """
         self.trainable(stage)
         if stage == "autoencoder":
@@ -525,7 +658,7 @@ class LatentTransformerPipeline(FamilyPipeline):
             mean, std = batch["latent_mean"], batch["latent_std"]
         else:
             with torch.no_grad():
-                mean, logvar = self.autoencoder.encode(batch["images"])
+                mean, logvar = self.coder.encode(batch["images"])
                 std = (0.5 * logvar).exp()
 
         def normal() -> torch.Tensor:
@@ -535,7 +668,7 @@ class LatentTransformerPipeline(FamilyPipeline):
         t = self._times(len(z), generator, z.device)
         labels = self._forget(self._told(batch), generator)
         x_t, wanted = self._noised(z, normal(), _column(t))
-        mse = F.mse_loss(self.transformer(x_t, t, labels).float(), wanted)
+        mse = F.mse_loss(self.network(x_t, t, labels).float(), wanted)
         return mse, {"mse": mse.detach()}
 
     def _times(self, number: int, generator, device) -> torch.Tensor:
@@ -548,7 +681,14 @@ class LatentTransformerPipeline(FamilyPipeline):
         """(x_t, what the transformer shall say of it) at the times of the training's own path; t broadcasts."""
         if self.config.target == "flow_matching":
             return (1 - t) * z + t * noise, noise - z
-        signal, scale = torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
+        if isinstance(self.scheduler, DDPMScheduler):
+            levels = self._levels(t.device)
+            place = t.double() * (len(levels) - 1)
+            below = place.floor().long().clamp(max=len(levels) - 2)
+            level = torch.lerp(levels[below], levels[below + 1], place - below)
+            signal, scale = (torch.sigmoid(2 * sign * level).sqrt().float() for sign in (-1, 1))
+        else:
+            signal, scale = torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2)
         wanted = noise if self.config.target == "epsilon" else signal * noise - scale * z
         return signal * z + scale * noise, wanted
 
@@ -562,7 +702,7 @@ class LatentTransformerPipeline(FamilyPipeline):
         """Replace labels by "none": all of a sample's, and where it has two, each by itself too."""
         if labels is None:
             return None
-        none = self.transformer.no_labels(len(labels))
+        none = self.network.no_labels(len(labels))
 
         def chosen(columns: int) -> torch.Tensor:
             draws = torch.rand(len(labels), columns, generator=generator, device=labels.device)
@@ -583,7 +723,7 @@ class LatentTransformerPipeline(FamilyPipeline):
         """Normalised latents -> images, float32 [N, C, S, S]."""
         if self.config.latents_mean is not None:
             z = z * self._channels(self.config.latents_std, z) + self._channels(self.config.latents_mean, z)
-        return self.autoencoder.decode(z)
+        return self.coder.decode(z)
 
     @staticmethod
     def _channels(values: list[float], like: torch.Tensor) -> torch.Tensor:
@@ -592,7 +732,7 @@ class LatentTransformerPipeline(FamilyPipeline):
     @torch.no_grad()
     def encode(self, images: Images) -> torch.Tensor:
         """Images -> the means of their latents, normalised, float32 [N, c, h, w]. Raises as `reconstruct`."""
-        return self._normalised(self.autoencoder.encode(self._to_tensor(images))[0])
+        return self._normalised(self.coder.encode(self._to_tensor(images))[0])
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor, output_type: str = "pil", return_dict: bool = True) -> ImagesOutput | tuple:
@@ -612,14 +752,29 @@ class LatentTransformerPipeline(FamilyPipeline):
         given += [style] if self._condition_names("style") else []
         if all(values is None for values in given):
             return None
-        none = self.transformer.no_labels(number)
+        none = self.network.no_labels(number)
         columns = [none[:, k] if values is None else values for k, values in enumerate(given)]
         labels = torch.stack(columns, dim=1)  # [N, K]
         return torch.where(labels < 0, none, labels)
 
     def _network(self, x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """x_t [N, c, h, w] and t [N] of the training's own path, labels [N, K] or None -> its target, float32."""
-        return self.transformer(x.to(self.dtype), t, labels).float()
+        return self.network(x.to(self.dtype), t, labels).float()
+
+    def _levels(self, device: torch.device) -> torch.Tensor:
+        """log(noise / signal) at each timestep of a discrete schedule, rising, float64 [T]."""
+        return -0.5 * torch.logit(self.scheduler.alphas_cumprod.to(device, torch.float64), eps=1e-12)
+
+    def _time(self, r: torch.Tensor) -> torch.Tensor:
+        """When the path of the training has this ratio of noise to signal, [N] in [0, 1]; between timesteps by straight
+        lines, beyond the first and the last these."""
+        if not isinstance(self.scheduler, DDPMScheduler):
+            return torch.atan2(r, 1 - r) * 2 / math.pi
+        levels, level = self._levels(r.device), torch.logit(r.double(), eps=1e-12)
+        above = torch.searchsorted(levels, level).clamp(1, len(levels) - 1)
+        low, high = levels[above - 1], levels[above]
+        place = above - 1 + ((level - low) / (high - low)).clamp(0, 1)
+        return (place / (len(levels) - 1)).float()
 
     def _velocity(self, u: torch.Tensor, r: torch.Tensor, labels: torch.Tensor | None, guidance_scale: float = 1.0):
         """e_hat - z_hat at u = (1 - r) z + r e, float32 [N, c, h, w].
@@ -638,11 +793,11 @@ class LatentTransformerPipeline(FamilyPipeline):
         if target != "flow_matching":
             norm = (signal.square() + scale.square()).sqrt()
             signal, scale, x = signal / norm, scale / norm, u / norm
-            t = torch.atan2(r, 1 - r) * 2 / math.pi
+            t = self._time(r)
         if labels is None or guidance_scale == 1.0:
             output = self._network(x, t, labels)
         else:
-            pairs = torch.cat([labels, self.transformer.no_labels(len(labels))])
+            pairs = torch.cat([labels, self.network.no_labels(len(labels))])
             told, untold = self._network(torch.cat([x, x]), torch.cat([t, t]), pairs).chunk(2)
             output = untold + guidance_scale * (told - untold)
         if target == "flow_matching":
@@ -654,7 +809,8 @@ class LatentTransformerPipeline(FamilyPipeline):
     @property
     def _start(self) -> float:
         """r at which sampling begins, and encoding ends."""
-        return EPSILON_START if self.config.target == "epsilon" else 1.0
+        last = self._levels("cpu")[-1].sigmoid().item() if isinstance(self.scheduler, DDPMScheduler) else 1.0
+        return min(last, EPSILON_START) if self.config.target == "epsilon" else last
 
     # ---- along the curves ----
 
@@ -680,17 +836,19 @@ class LatentTransformerPipeline(FamilyPipeline):
     def _scheduler(self, sampler: str, num_inference_steps: int) -> SchedulerMixin:
         """A fresh scheduler that goes from `_start` to 0 in equal steps of r."""
         sigmas = np.linspace(self._start, self._start / num_inference_steps, num_inference_steps)
+        number = self.scheduler.config.num_train_timesteps
+        stock = isinstance(self.scheduler, DDPMScheduler)
+        config = {"num_train_timesteps": number} if stock else self.scheduler.config
         if sampler == "euler":
-            scheduler = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler.config)
+            scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
             scheduler.set_timesteps(sigmas=sigmas, device=self.device)
         elif sampler == "heun":
-            scheduler = FlowMatchHeunDiscreteScheduler.from_config(self.scheduler.config)
+            scheduler = FlowMatchHeunDiscreteScheduler.from_config(config)
             # Equal steps, of which the last, to 0, is Euler's (as in Karras et al. 2022 alg. 1): diffusers would correct it
             # by the velocity at r = 0.001, where logit-normal times hardly ever train the network.
             scheduler.sigma_max, scheduler.sigma_min = self._start, self._start / num_inference_steps
             scheduler.set_timesteps(num_inference_steps, device=self.device)
         else:
-            number = self.scheduler.config.num_train_timesteps
             options = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "solver_order": 2}
             scheduler = UniPCMultistepScheduler(num_train_timesteps=number, **options)
             scheduler.set_timesteps(sigmas=sigmas, device=self.device)
@@ -752,11 +910,12 @@ class LatentTransformerPipeline(FamilyPipeline):
             `ImagesOutput`.
 
         Raises:
-            ValueError: a label, style, generator list, sampler or step count that does not fit.
+            ValueError: a label, style, generator list, sampler or step count that does not fit, or no transformer.
         """
+        self._need_transformer("Generating")
         generator = self._to_generators(generator, batch_size)
         classes = self._to_labels(class_labels, batch_size)
-        noise = self._randn((batch_size, *self.autoencoder.latent_shape), generator)
+        noise = self._randn((batch_size, *self.coder.latent_shape), generator)
         labels = self._labels(batch_size, classes, self._to_condition("style", style, batch_size, generator))
         z = self._sample(noise, labels, sampler, num_inference_steps, guidance_scale, callback_on_step_end)
         return self._to_output(self._decoded(z), output_type, return_dict)
@@ -768,11 +927,14 @@ class LatentTransformerPipeline(FamilyPipeline):
         images: Images,
         generator: Generators = None,
         class_labels: Labels = None,
-        method: Literal["inversion", "noise", "autoencoder"] = "inversion",
-        style: Style = "any",
-        strength: Strength = 0.5,
-        num_inference_steps: Steps = 20,
-        guidance_scale: Guidance = 1.0,
+        method: Annotated[
+            Literal["inversion", "noise", "autoencoder"],
+            {"needs": {"inversion": "transformer", "noise": "transformer"}},
+        ] = "inversion",
+        style: OwnStyle = "any",
+        strength: OwnStrength = 0.5,
+        num_inference_steps: OwnSteps = 20,
+        guidance_scale: OwnGuidance = 1.0,
         callback_on_step_end: Callable | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
@@ -793,15 +955,18 @@ class LatentTransformerPipeline(FamilyPipeline):
             `ImagesOutput`, one for each input.
 
         Raises:
-            ValueError, TypeError: images of another kind or size, or an option that is none of those above.
+            ValueError, TypeError: images of another kind or size, an option that is none of those above, or another method
+                than "autoencoder" without a transformer.
         """
+        if method != "autoencoder":
+            self._need_transformer(f"method: {method!r}")
         x = self._to_tensor(images)
         classes = self._to_labels(class_labels, len(x))
         generator = self._to_generators(generator, len(x))
         self._check_strength(strength)
         asked = None if style == "any" else self._to_condition("style", style, len(x), None)
         there, back = (self._labels(len(x), classes, told) for told in (None, asked))
-        z = self._normalised(self.autoencoder.encode(x)[0])
+        z = self._normalised(self.coder.encode(x)[0])
         turn, steps, callback = strength * self._start, num_inference_steps, callback_on_step_end
         if method == "autoencoder":
             self._tell(callback, 0, 0.0, 1, z)
@@ -821,13 +986,15 @@ class LatentTransformerPipeline(FamilyPipeline):
         b: Images,
         num_frames: int = 8,
         generator: Generators = None,
-        strength: Strength = 1.0,
-        num_inference_steps: Steps = 20,
+        strength: OwnStrength = 1.0,
+        num_inference_steps: OwnSteps = 20,
         callback_on_step_end: Callable | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
     ) -> ImagesOutput | tuple:
         """From one image to another: both latents into noise, along the arc between the noises, and back.
+
+        Without a transformer the latents are all there is, and the arc is drawn between these.
 
         Args:
             a: the first image.
@@ -847,10 +1014,15 @@ class LatentTransformerPipeline(FamilyPipeline):
             raise ValueError("num_frames: needs at least 2, the two ends.")
         self._check_strength(strength)
         pair = torch.cat([self._to_tensor(a)[:1], self._to_tensor(b)[:1]])
-        z = self._normalised(self.autoencoder.encode(pair)[0])
+        z = self._normalised(self.coder.encode(pair)[0])
+        weights = torch.linspace(0, 1, num_frames, device=z.device)
+        if self.transformer is None:
+            z = slerp(z[:1], z[1:], weights)
+            self._tell(callback_on_step_end, 0, 0.0, 1, z)
+            return self._to_output(self._decoded(z), output_type, return_dict)
         turn, how = strength * self._start, (None, num_inference_steps, callback_on_step_end)
         noise = self._follow(z, 0.0, turn, *how, legs=(0, 2))
-        u = slerp(noise[:1], noise[1:], torch.linspace(0, 1, num_frames, device=noise.device))
+        u = slerp(noise[:1], noise[1:], weights)
         z = self._follow(u, turn, 0.0, *how, legs=(1, 2))
         return self._to_output(self._decoded(z), output_type, return_dict)
 
@@ -867,8 +1039,11 @@ class LatentTransformerPipeline(FamilyPipeline):
         self,
         images: Images,
         generator: Generators = None,
-        score: Literal["typicality", "denoising", "autoencoder"] = "typicality",
-        num_inference_steps: Steps = 8,
+        score: Annotated[
+            Literal["typicality", "denoising", "autoencoder"],
+            {"needs": {"typicality": "transformer", "denoising": "transformer"}},
+        ] = "typicality",
+        num_inference_steps: OwnSteps = 8,
         callback_on_step_end: Callable | None = None,
     ) -> AnomalyOutput:
         """How strange an image is to the model.
@@ -893,8 +1068,11 @@ class LatentTransformerPipeline(FamilyPipeline):
             `AnomalyOutput` with scores [N], maps [N, H, W], and the unit.
 
         Raises:
-            ValueError, TypeError: images of another kind or size, or an unknown score.
+            ValueError, TypeError: images of another kind or size, an unknown score, or another than "autoencoder" without a
+                transformer.
         """
+        if score != "autoencoder":
+            self._need_transformer(f"score: {score!r}")
         x = self._to_tensor(images)
         if generator is None:  # a score is a measurement: the same image gets the same score
             generator = [torch.Generator().manual_seed(0) for _ in range(len(x))]
@@ -924,7 +1102,7 @@ class LatentTransformerPipeline(FamilyPipeline):
 
     def _restored(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Images [N, C, S, S] -> latents, squared error of the reconstruction [N, C, S, S], and of its edges [N]."""
-        z = self._normalised(self.autoencoder.encode(x)[0])
+        z = self._normalised(self.coder.encode(x)[0])
         restored = self._decoded(z)
         blur = [(a - b).square().mean((1, 2, 3)) for a, b in zip(edges(restored), edges(x.float()), strict=True)]
         return z, (restored - x.float()).square(), sum(blur) / len(blur)

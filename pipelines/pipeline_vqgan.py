@@ -9,6 +9,8 @@ Two stages of training, "autoencoder" (L_1) and "transformer" (L_2). The codeboo
 codes that nobody uses are restarted. One transformer learns to read codes in order and to fill gaps, so that the same
 checkpoint decodes quickly (masked, MaskGIT) and exactly (autoregressive, which also gives the likelihood of a code map).
 
+Without a transformer, as an adopted `VQModel` comes, the auto-encoder alone reconstructs, interpolates and measures errors.
+
 There is no `log_likelihood`: the probability of a code map is none of pixels, since many maps may give nearly the same
 picture, and most pictures are the decoder's answer to no map at all.
 
@@ -40,13 +42,13 @@ import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import PIL.Image
 import torch
 import torch.nn.functional as F
-from diffusers import DiffusionPipeline, ModelMixin
+from diffusers import DiffusionPipeline, ModelMixin, VQModel
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
@@ -256,6 +258,48 @@ class CodesOutput(ImagesOutput):
     codes: torch.Tensor
 
 
+class StockCodec:
+    """diffusers' `VQModel`, spoken to as `VQGANModel`.
+
+    Raises:
+        ValueError: it is no auto-encoder of square images.
+    """
+
+    def __init__(self, model: VQModel):
+        config = model.config
+        shrinking = 2 ** (len(config.block_out_channels) - 1)  # every level but the last halves the resolution
+        if config.in_channels != config.out_channels or config.in_channels not in (1, 3):
+            raise ValueError(
+                f"vqgan: turns {config.in_channels} channels into {config.out_channels}; it must be 1 or 3."
+            )
+        if not isinstance(config.sample_size, int) or config.sample_size % shrinking:
+            raise ValueError(f"vqgan: images of {config.sample_size} pixels do not divide into squares of {shrinking}.")
+        self.model, self.channels, self.map_size = model, config.in_channels, config.sample_size // shrinking
+
+    @property
+    def codebook(self) -> torch.Tensor:
+        return self.model.quantize.embedding.weight  # [K, D]
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model.encode(x).latents.float()
+
+    def nearest(self, z: torch.Tensor) -> torch.Tensor:
+        distances = torch.cdist(z.movedim(1, -1).flatten(1, 2), self.codebook.float()[None])  # [B, h w, K]
+        return distances.argmin(-1).unflatten(1, z.shape[2:])
+
+    def embed(self, codes: torch.Tensor) -> torch.Tensor:
+        return self.codebook.float()[codes].movedim(-1, 1)
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        # Not `model.decode`: that takes z for codes if `lookup_from_codebook` is set, and may quantise it.
+        z = z.to(self.model.dtype)
+        spatial = z if self.model.config.norm_type == "spatial" else None
+        return self.model.decoder(self.model.post_quant_conv(z), spatial).float()
+
+    def decode_codes(self, codes: torch.Tensor) -> torch.Tensor:
+        return self.decode(self.embed(codes))
+
+
 # ---- choosing codes ----
 
 
@@ -304,8 +348,8 @@ class VQGANPipeline(FamilyPipeline):
     """An auto-encoder with a codebook, and a transformer over its code maps.
 
     Args:
-        vqgan: `VQGANModel`, encoder, codebook, decoder.
-        transformer: `CodeTransformer`.
+        vqgan: `VQGANModel`, encoder, codebook, decoder; or diffusers' `VQModel`, which is not trained here.
+        transformer: `CodeTransformer`; None: nothing can be generated, and only errors of reconstruction tell what is strange.
         sample_size: side of the square images in pixels.
         channels: 1 or 3.
         perceptual_weight: of the Laplacian pyramid's distance beside the plain one in the reconstruction loss.
@@ -327,10 +371,13 @@ class VQGANPipeline(FamilyPipeline):
         anomaly_quantiles: 201 quantiles of ordinary test images for each `score`.
     """
 
+    _optional_components: ClassVar[list[str]] = ["transformer"]  # as diffusers has it
+    needs: ClassVar[dict[str, str]] = {"__call__": "transformer"}
+
     def __init__(
         self,
         vqgan: ModelMixin,
-        transformer: ModelMixin,
+        transformer: ModelMixin | None = None,
         sample_size: int | None = None,
         channels: int | None = None,
         perceptual_weight: float = 1.0,
@@ -351,9 +398,10 @@ class VQGANPipeline(FamilyPipeline):
     ):
         super().__init__()
         self.register_modules(vqgan=vqgan, transformer=transformer)
+        stock = StockCodec(vqgan) if isinstance(vqgan, VQModel) else None
         self.register_to_config(
             sample_size=sample_size or vqgan.config.sample_size,
-            channels=channels or vqgan.config.channels,
+            channels=channels or (stock.channels if stock else vqgan.config.channels),
             perceptual_weight=perceptual_weight,
             commitment_weight=commitment_weight,
             adversarial_weight=adversarial_weight,
@@ -427,12 +475,17 @@ class VQGANPipeline(FamilyPipeline):
         """The modules that a stage trains; helpers of the first stage are made when first asked for.
 
         Raises:
-            ValueError: an unknown stage.
+            ValueError: an unknown stage, or one whose part is not there or is diffusers' own.
         """
         if stage not in STAGES:
             raise ValueError(f"stage: choose {' or '.join(map(repr, STAGES))}, not {stage!r}.")
         if stage == "transformer":
+            self._need_transformer("stage: 'transformer'")
             return {"transformer": self.transformer}
+        if isinstance(self.vqgan, VQModel):
+            raise ValueError(
+                "stage: diffusers' VQModel is not trained here, since its codebook learns by gradients alone."
+            )
         if not self._helpers:
             module, config = _modeling("modeling_vqgan"), self.vqgan.config
             self._helpers = {
@@ -474,10 +527,9 @@ class VQGANPipeline(FamilyPipeline):
             (scalar, {name: scalar}).
 
         Raises:
-            ValueError: an unknown stage.
+            ValueError: as `trainable`.
         """
-        if stage not in STAGES:
-            raise ValueError(f"stage: choose {' or '.join(map(repr, STAGES))}, not {stage!r}.")
+        self.trainable(stage)
         if stage == "autoencoder":
             return self._autoencoder_loss(batch["images"], generator, progress)
         return self._transformer_loss(batch, generator)
@@ -578,9 +630,9 @@ class VQGANPipeline(FamilyPipeline):
             raise ValueError("batches: calibration needs at least two images.")
         errors, surprises = [], []
         for start in range(0, len(chosen), 64):
-            error, surprise, _ = self._measure(self._to_tensor(torch.stack(chosen[start : start + 64])), None)
+            codes, _, error = self._restored(self._to_tensor(torch.stack(chosen[start : start + 64])))
             errors.append(error.mean((1, 2)))
-            surprises.append(surprise.sum((1, 2)))
+            surprises.append(self._nats(codes, None).sum((1, 2)))
         errors, surprises = torch.cat(errors), torch.cat(surprises)
         logs = errors.clamp(min=1e-8).log()
         self.register_to_config(
@@ -593,10 +645,15 @@ class VQGANPipeline(FamilyPipeline):
 
     # ---- codes ----
 
+    @property
+    def codec(self) -> ModelMixin | StockCodec:
+        """The auto-encoder, of whatever make, with the methods of `VQGANModel`."""
+        return StockCodec(self.vqgan) if isinstance(self.vqgan, VQModel) else self.vqgan
+
     @torch.no_grad()
     def _codes(self, x: torch.Tensor) -> torch.Tensor:
         """Images [N, C, S, S] -> int64 [N, h, w]."""
-        return self.vqgan.nearest(self.vqgan.encode(x))
+        return self.codec.nearest(self.codec.encode(x))
 
     def encode(self, images: Images) -> torch.Tensor:
         """Images -> code maps.
@@ -612,7 +669,15 @@ class VQGANPipeline(FamilyPipeline):
     @torch.no_grad()
     def decode(self, codes: torch.Tensor, output_type: str = "pil", return_dict: bool = True) -> ImagesOutput | tuple:
         """Code maps int64 [N, h, w] -> `ImagesOutput`; output types as in `__call__`."""
-        return self._to_output(self.vqgan.decode_codes(codes.to(self.device)), output_type, return_dict)
+        return self._to_output(self.codec.decode_codes(codes.to(self.device)), output_type, return_dict)
+
+    def _need_transformer(self, what: str) -> None:
+        """
+        Raises:
+            ValueError: there is none.
+        """
+        if self.transformer is None:
+            raise ValueError(f"{what} needs a transformer, and this checkpoint is an auto-encoder alone.")
 
     def _uniform(self, shape, generator) -> torch.Tensor:
         """Uniform numbers in (0, 1), float32, row i from generator i."""
@@ -621,10 +686,10 @@ class VQGANPipeline(FamilyPipeline):
 
     def _partly(self, codes: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """Code maps as far as they are known, [N, T] both -> images [N, C, S, S], grey where they are not."""
-        h = self.vqgan.map_size
+        h = self.codec.map_size
         known = known.reshape(-1, 1, h, h).float()
-        z = self.vqgan.embed(codes.reshape(-1, h, h)) * known
-        return self.vqgan.decode(z) * known.repeat_interleave(self.config.sample_size // h, 2).repeat_interleave(
+        z = self.codec.embed(codes.reshape(-1, h, h)) * known
+        return self.codec.decode(z) * known.repeat_interleave(self.config.sample_size // h, 2).repeat_interleave(
             self.config.sample_size // h, 3
         )
 
@@ -696,7 +761,7 @@ class VQGANPipeline(FamilyPipeline):
         callback: Callable | None,
     ) -> torch.Tensor:
         """Codes [N, T], one after another, each drawn given those before (Esser et al. 2021 sec. 3.2)."""
-        side = self.vqgan.map_size
+        side = self.codec.map_size
         uniform = self._uniform((number, side**2), generator)
         codes = torch.zeros(number, 0, dtype=torch.int64, device=self.device)
         cache: list = []
@@ -718,8 +783,8 @@ class VQGANPipeline(FamilyPipeline):
 
     def _picture(self, codes: torch.Tensor, output_type: str, return_dict: bool) -> CodesOutput | tuple:
         """Codes [N, T] -> images and code maps."""
-        codes = codes.reshape(-1, self.vqgan.map_size, self.vqgan.map_size)
-        images = self._to_output(self.vqgan.decode_codes(codes), output_type).images
+        codes = codes.reshape(-1, self.codec.map_size, self.codec.map_size)
+        images = self._to_output(self.codec.decode_codes(codes), output_type).images
         return CodesOutput(images=images, codes=codes.cpu()) if return_dict else (images, codes.cpu())
 
     # ---- the tasks ----
@@ -765,8 +830,9 @@ class VQGANPipeline(FamilyPipeline):
             `CodesOutput`.
 
         Raises:
-            ValueError: a label, generator list or option that does not fit.
+            ValueError: a label, generator list or option that does not fit, or no transformer.
         """
+        self._need_transformer("Generating")
         generator = self._to_generators(generator, batch_size)
         labels, styles = (
             self._to_labels(class_labels, batch_size),
@@ -779,7 +845,7 @@ class VQGANPipeline(FamilyPipeline):
         if decoding == "autoregressive":
             codes = self._write(batch_size, told, generator, *how, callback_on_step_end)
         else:
-            shape = (batch_size, self.vqgan.map_size**2)
+            shape = (batch_size, self.codec.map_size**2)
             codes = torch.full(shape, self.transformer.mask_code, device=self.device)
             codes = self._fill(
                 codes, told, generator, num_inference_steps, *how, choice_temperature, callback_on_step_end
@@ -793,8 +859,8 @@ class VQGANPipeline(FamilyPipeline):
         images: Images,
         generator: Generators = None,
         class_labels: Labels = None,
-        redraw: Annotated[float, {"minimum": 0.0, "maximum": 1.0, "step": 0.05}] = 0.0,
-        num_inference_steps: Steps = 10,
+        redraw: Annotated[float, {"minimum": 0.0, "maximum": 1.0, "step": 0.05, "needs": "transformer"}] = 0.0,
+        num_inference_steps: Annotated[int, {"minimum": 1, "maximum": 64, "step": 1, "needs": "transformer"}] = 10,
         callback_on_step_end: Callable | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
@@ -815,13 +881,15 @@ class VQGANPipeline(FamilyPipeline):
             `CodesOutput`, one image and one code map for each input.
 
         Raises:
-            TypeError, ValueError: images of another kind or size, or labels or generators that do not fit.
+            TypeError, ValueError: images of another kind or size, labels or generators that do not fit, or codes to draw
+                anew without a transformer.
         """
         codes = self.encode(images).flatten(1)  # [N, T]
         labels = self._to_labels(class_labels, len(codes))
         generator = self._to_generators(generator, len(codes))
         number = round(redraw * codes.shape[1])
         if number:
+            self._need_transformer("redraw")
             rank = self._uniform(codes.shape, generator).argsort(1).argsort(1)
             codes = torch.where(rank < number, self.transformer.mask_code, codes)
             how = (1.0, 1.0, 0, 1.0, 4.5)
@@ -863,21 +931,23 @@ class VQGANPipeline(FamilyPipeline):
         """
         if num_frames < 2:
             raise ValueError("num_frames: needs at least 2, the two ends.")
-        za, zb = (self.vqgan.encode(self._to_tensor(image)[:1]) for image in (a, b))  # 2 x [1, D, h, w]
+        za, zb = (self.codec.encode(self._to_tensor(image)[:1]) for image in (a, b))  # 2 x [1, D, h, w]
         weights = torch.linspace(0, 1, num_frames, device=za.device)[:, None, None, None]
         z = torch.lerp(za, zb, weights)  # [M, D, h, w]
-        x = self.vqgan.decode(self.vqgan.embed(self.vqgan.nearest(z)) if quantize else z)
+        x = self.codec.decode(self.codec.embed(self.codec.nearest(z)) if quantize else z)
         self._report(callback_on_step_end, 0, 0, 1, x)
         return self._to_output(x, output_type, return_dict)
 
-    def _measure(self, x: torch.Tensor, labels: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Images -> squared errors of the reconstruction [N, S, S], nats of each code given those before [N, h, w], and the
-        reconstructions [N, C, S, S]."""
-        codes = self._codes(x)  # [N, h, w]
-        x_hat = self.vqgan.decode_codes(codes)
+    def _restored(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Images -> codes [N, h, w], reconstructions [N, C, S, S], and their squared errors [N, S, S]."""
+        codes = self._codes(x)
+        x_hat = self.codec.decode_codes(codes)
+        return codes, x_hat, (x.float() - x_hat).square().mean(1)
+
+    def _nats(self, codes: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """-log p of each code given those before, [N, h, w] as the codes."""
         logits = self.transformer(codes.flatten(1), labels, causal=True)  # [N, T, K]
-        nats = F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").reshape(codes.shape)
-        return (x.float() - x_hat).square().mean(1), nats, x_hat
+        return F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").reshape(codes.shape)
 
     @checked
     @torch.no_grad()
@@ -886,7 +956,10 @@ class VQGANPipeline(FamilyPipeline):
         images: Images,
         generator: Generators = None,
         class_labels: Labels = None,
-        score: Literal["both", "reconstruction", "likelihood"] = "both",
+        score: Annotated[
+            Literal["both", "reconstruction", "likelihood"],
+            {"needs": {"both": "transformer", "likelihood": "transformer"}},
+        ] = "both",
         callback_on_step_end: Callable | None = None,
     ) -> AnomalyOutput:
         """How strange an image is to the model.
@@ -908,17 +981,23 @@ class VQGANPipeline(FamilyPipeline):
             `AnomalyOutput` with scores [N], maps [N, H, W] and the unit.
 
         Raises:
-            TypeError, ValueError: images of another kind or size, an unknown score, or labels that do not fit.
+            TypeError, ValueError: images of another kind or size, an unknown score, one that needs a transformer where there
+                is none, or labels that do not fit.
         """
+        if score != "reconstruction":
+            self._need_transformer(f"score: {score!r}")
         x = self._to_tensor(images)
         self._to_generators(generator, len(x))
-        errors, nats, x_hat = self._measure(x, self._to_labels(class_labels, len(x)))
+        labels = self._to_labels(class_labels, len(x))
+        codes, x_hat, errors = self._restored(x)
         self._report(callback_on_step_end, 0, 0, 1, x_hat)
-        patch = self.config.sample_size // self.vqgan.map_size
-        wide = nats.repeat_interleave(patch, 1).repeat_interleave(patch, 2)  # [N, S, S]
-        error, surprise = errors.mean((1, 2)), nats.sum((1, 2))
+        error = errors.mean((1, 2))
         if score == "reconstruction":
             return AnomalyOutput(scores=error.cpu(), maps=errors.cpu(), unit="mean squared error")
+        nats = self._nats(codes, labels)
+        patch = self.config.sample_size // self.codec.map_size
+        wide = nats.repeat_interleave(patch, 1).repeat_interleave(patch, 2)  # [N, S, S]
+        surprise = nats.sum((1, 2))
         if score == "likelihood":
             return AnomalyOutput(scores=surprise.cpu(), maps=wide.cpu(), unit="nats")
         known = self.config.calibration or {"log_error": [0.0, 1.0], "nats": [0.0, 1.0], "maps": [1.0, 1.0]}

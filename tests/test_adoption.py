@@ -6,20 +6,26 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from conftest import run_bare
 from diffusers import (
     AutoencoderKL,
     DDIMPipeline,
     DDIMScheduler,
     DDPMPipeline,
     DDPMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    FlowMatchEulerDiscreteScheduler,
     ScoreSdeVePipeline,
     ScoreSdeVeScheduler,
     UNet2DModel,
+    VQModel,
 )
 from safetensors.torch import load_file, save_file
 
-from genarium.checkpoints import Catalogue, load_pipeline, open_checkpoint
+from genarium.checkpoints import Catalogue, find_checkpoints, load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError
+from genarium.families import discover
 from genarium.requests import Request
 from genarium.runtime import Runtime
 from pipelines.pipeline_score_sde import Denoiser
@@ -48,6 +54,23 @@ NCSNPP_UNET = {  # as of google/ncsnpp-celebahq-256
     "mid_block_scale_factor": 2**0.5,
     "norm_eps": 1e-6,
 }
+DIT = {  # as of facebook/DiT-XL-2-256, whose vae is that of Stable Diffusion
+    "num_attention_heads": 2,
+    "attention_head_dim": 8,
+    "in_channels": 4,
+    "out_channels": 8,
+    "num_layers": 2,
+    "sample_size": 16,
+    "patch_size": 2,
+    "num_embeds_ada_norm": 1000,
+}
+SMALL = {  # an auto-encoder that halves pictures once
+    "down_block_types": ("DownEncoderBlock2D",) * 2,
+    "up_block_types": ("UpDecoderBlock2D",) * 2,
+    "block_out_channels": (8, 16),
+    "norm_num_groups": 4,
+    "sample_size": 32,
+}
 
 
 def random_unet(**config) -> UNet2DModel:
@@ -59,6 +82,10 @@ def stock(kind: str, **scheduler):
     """One of diffusers' own pipelines with a tiny random network for colour pictures of 32 pixels."""
     if kind == "ScoreSdeVePipeline":
         pipeline = ScoreSdeVePipeline(random_unet(**NCSNPP_UNET), ScoreSdeVeScheduler(**scheduler))
+    elif kind == "DiTPipeline":
+        torch.manual_seed(0)
+        schedule = DDIMScheduler(**{"clip_sample": False, **scheduler})
+        pipeline = DiTPipeline(DiTTransformer2DModel(**DIT).eval(), kl_model(), schedule)
     elif kind == "DDIMPipeline":
         pipeline = DDIMPipeline(random_unet(**DDPM_UNET), DDIMScheduler(**scheduler))
     else:
@@ -68,7 +95,13 @@ def stock(kind: str, **scheduler):
 
 
 @pytest.mark.parametrize(
-    ("kind", "family"), [("DDPMPipeline", "ddpm"), ("DDIMPipeline", "ddpm"), ("ScoreSdeVePipeline", "score-sde")]
+    ("kind", "family"),
+    [
+        ("DDPMPipeline", "ddpm"),
+        ("DDIMPipeline", "ddpm"),
+        ("ScoreSdeVePipeline", "score-sde"),
+        ("DiTPipeline", "dit"),
+    ],
 )
 def test_a_stock_checkpoint_works_in_every_task(kind, family, tmp_path, families):
     stock(kind).save_pretrained(tmp_path / "stock")
@@ -189,6 +222,263 @@ def test_an_adopted_checkpoint_can_be_saved_and_opened_again(both, tmp_path, fam
     assert torch.equal(*images)
 
 
+# ---- DiTPipeline: a transformer on scaled latents, with learnt variances, told the class ----
+
+NAMES = {str(i): f"thing {i}" for i in range(1000)}
+
+
+@pytest.fixture
+def dits(tmp_path, families):
+    """(diffusers' pipeline, the adopted one), on the same weights; the names of classes written in by hand, as there."""
+    original = stock("DiTPipeline")
+    original.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    (tmp_path / "model_index.json").write_text(json.dumps({**index, "id2label": NAMES}))
+    return original, load_pipeline(open_checkpoint(tmp_path, families))
+
+
+def r_of(alpha_bar: torch.Tensor) -> torch.Tensor:
+    """Noise as a share of noise and signal."""
+    return (1 - alpha_bar).sqrt() / ((1 - alpha_bar).sqrt() + alpha_bar.sqrt())
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_the_adopted_transformer_predicts_what_the_stock_one_does(prediction_type, tmp_path, families):
+    original = stock("DiTPipeline", prediction_type=prediction_type, beta_schedule="scaled_linear")
+    original.save_pretrained(tmp_path)
+    adopted = load_pipeline(open_checkpoint(tmp_path, families))
+    timesteps, labels = torch.tensor([0, 1, 350, 999]), torch.tensor([3, 0, 999, 1000])
+    alpha_bar = original.scheduler.alphas_cumprod[timesteps]
+    signal, scale = (a.sqrt()[:, None, None, None] for a in (alpha_bar, 1 - alpha_bar))
+    x = torch.randn(4, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        output = original.transformer(x, timestep=timesteps, class_labels=labels).sample[:, :4]
+        norm = signal + scale  # ours keeps u = (1 - r) z + r e
+        ours = adopted._velocity(x / norm, r_of(alpha_bar), labels[:, None])
+    if prediction_type == "epsilon":
+        theirs = output - (x - scale * output) / signal
+    else:
+        theirs = (scale * x + signal * output) - (signal * x - scale * output)
+    assert ((ours - theirs).abs().amax((1, 2, 3)) < 1e-4 * theirs.abs().amax((1, 2, 3))).all()
+
+
+def test_the_adopted_transformer_walks_the_stock_path_with_guidance(dits, monkeypatch):
+    """Euler's method is DDIM: on diffusers' own timesteps and noise, the same pictures."""
+    original, adopted = dits
+    theirs = original([7, 500], 3.0, torch.Generator().manual_seed(5), num_inference_steps=5, output_type="np").images
+    r = r_of(original.scheduler.alphas_cumprod[original.scheduler.timesteps])
+    plan = FlowMatchEulerDiscreteScheduler()
+    plan.set_timesteps(sigmas=r.tolist())
+    plan.set_begin_index(0)
+    monkeypatch.setattr(type(adopted), "_scheduler", lambda *arguments: plan)
+    noise = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(5))
+    start = noise * ((1 - r[0]) ** 2 + r[0] ** 2).sqrt()
+    labels = torch.tensor([[7], [500]])
+    with torch.no_grad():
+        z = adopted._sample(start, labels, "euler", 5, 3.0, None)
+        ours = adopted._to_output(adopted._decoded(z), "np").images
+    assert ((theirs > 0) & (theirs < 1)).mean() > 0.3, "pictures that are all black and white would hide errors"
+    assert np.abs(ours - theirs).max() < 1e-3
+    assert np.abs(theirs[0] - theirs[1]).max() > 0.01
+
+
+def test_the_adopted_path_of_training_is_the_stock_schedule(dits):
+    original, adopted = dits
+    t = torch.tensor([0, 10, 999])
+    z, noise = torch.randn(2, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    x_t, wanted = adopted._noised(z, noise, (t / 999)[:, None, None, None])
+    assert torch.allclose(x_t, original.scheduler.add_noise(z, noise, t), atol=1e-5) and torch.equal(wanted, noise)
+
+
+def test_an_adopted_dit_knows_its_classes_and_can_be_saved_and_opened_again(dits, tmp_path, families):
+    _, adopted = dits
+    assert adopted.config.sample_size == 32 and adopted.config.target == "epsilon"
+    adopted.save_pretrained(tmp_path / "ours")
+    checkpoint = open_checkpoint(tmp_path / "ours", families)
+    assert checkpoint.class_names[999] == "thing 999" and not checkpoint.lacking
+    again = load_pipeline(checkpoint)
+    asked = {"class_labels": [5, 6], "num_inference_steps": 2, "guidance_scale": 4.0, "output_type": "pt"}
+    ours, anew = (p(2, torch.Generator().manual_seed(1), **asked).images for p in (adopted, again))
+    assert torch.equal(ours, anew)
+    kl_model().save_pretrained(tmp_path / "vae")
+    alone, x = load_pipeline(open_checkpoint(tmp_path / "vae", families)), photographs(2)
+    alone.save_pretrained(tmp_path / "alone")
+    torch.save(x, tmp_path / "x.pt")
+    run_bare(BARE.format(asked=asked), tmp_path)
+    assert torch.allclose(torch.load(tmp_path / "generated.pt"), ours, atol=1e-5)
+    restored = alone.reconstruct(x, method="autoencoder", output_type="pt").images
+    assert torch.allclose(torch.load(tmp_path / "restored.pt"), restored, atol=1e-5)
+
+
+BARE = """
+import torch
+from diffusers import DiffusionPipeline
+pipe = DiffusionPipeline.from_pretrained("ours", trust_remote_code=True)
+torch.save(pipe(2, torch.Generator().manual_seed(1), **{asked}).images, "generated.pt")
+pipe = DiffusionPipeline.from_pretrained("alone", trust_remote_code=True)
+torch.save(pipe.reconstruct(torch.load("x.pt"), method="autoencoder", output_type="pt").images, "restored.pt")
+"""
+
+
+def test_the_transformers_name_of_2023_is_understood(dits, tmp_path, families):
+    """facebook/DiT-XL-2-256 calls it a Transformer2DModel."""
+    for file in (tmp_path / "model_index.json", tmp_path / "transformer/config.json"):
+        file.write_text(file.read_text().replace("DiTTransformer2DModel", "Transformer2DModel"))
+    config = json.loads((tmp_path / "transformer/config.json").read_text())
+    assert config["_class_name"] == "Transformer2DModel" and config["norm_type"] == "ada_norm_zero"
+    assert type(load_pipeline(open_checkpoint(tmp_path, families)).transformer) is DiTTransformer2DModel
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"scheduler": DDIMScheduler(prediction_type="sample")}, "prediction type 'sample'"),
+        ({"scheduler": FlowMatchEulerDiscreteScheduler()}, "with which betas"),
+        ({"in_channels": 3}, "turns 3 channels into 8; the auto-encoder's latents have 4"),
+        ({"num_embeds_ada_norm": 10}, "names 1000 classes, but the transformer knows 10"),
+    ],
+)
+def test_dits_of_another_kind_are_refused_with_words(change, says, tmp_path, families):
+    scheduler = change.pop("scheduler", DDIMScheduler())
+    DiTPipeline(DiTTransformer2DModel(**{**DIT, **change}), kl_model(), scheduler).save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    (tmp_path / "model_index.json").write_text(json.dumps({**index, "id2label": NAMES}))
+    with pytest.raises(CheckpointError, match=f"DiT cannot take it.*{says}"):
+        load_pipeline(open_checkpoint(tmp_path, families))
+
+
+# ---- single models: auto-encoders without anything that generates ----
+
+LEFT = {"reconstruct", "interpolate", "anomaly"}
+
+
+def photographs(number: int) -> torch.Tensor:
+    """Smooth random images, float [N, 3, 32, 32] in [-1, 1]."""
+    noise = torch.randn(number, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(noise, size=32, mode="bilinear").tanh()
+
+
+def kl_model(**config) -> AutoencoderKL:
+    torch.manual_seed(0)
+    return AutoencoderKL(**{**SMALL, **config}).eval()
+
+
+def vq_model(**config) -> VQModel:
+    """Its codes far apart, so that pictures have several."""
+    torch.manual_seed(0)
+    model = VQModel(**{**SMALL, "num_vq_embeddings": 16, "latent_channels": 4, **config}).eval()
+    torch.nn.init.normal_(model.quantize.embedding.weight, std=0.3)
+    return model
+
+
+SPATIAL = {"norm_type": "spatial", "block_out_channels": (32, 32)}  # whose norms have 32 groups always
+
+
+@pytest.mark.parametrize("config", [{}, SPATIAL, {"lookup_from_codebook": True, "vq_embed_dim": 3}])
+def test_a_lone_vq_model_reconstructs_as_in_diffusers(config, tmp_path, families):
+    original = vq_model(**config)
+    original.save_pretrained(tmp_path)
+    checkpoint = open_checkpoint(tmp_path, families)
+    assert checkpoint.family.name == "vqgan" and checkpoint.lacking == {"transformer"}
+    adopted, x = load_pipeline(checkpoint), photographs(3)
+    with torch.no_grad():
+        theirs = original(x).sample
+    output = adopted.reconstruct(x, output_type="pt")
+    assert (output.images - (theirs / 2 + 0.5).clamp(0, 1)).abs().max() < 1e-4
+    assert output.codes.shape == (3, 16, 16) and len(output.codes.unique()) > 3, "one code would hide errors"
+    score = adopted.anomaly_score(x, score="reconstruction")
+    assert torch.allclose(score.scores, (theirs - x).square().mean((1, 2, 3)), rtol=1e-3)
+    ends = adopted.interpolate(x[:1], x[1:2], num_frames=2, output_type="pt").images
+    assert torch.allclose(ends, output.images[:2], atol=1e-4)
+
+
+def test_a_lone_autoencoder_kl_reconstructs_as_in_diffusers(tmp_path, families):
+    original = kl_model(scaling_factor=0.4, shift_factor=0.1)
+    original.save_pretrained(tmp_path)
+    checkpoint = open_checkpoint(tmp_path, families)
+    assert checkpoint.family.name == "dit" and checkpoint.lacking == {"transformer", "scheduler"}
+    adopted, x = load_pipeline(checkpoint), photographs(3)
+    with torch.no_grad():
+        posterior = original.encode(x).latent_dist
+        theirs = original.decode(posterior.mean).sample
+    ours = adopted.reconstruct(x, method="autoencoder", output_type="pt").images
+    assert (ours - (theirs / 2 + 0.5).clamp(0, 1)).abs().max() < 1e-4
+    assert torch.allclose(adopted.encode(x), posterior.mean * 0.4, atol=1e-5)
+    score = adopted.anomaly_score(x, score="autoencoder")
+    assert torch.allclose(score.scores, (theirs - x).square().mean((1, 2, 3)), rtol=1e-3)
+    ends = adopted.interpolate(x[:1], x[1:2], num_frames=2, output_type="pt").images
+    assert torch.allclose(ends, ours[:2], atol=1e-4)
+
+
+def test_what_a_lone_autoencoder_kl_lacks_is_neither_offered_nor_done(tmp_path, families):
+    kl_model().save_pretrained(tmp_path / "vae")
+    checkpoint = open_checkpoint(tmp_path / "vae", families)
+    assert set(checkpoint.tasks) == LEFT and list(checkpoint.controls("interpolate")) == ["num_frames"]
+    assert checkpoint.controls("reconstruct")["method"].choices == ("autoencoder",)
+    adopted = load_pipeline(checkpoint)
+    calls = {
+        "Generating": lambda: adopted(1),
+        "method: 'noise'": lambda: adopted.reconstruct(photographs(1), method="noise"),
+        "score: 'typicality'": lambda: adopted.anomaly_score(photographs(1)),
+        "'transformer'": lambda: adopted.trainable("transformer"),
+    }
+    for what, call in calls.items():
+        with pytest.raises(ValueError, match=f"{what} needs a transformer"):
+            call()
+
+
+def test_what_a_lone_vq_model_lacks_is_neither_offered_nor_done(tmp_path, families):
+    vq_model().save_pretrained(tmp_path / "vq")
+    checkpoint = open_checkpoint(tmp_path / "vq", families)
+    assert set(checkpoint.tasks) == LEFT and not checkpoint.controls("reconstruct")
+    score = checkpoint.controls("anomaly")["score"]
+    assert (score.default, score.choices, score.hidden) == ("reconstruction", ("reconstruction",), True)
+    with pytest.raises(CheckpointError, match=r"cannot generate; it can: reconstruct.*It has no transformer"):
+        Request("vq", "generate").checked(checkpoint)
+    adopted = load_pipeline(checkpoint)
+    calls = {
+        "Generating": lambda: adopted(1),
+        "redraw": lambda: adopted.reconstruct(photographs(1), redraw=0.5),
+        "score: 'both'": lambda: adopted.anomaly_score(photographs(1)),
+        "'transformer'": lambda: adopted.trainable("transformer"),
+    }
+    for what, call in calls.items():
+        with pytest.raises(ValueError, match=f"{what} needs a transformer"):
+            call()
+
+
+@pytest.mark.parametrize(("model", "family"), [(vq_model, "vqgan"), (kl_model, "dit")])
+def test_a_lone_auto_encoder_works_in_the_app_and_saved_anew(model, family, tmp_path, families, monkeypatch):
+    model().save_pretrained(tmp_path / "alone")
+    load_pipeline(open_checkpoint(tmp_path / "alone", families)).save_pretrained(tmp_path / "again")
+    monkeypatch.setenv("GENARIUM_CHECKPOINTS", str(tmp_path))
+    catalogue = find_checkpoints(families)
+    assert set(catalogue.checkpoints) == {"alone", "again"} and not catalogue.broken
+    runtime = Runtime(catalogue, device="cpu", dtype=torch.float32)
+    picture = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8))
+    seen = {}
+    for name, checkpoint in catalogue.checkpoints.items():
+        assert checkpoint.family.name == family and set(checkpoint.tasks) == LEFT
+        results = [
+            runtime.run(Request(name, task.name), dict.fromkeys(task.inputs, picture))
+            for task in checkpoint.tasks.values()
+        ]
+        seen[name] = [np.asarray(p) for result in results for p in result.pictures] + [results[-1].scores]
+        assert seen[name][0].shape == (32, 32, 3) and seen[name][0].std() > 1
+    assert all(np.array_equal(a, b) for a, b in zip(seen["alone"], seen["again"], strict=True))
+
+
+@pytest.mark.parametrize(("model", "title"), [(vq_model, "VQGAN"), (kl_model, "DiT")])
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [({"sample_size": 33}, "do not divide"), ({"in_channels": 4}, "turns 4 channels into 3")],
+)
+def test_auto_encoders_of_another_kind_are_refused_with_words(model, title, config, says, tmp_path, families):
+    model(**config).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=f"{title} cannot take it.*{says}"):
+        load_pipeline(open_checkpoint(tmp_path, families))
+
+
 # ---- what no family takes ----
 
 
@@ -203,14 +493,20 @@ def test_networks_of_another_kind_are_refused_with_words(change, says, tmp_path,
 
 
 def test_a_bare_model_is_named_for_what_it_is(tmp_path, families):
-    torch.manual_seed(0)
-    AutoencoderKL(block_out_channels=(8,), norm_num_groups=4).save_pretrained(tmp_path / "vae")
-    with pytest.raises(CheckpointError, match=r"single model of the class 'AutoencoderKL'.*DDPMPipeline"):
-        open_checkpoint(tmp_path / "vae", families)
+    random_unet(**DDPM_UNET).save_pretrained(tmp_path / "unet")
+    with pytest.raises(CheckpointError, match=r"single model of the class 'UNet2DModel'.*AutoencoderKL.*VQModel"):
+        open_checkpoint(tmp_path / "unet", families)
 
 
-@pytest.mark.parametrize("kind", ["DiTPipeline", "VQDiffusionPipeline"])
+@pytest.mark.parametrize("kind", ["LDMPipeline", "AutoencoderKL"])
 def test_an_unknown_pipeline_is_told_with_those_that_are_known(kind, tmp_path, families):
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
     with pytest.raises(CheckpointError, match=f"'{kind}'.*DDPMPipeline.*ScoreSdeVePipeline"):
         open_checkpoint(tmp_path, families)
+
+
+def test_a_plugin_that_adopts_into_a_component_it_has_not_is_broken(house):
+    plugin = house / "plugins/vqgan/plugin.py"
+    plugin.write_text(plugin.read_text().replace('{"VQModel": "vqgan"}', '{"VQModel": "vae"}'))
+    (broken,) = discover(installed=False).broken
+    assert "VQGANPipeline has no component 'vae'" in broken.reason

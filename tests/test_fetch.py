@@ -7,8 +7,9 @@ import shutil
 import threading
 
 import pytest
+import torch
 from huggingface_hub import constants
-from test_adoption import stock
+from test_adoption import stock, vq_model
 
 from genarium.checkpoints import Catalogue, load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, HubError, InputError, Stopped
@@ -164,6 +165,40 @@ def test_a_repository_of_the_time_before_folders(hub, families, tmp_path, weight
     assert adopted.scheduler.config.beta_schedule == "linear"
 
 
+def test_a_pipeline_whose_parts_have_other_names_there(hub, families, tmp_path):
+    stock("DiTPipeline").save_pretrained(tmp_path)
+    hub.add_folder("facebook/dit", tmp_path)
+    checkpoint = Catalogue({}, (), families)["facebook/dit"]
+    assert {"vae/config.json", "transformer/diffusion_pytorch_model.safetensors"} < fetched(checkpoint.folder)
+    assert load_pipeline(checkpoint).autoencoder.config.scaling_factor == 0.18215
+
+
+@pytest.mark.parametrize("weights", ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"])
+def test_a_repository_of_a_single_model(hub, families, tmp_path, weights):
+    """No model_index.json; what else lies there stays there, also what would be another checkpoint's."""
+    vq_model().save_pretrained(tmp_path)
+    files = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    assert set(files) == {"config.json", "diffusion_pytorch_model.safetensors"}
+    needed = set(files)
+    files |= {
+        "vq.ckpt": b"pickle",
+        "diffusion_pytorch_model.bin": b"pickle",
+        "vq.safetensors": b"\0",
+        "run.py": b"exit()",
+    }
+    if weights.endswith(".bin"):
+        files = {name: content for name, content in files.items() if not name.endswith(".safetensors")}
+    hub.add_repo("someone/vq", files)
+    offer = look("someone/vq", families)
+    assert (offer.class_name, offer.family.name) == ("VQModel", "vqgan")
+    if weights.endswith(".bin"):
+        assert "weights of vqgan are pickled" in offer.problem
+        return
+    checkpoint = Catalogue({}, (), families)["someone/vq"]
+    assert fetched(checkpoint.folder) == needed and "generate" not in checkpoint.tasks
+    assert load_pipeline(checkpoint).reconstruct(torch.zeros(1, 3, 32, 32)).images[0].size == (32, 32)
+
+
 # ---- what cannot be used ----
 
 
@@ -194,16 +229,16 @@ def pickled(repo):
             "'GANPipeline'.*VAEPipeline",
         ),
         (
-            lambda r: change(r, model_index_DOT_json=b'{"_class_name": "DiTPipeline"}'),
-            "'DiTPipeline'.*Known: .*DDPMPipeline",
+            lambda r: change(r, model_index_DOT_json=b'{"_class_name": "LDMPipeline"}'),
+            "'LDMPipeline'.*Known: .*DDPMPipeline",
         ),
         (lambda r: change(r, model_index_DOT_json=b"{"), "cannot be read"),
         (lambda r: change(r, model_index_DOT_json=b"[]"), "cannot be read"),
         (lambda r: change(r, model_index_DOT_json=b" " * 3_000_000), "cannot be read"),
         (lambda r: change(r, model_index_DOT_json=None), "no diffusers pipeline"),
         (
-            lambda r: change(r, model_index_DOT_json=None, config_DOT_json=b'{"_class_name": "VQModel"}'),
-            "single model of the class 'VQModel'",
+            lambda r: change(r, model_index_DOT_json=None, config_DOT_json=b'{"_class_name": "UNet2DModel"}'),
+            "single model of the class 'UNet2DModel'.*VQModel",
         ),
         (
             lambda r: change(r, model_index_DOT_json=None, config_DOT_json=b'{"model_type": "bert"}'),

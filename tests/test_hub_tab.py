@@ -8,6 +8,7 @@ import gradio as gr
 import pytest
 import torch
 from huggingface_hub import constants
+from test_adoption import vq_model
 
 from genarium.checkpoints import Catalogue, find_checkpoints
 from genarium.errors import InputError
@@ -229,3 +230,15 @@ def test_a_checkpoints_own_defaults_are_set(page, hub):
     assert last[steps]["value"] == 2
     assert tab._choose("tiny-ddpm")[steps]["value"] == 12, "and go back with the checkpoint that has others"
     assert steps not in press_load(page, "someone/vae")[-1]
+
+
+def test_a_lone_auto_encoder_is_offered_where_it_can_work_without_what_it_lacks(page, hub, tmp_path):
+    vq_model().save_pretrained(tmp_path / "vq")
+    hub.add_folder("someone/vq", tmp_path / "vq")
+    assert "VQModel" in press_look(page, "someone/vq")[page.hub.facts]
+    last, name = press_load(page, "someone/vq")[-1], f"someone/vq@{hub.repo('someone/vq').sha}"
+    generate, reconstruct = page.tabs["generate"], page.tabs["reconstruct"]
+    assert generate.picker.dropdown not in last and last[reconstruct.picker.dropdown]["value"] == name
+    redraw = reconstruct.controls.components["vqgan"]["redraw"]
+    assert not last[redraw]["visible"] and reconstruct._choose("tiny-vqgan")[redraw]["visible"]
+    assert "redraw" not in reconstruct.controls.values(page.hub.runtime.guest(name), {})

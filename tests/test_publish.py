@@ -286,12 +286,12 @@ def test_a_card_that_lacks_something_is_not_published(hub, vae, run, old, new, w
     (vae / "README.md").write_text(card)
     (vae / "evaluation.json").write_text("{")
     assert "evaluation.json beside it is damaged" in run("publish", "tiny-vae", code=2)
-    assert not hub.requests
+    assert not hub.repos and not hub.asked("POST", "/")
 
 
 def test_without_a_card_or_an_id_it_is_not_published(tiny_checkpoints, families, tmp_path):
     checkpoint = open_checkpoint(tiny_checkpoints / "tiny-vae", families)
-    with pytest.raises(CheckpointError, match="has no card"):
+    with pytest.raises(CheckpointError, match="has no card, and no recipe"):
         export(checkpoint, tmp_path, families, "user/tiny-vae")
     with pytest.raises(HubError, match="say --repo user/name"):
         export(checkpoint, tmp_path, families)
@@ -380,6 +380,16 @@ def test_who_is_not_logged_in_reads_how(hub, exported, monkeypatch):
     with pytest.raises(HubError, match=r"no right to write to user/model.*role is `write`"):
         upload(exported)
     assert not hub.repos
+
+
+@pytest.mark.parametrize(
+    ("token", "words"), [(None, "you are not logged in"), ("hf_wrong", "does not accept your token")]
+)
+def test_who_cannot_write_reads_so_before_the_work_of_the_proof(hub, vae, run, monkeypatch, token, words):
+    monkeypatch.setattr("genarium.hub.publish.export", None)  # which must not be called
+    monkeypatch.setattr("huggingface_hub.hf_api.get_token", lambda: token)
+    monkeypatch.setenv("HF_TOKEN", token or "")
+    assert words in run("publish", "tiny-vae", code=2) and not hub.repos
 
 
 def test_metadata_that_the_hub_refuses_stops_before_a_repository_is_made(hub, exported):

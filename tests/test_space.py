@@ -103,12 +103,22 @@ def test_a_space_gets_what_it_needs_with_git_and_without(root):
         ("title: Mine\n", "", "lacks title"),
         ("- user/a", "- user/b", r"models, for the links between them, must be \['user/a'\]"),
         ("---\ntitle", "---\n[title", "cannot be read"),
+        ("license", "preload_from_hub: user/a\nlicense", "preload_from_hub must be a list"),
+        ("license", "preload_from_hub:\n- a\nlicense", "preload_from_hub must be a list"),
+        ("license", "preload_from_hub:\n- user/a weights main\nlicense", "preload_from_hub must be a list"),
     ],
 )
 def test_front_matter_that_the_hub_could_not_use(root, old, new, words):
     (root / "README.md").write_text(README.replace(old, new, 1))
     with pytest.raises(GenariumError, match=words):
         prepare(root)
+
+
+def test_a_space_may_name_what_is_fetched_when_it_is_built(root):
+    entries = ["user/a", "user/a config.json,vae/weights.safetensors", f"user/a config.json {'0a' * 20}"]
+    told = "".join(f"- {entry}\n" for entry in entries)
+    (root / "README.md").write_text(README.replace("license", f"preload_from_hub:\n{told}license"))
+    assert set(prepare(root).files) == NEEDED
 
 
 def test_without_a_readme_there_is_no_space(root):

@@ -68,6 +68,7 @@ def publish(
     from genarium.checkpoints import find_checkpoints
     from genarium.families import discover
     from genarium.hub import publish as publishing
+    from genarium.hub.errors import check_repo_id
     from genarium.recipe import recipe_paths
 
     families = discover()
@@ -83,6 +84,9 @@ def publish(
             raise InputError(f"--pin: {one.name} has no recipe to write into.")
         if pin:
             publishing.check_pin(recipes[one.recipe.name], targets[one.name])
+    known = [check_repo_id(target) for target in targets.values() if target]
+    if known and not dry_run:  # the proof takes a while: better said before than after it
+        publishing.check_login(known[0])
     with tempfile.TemporaryDirectory(prefix="genarium-export-") as folder:
         exports = []
         for one in found:

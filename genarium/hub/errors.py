@@ -33,7 +33,7 @@ from genarium.errors import GenariumError, HubError
 
 Action = Literal["read", "write"]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-VALID = "write it as user/name, at most 96 letters, digits, - _ ."
+VALID = "write it as user/name, at most 96 letters, digits, dots, - and _"
 LOG_IN = "run `hf auth login`, or set HF_TOKEN to a token of https://huggingface.co/settings/tokens"
 
 

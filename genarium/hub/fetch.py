@@ -39,6 +39,7 @@ MAX_PICTURES = 8  # of a card
 SPARE = 2**28  # bytes of disk that stay free
 
 MODEL_INDEX = "model_index.json"
+MODEL_CONFIG = "config.json"
 WEIGHTS = re.compile(r"diffusion_pytorch_model(-\d{5}-of-\d{5})?\.safetensors")
 SHARDS = "diffusion_pytorch_model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -134,7 +135,7 @@ def look(
     cache: Path | None = None,
     trust_remote_code: bool = False,
 ) -> Offer:
-    """Ask the Hub what is at an address. Fetches a few kilobytes: the model_index.json.
+    """Ask the Hub what is at an address. Fetches a few kilobytes: the model_index.json, or of a single model the config.json.
 
     Args:
         address: "user/name" or "user/name@revision".
@@ -162,15 +163,25 @@ def look(
         "token": token,
     }
     offer = Offer(**common, class_name="", family=None, files=())
-    if MODEL_INDEX not in files:
-        return Offer(**common, **_no_pipeline(offer, files, families, cache))
+    alone = MODEL_INDEX not in files  # a single model, with no pipeline around it
+    told = MODEL_CONFIG if alone else MODEL_INDEX
+    if told not in files:
+        return replace(offer, problem=_no_pipeline(repo_id, families))
     try:
-        index = _read_json(offer, files[MODEL_INDEX], cache)
+        index = _read_json(offer, files[told], cache)
         class_name = class_of(index)
     except (ValueError, KeyError, TypeError, IndexError):
-        problem = f"{repo_id}: its {MODEL_INDEX} cannot be read; this is no diffusers pipeline."
-        return Offer(**common, class_name="", family=None, files=(), problem=problem)
-    family = families.taking(class_name)
+        unread = f"{repo_id}: its {MODEL_INDEX} cannot be read; this is no diffusers pipeline."
+        return replace(offer, problem=_no_pipeline(repo_id, families) if alone else unread)
+    family = families.taking_model(class_name) if alone else families.taking(class_name)
+    if alone and family is None:
+        problem = (
+            f"{repo_id} is a single model of the class {class_name!r}, not a whole pipeline, and no installed plugin takes "
+            f"it alone. Known: {families.known_classes()}."
+        )
+        return replace(offer, class_name=class_name, problem=problem)
+    if alone:
+        index = family.index_of_model(class_name)
     trusted = family is None and trust_remote_code
     chosen, problem = _choose(repo_id, index, files, everything=trusted)
     if family is None and not trusted:
@@ -286,23 +297,9 @@ def _read_json(offer: Offer, file: RemoteFile, cache: Path | None) -> Any:
     return json.loads(Path(_download(offer, file, cache)).read_text(encoding="utf-8"))
 
 
-def _no_pipeline(
-    offer: Offer, files: Mapping[str, RemoteFile], families: Families, cache: Path | None
-) -> dict[str, Any]:
-    """What a repository without a model_index.json is, as far as one can tell, and that it is of no use here."""
-    problem = f"{offer.repo_id} has no {MODEL_INDEX}: it is no diffusers pipeline. Known: {families.known_classes()}."
-    class_name = ""
-    if "config.json" in files:
-        try:
-            class_name = str(_read_json(offer, files["config.json"], cache)["_class_name"])
-        except (ValueError, KeyError, TypeError):  # a model of another library
-            pass
-        else:
-            problem = (
-                f"{offer.repo_id} is a single model of the class {class_name!r}, not a whole pipeline, and no installed "
-                f"plugin takes it alone. Known pipelines: {families.known_classes()}."
-            )
-    return {"class_name": class_name, "family": None, "files": (), "problem": problem}
+def _no_pipeline(repo_id: str, families: Families) -> str:
+    """That a repository with neither a pipeline nor a model of diffusers is of no use here."""
+    return f"{repo_id} has no {MODEL_INDEX}: it is no diffusers pipeline. Known: {families.known_classes()}."
 
 
 def _choose(
@@ -313,15 +310,13 @@ def _choose(
     Args:
         everything: with the code and whatever texts lie beside the weights, for a class that is not installed.
     """
-    chosen = [files[MODEL_INDEX]]
-    chosen += [
-        files[name] for name in ("README.md", "evaluation.json") if name in files and files[name].size <= MAX_TEXT
-    ]
+    texts = (MODEL_INDEX, "README.md", "evaluation.json")
+    chosen = [files[name] for name in texts if name in files and files[name].size <= MAX_TEXT]
     beside = {p: f for p, f in files.items() if "/" not in p}
     root = {
         p: f
         for p, f in beside.items()
-        if p in ("config.json", "scheduler_config.json", SHARDS) or p.endswith((".safetensors", *PICKLED))
+        if p in (MODEL_CONFIG, "scheduler_config.json", SHARDS) or p.endswith((".safetensors", *PICKLED))
     }
     pictures = [f for p, f in beside.items() if p.endswith(".png") and f.size <= MAX_TEXT]
     chosen += pictures[:MAX_PICTURES]
@@ -331,18 +326,18 @@ def _choose(
         if component.startswith("_") or not isinstance(value, list) or [type(v) for v in value] != [str, str]:
             continue
         inside = {p.removeprefix(f"{component}/"): f for p, f in files.items() if p.startswith(f"{component}/")}
-        inside = inside or root  # as diffusers has it: google/ddpm-cifar10-32 is of the time before folders
+        inside = inside or root  # a single model; or of the time before folders, as google/ddpm-cifar10-32
         weights = [name for name in inside if name.endswith(".safetensors") and (everything or WEIGHTS.fullmatch(name))]
         if everything:
             weights = [name for name in weights if name.count(".") == 1]  # no model.fp16.safetensors
         if SHARDS in inside:  # diffusers reads the parts then, whatever else lies there
             weights = [name for name in weights if "-of-" in name]
-        texts = (".json", ".txt", ".model", ".py") if everything else (".json",)
+        endings = (".json", ".txt", ".model", ".py") if everything else (".json",)
         for name, file in inside.items():
-            plain = "/" not in name and name.endswith(texts) and (name == SHARDS or ".safetensors.index." not in name)
+            plain = "/" not in name and name.endswith(endings) and (name == SHARDS or ".safetensors.index." not in name)
             if name in weights or (plain and (file.size <= MAX_TEXT or everything)):
                 chosen.append(file)
-        if "config.json" in inside and not weights and not everything:
+        if MODEL_CONFIG in inside and not weights and not everything:
             return chosen, _no_weights(repo_id, component, list(inside))
     return list(dict.fromkeys(chosen)), ""
 

@@ -12,8 +12,9 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
@@ -59,6 +60,11 @@ def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: st
     if not (repo_id or known):
         raise HubError(f"{checkpoint.name} has no recipe that names its Hub id: say --repo user/name.")
     repo_id = check_repo_id(repo_id or known)
+    if checkpoint.card is None and checkpoint.recipe is None:
+        raise CheckpointError(
+            f"{checkpoint.name} has no card, and no recipe in hub_configs/ from which one could be made. Write a recipe of this "
+            f"name, or a README.md into {checkpoint.folder}."
+        )
     if checkpoint.card is None:
         raise CheckpointError(
             f"{checkpoint.name} has no card. `python -m genarium evaluate {checkpoint.name}` writes README.md with its "
@@ -87,7 +93,7 @@ def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: st
 def _write(checkpoint: Checkpoint, pipeline, folder: Path, known: str | None, repo_id: str) -> str:
     """Everything that goes up -> what the card says."""
     pipeline.save_pretrained(folder)
-    _keep_config(checkpoint.folder / MODEL_INDEX, folder / MODEL_INDEX)
+    _keep_config(checkpoint.index, folder / MODEL_INDEX)
     for config in folder.glob("*/*.json"):
         _forget_path(config)
     for pattern in COMPANIONS:
@@ -135,6 +141,16 @@ def upload(exported: Export, private: bool = False, token: str | None = None) ->
             parent_commit=info.sha,  # refused if someone else has changed the repository in between
         )
     return commit.oid
+
+
+def check_login(repo_id: str) -> None:
+    """Ask the Hub who we are, before the work that an upload takes.
+
+    Raises:
+        HubError: nobody it knows, or it cannot be asked.
+    """
+    with hub_errors(repo_id, "write"):
+        HfApi().whoami()
 
 
 def validate_card(content: str, repo_id: str) -> None:
@@ -226,9 +242,9 @@ def _forget_path(config: Path) -> None:
         write_json(config, values)
 
 
-def _keep_config(original: Path, exported: Path) -> None:
+def _keep_config(before: Mapping[str, Any], exported: Path) -> None:
     """What the original model_index.json says beyond the class's parameters, e.g. by a later version, is kept."""
-    before, after = (json.loads(path.read_text(encoding="utf-8")) for path in (original, exported))
+    after = json.loads(exported.read_text(encoding="utf-8"))
     lost = {key: value for key, value in before.items() if key not in after and not key.startswith("_")}
     if lost:
         write_json(exported, dict(sorted({**after, **lost}.items())))

@@ -24,6 +24,9 @@ NOT_NEEDED = (
 NOT_TRACKED = (".*", "*/.*", "*__pycache__/*", "*.pyc", "data/*", "runs/*", "samples*.npy", "*.egg-info/*", "build/*")
 KEPT_THERE = {".gitattributes"}  # the Hub's own
 LONGEST_DESCRIPTION = 60
+PRELOADED = re.compile(
+    r"[\w.-]+/[\w.-]+( [^\s,]+(,[^\s,]+)*( [0-9a-f]{40})?)?"
+)  # what a Space fetches when it is built
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,11 @@ def space_problems(root: Path, names: set[str]) -> list[str]:
         problems.append(f"README.md: app_file {data['app_file']} is not among the files")
     if len(str(data.get("short_description") or "")) > LONGEST_DESCRIPTION:
         problems.append(f"README.md: short_description has more than {LONGEST_DESCRIPTION} letters")
+    preloaded = data.get("preload_from_hub") or []
+    if not isinstance(preloaded, list) or not all(PRELOADED.fullmatch(str(entry)) for entry in preloaded):
+        problems.append(
+            'README.md: preload_from_hub must be a list of "user/name", "user/name file,file" or "user/name file,file commit"'
+        )
     models = _models(root, names)
     if sorted(data.get("models") or []) != models:
         problems.append(f"README.md: models, for the links between them, must be {models}: what is in checkpoints/")

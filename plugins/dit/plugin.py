@@ -31,5 +31,8 @@ def register(add):
             ),
             controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
             translations=read_translations(__file__),
+            stock=("DiTPipeline",),
+            stock_components={"vae": "autoencoder"},
+            stock_models={"AutoencoderKL": "autoencoder"},
         )
     )

@@ -39,5 +39,6 @@ def register(add):
             ),
             controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
             translations=read_translations(__file__),
+            stock_models={"VQModel": "vqgan"},
         )
     )

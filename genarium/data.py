@@ -48,23 +48,16 @@ class ImageData:
     def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, Any]:
         """The batch of the training contract; with a generator, half of the images mirrored where the data allow it, and
         partners where they have pairs. A row's partner and style example are mirrored with it."""
-        flip = torch.zeros(len(indices), 1, 1, 1, dtype=torch.bool)
-        if generator is not None and self.horizontal_flip:
-            flip = torch.rand(len(indices), 1, 1, 1, generator=generator) < 0.5
-
-        def pixels(rows: torch.Tensor) -> torch.Tensor:
-            images = self.images[rows].float() / 127.5 - 1.0  # [B, C, H, W] in [-1, 1]
-            return torch.where(flip, images.flip(-1), images) if flip.any() else images
-
+        flip = self._mirrored(len(indices), generator)
         batch: dict[str, Any] = {
-            "images": pixels(indices),
+            "images": self._pixels(indices, flip),
             "class_labels": None if self.labels is None else self.labels[indices],
         }
         if self.conditions:
             batch["conditions"] = {name: values[indices] for name, values in self.conditions.items()}
         if self.pairs is not None and generator is not None:
             partners, examples = self.pairs.draw(indices, generator)
-            batch |= {"partners": pixels(partners), "style_examples": pixels(examples)}
+            batch |= {"partners": self._pixels(partners, flip), "style_examples": self._pixels(examples, flip)}
             batch["partner_conditions"] = {name: values[partners] for name, values in self.conditions.items()}
         if self.seeds is not None:
             batch["seeds"] = self.seeds[indices]
@@ -72,6 +65,20 @@ class ImageData:
             batch |= {name: values[indices] for name, values in self.encoded.items()}
             del batch["images"]
         return batch
+
+    def pixels(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """The images of a batch alone, float [B, C, H, W] in [-1, 1]."""
+        return self._pixels(indices, self._mirrored(len(indices), generator))
+
+    def _mirrored(self, number: int, generator: torch.Generator | None) -> torch.Tensor | None:
+        """Which rows of a batch are mirrored, bool [number, 1, 1, 1]; None: none."""
+        if generator is None or not self.horizontal_flip:
+            return None
+        return torch.rand(number, 1, 1, 1, generator=generator) < 0.5
+
+    def _pixels(self, indices: torch.Tensor, flip: torch.Tensor | None) -> torch.Tensor:
+        images = self.images[indices].float() / 127.5 - 1.0  # [B, C, H, W] in [-1, 1]
+        return images if flip is None else torch.where(flip, images.flip(-1), images)
 
     def with_encoded(self, encoded: Mapping[str, torch.Tensor] | None) -> ImageData:
         """The same with what a pipeline made of each image; not where images are mirrored anew at each look."""

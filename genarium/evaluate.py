@@ -51,6 +51,7 @@ from genarium.swaps import (
     pixel_distance,
     train_classifier,
 )
+from genarium.tasks import has_method
 
 NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments
 NUM_RECONSTRUCTIONS = 500
@@ -396,7 +397,7 @@ PARTS = {
 
 def measurable(pipeline_class: type, recipe: Recipe | None) -> list[str]:
     """The parts that a family can do: swaps are measured where the recipe's data have pairs."""
-    parts = [part for part, method in PARTS.items() if hasattr(pipeline_class, method)]
+    parts = [part for part, method in PARTS.items() if has_method(pipeline_class, method)]
     return [part for part in parts if part != "swap_style" or (recipe is not None and recipe.data.pairs)]
 
 

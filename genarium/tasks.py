@@ -104,9 +104,14 @@ class Control:
         return int(number) if self.kind == "integer" else number
 
 
+def has_method(pipeline_class: type, name: str) -> bool:
+    """Whether objects of the class have this method. (`hasattr` would find the `__call__` of every class: its constructor.)"""
+    return any(callable(vars(base).get(name)) for base in pipeline_class.__mro__)
+
+
 def tasks_of(pipeline_class: type) -> tuple[Task, ...]:
     """The tasks whose method the class has."""
-    return tuple(task for task in TASKS.values() if callable(getattr(pipeline_class, task.method, None)))
+    return tuple(task for task in TASKS.values() if has_method(pipeline_class, task.method))
 
 
 def controls_of(

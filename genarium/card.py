@@ -24,6 +24,7 @@ from genarium.runtime import Runtime
 
 COLUMNS = 10
 FRAMES = 8
+SWAPS = 8  # contents drawn in every named style
 METADATA = ("license", "library_name", "pipeline_tag", "datasets", "tags")  # without which a card is incomplete
 LIMITATIONS = (
     "It has seen one small data set and draws nothing else. The pictures are low in resolution, some are malformed, and "
@@ -42,6 +43,17 @@ TITLES = {
     "bits_per_dim": "Bits per dimension",
     "auroc_other_data": "Anomaly AUROC against {against} ({score})",
     "auroc_noise": "Anomaly AUROC against {against} ({score})",
+    "style_accuracy": "Swaps whose style is told right, style by {how}",
+    "style_accuracy_of_real": "The same of real images",
+    "style_accuracy_of_source": "The same of the source as it is",
+    "content_top1": "True drawing found first among 100 by the swap, style by {how}",
+    "content_top1_of_source": "True drawing found first among 100 by the source as it is",
+    "content_top5": "True drawing among the first five of 100 by the swap, style by {how}",
+    "content_top5_of_source": "True drawing among the first five of 100 by the source as it is",
+    "pixel_distance": "Pixel distance of swaps to the true drawing, style by {how}",
+    "pixel_distance_of_source": "Pixel distance of the source to the true drawing",
+    "feature_distance": "Feature distance of swaps to the true drawing, style by {how}",
+    "feature_distance_of_source": "Feature distance of the source to the true drawing",
     "seconds_per_image": "Seconds per image",
     "network_evaluations": "Network evaluations per image",
 }
@@ -97,6 +109,8 @@ def render_card(checkpoint: Checkpoint, recipe: Recipe, pipeline) -> ModelCard:
         tasks=", ".join(task.replace("_", " ") for task in checkpoint.tasks),
         license=recipe.card.license,
         code=_code(checkpoint, recipe),
+        generates="generate" in checkpoint.tasks,
+        swaps=(checkpoint.folder / "swaps.png").exists(),
         remote_code=_needs_remote_code(checkpoint),
         reconstructions=(checkpoint.folder / "reconstructions.png").exists(),
         interpolations=(checkpoint.folder / "interpolations.png").exists(),
@@ -148,10 +162,12 @@ def card_problems(content: str, folder: Path, repo_id: str) -> list[str]:
 
 def card_data(checkpoint: Checkpoint, recipe: Recipe, metrics: list[Mapping[str, Any]]) -> ModelCardData:
     """The metadata that the Hub reads: what it is, and the figures as measured."""
+    generates = "generate" in checkpoint.tasks
+    task_type = "unconditional-image-generation" if generates else "image-to-image"
     results = [
         EvalResult(
-            task_type="unconditional-image-generation",
-            task_name="Image generation",
+            task_type=task_type,
+            task_name="Image generation" if generates else "Image to image",
             dataset_type=recipe.data.name,
             dataset_name=recipe.data.name.split("/")[-1],
             dataset_config=recipe.data.config,
@@ -166,8 +182,8 @@ def card_data(checkpoint: Checkpoint, recipe: Recipe, metrics: list[Mapping[str,
     return ModelCardData(
         license=recipe.card.license,
         library_name="diffusers",
-        pipeline_tag="unconditional-image-generation",
-        tags=["genarium", checkpoint.family.name, "image-generation"],
+        pipeline_tag=task_type,
+        tags=["genarium", checkpoint.family.name, "image-generation" if generates else "style-transfer"],
         datasets=[recipe.data.name],
         model_name=checkpoint.name,
         eval_results=results or None,
@@ -177,7 +193,7 @@ def card_data(checkpoint: Checkpoint, recipe: Recipe, metrics: list[Mapping[str,
 def _titled(metric: Mapping[str, Any]) -> dict[str, Any]:
     """The same figure with `title` and `shown`, as a person reads them."""
     title = TITLES.get(metric["name"], metric["name"]).format_map(
-        {"features": "", "score": "", "against": "", **metric}
+        {"features": "", "score": "", "against": "", "how": "", **metric}
     )
     unit = f" {metric['unit']}" if metric.get("unit") else ""
     protocol = metric["protocol"].replace("|", "/")
@@ -194,8 +210,31 @@ def _needs_remote_code(checkpoint: Checkpoint) -> bool:
     return isinstance(checkpoint.index.get("_class_name"), list)
 
 
+def _swap_code(checkpoint: Checkpoint, recipe: Recipe) -> str:
+    """A swap of style in a bare diffusers, by example and by name."""
+    lines = [
+        "from diffusers import DiffusionPipeline",
+        "from PIL import Image",
+        "",
+        f'pipe = DiffusionPipeline.from_pretrained("{recipe.repo_id}", trust_remote_code=True)',
+        'content, style = Image.open("content.png"), Image.open("style.png")',
+        "image = pipe.swap_style(content, style).images[0]",
+    ]
+    for control, names in _named_styles(checkpoint).items():
+        lines.append(f'image = pipe.swap_style(content, {control}="{names[0]}").images[0]')
+    return "\n".join(lines)
+
+
+def _named_styles(checkpoint: Checkpoint) -> dict[str, tuple[str, ...]]:
+    """Controls of the swap that choose a style by name -> the names."""
+    controls = checkpoint.controls("swap_style").values() if "swap_style" in checkpoint.tasks else ()
+    return {c.name: c.choices[1:] for c in controls if c.choices_from}
+
+
 def _code(checkpoint: Checkpoint, recipe: Recipe) -> str:
-    """Ten images in a bare diffusers, with what this checkpoint's controls stand at in the app."""
+    """Ten images in a bare diffusers, with what this checkpoint's controls stand at in the app; or a swap of style."""
+    if "generate" not in checkpoint.tasks:
+        return _swap_code(checkpoint, recipe)
     arguments = ["batch_size=10", "generator=generator"]
     trust = ""
     if _needs_remote_code(checkpoint):
@@ -242,7 +281,7 @@ def training_time(recipe: Recipe) -> str:
 
 
 def _draw(name: str, checkpoint: Checkpoint, runtime: Runtime, seed: int, test_images: torch.Tensor | None) -> None:
-    """samples.png, reconstructions.png and interpolations.png, as far as the family can."""
+    """samples.png, reconstructions.png, interpolations.png and swaps.png, as far as the family can."""
     if "generate" in checkpoint.tasks:
         columns = min(len(checkpoint.class_names) or COLUMNS, COLUMNS)
         number = columns * 5
@@ -263,6 +302,14 @@ def _draw(name: str, checkpoint: Checkpoint, runtime: Runtime, seed: int, test_i
         pairs = list(zip(pictures[0:8:2], pictures[1:8:2], strict=False))
         strips = [runtime.run(request, {"a": a, "b": b}).pictures for a, b in pairs]
         _save(grid([p for s in strips for p in s], len(strips[0])), checkpoint.folder / "interpolations.png", {})
+    for control, names in _named_styles(checkpoint).items():
+        rows = []
+        for content in pictures[:SWAPS]:
+            rows.append(content)
+            for name_of_style in names:
+                request = Request(name, "swap_style", seed, parameters={control: name_of_style}, invert="no")
+                rows += runtime.run(request, {"content": content, "style": content}).pictures  # a name needs no picture
+        _save(grid(rows, 1 + len(names)), checkpoint.folder / "swaps.png", {})
 
 
 def _save(sheet, path: Path, request: Mapping[str, Any]) -> None:

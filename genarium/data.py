@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from genarium import paths
 from genarium.errors import DataError
+from genarium.pairs import Pairs
 from genarium.pictures import opaque
 from genarium.recipe import DataSpec
 from genarium.tasks import ANY
@@ -28,7 +29,7 @@ class ImageData:
 
     Images that a teacher drew have `seeds` int64 [N], those of the generators that drew them, and -1 for the label of an
     image that was drawn without class. `encoded`, [N, ...] each, stands for the images in batches of a stage that needs no
-    pixels.
+    pixels. `pairs` knows which rows show the same in different styles.
     """
 
     images: torch.Tensor
@@ -39,28 +40,45 @@ class ImageData:
     conditions: Mapping[str, torch.Tensor] = field(default_factory=dict)
     condition_names: Mapping[str, dict[str, str]] = field(default_factory=dict)
     encoded: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    pairs: Pairs | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, Any]:
-        """The batch of the training contract; with a generator, half of the images mirrored where the data allow it."""
-        images = self.images[indices].float() / 127.5 - 1.0  # [B, C, H, W] in [-1, 1]
-        if generator is not None and self.horizontal_flip:
-            flip = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
-            images = torch.where(flip, images.flip(-1), images)
+        """The batch of the training contract; with a generator, half of the images mirrored where the data allow it, and
+        partners where they have pairs. A row's partner and style example are mirrored with it."""
+        flip = self._mirrored(len(indices), generator)
         batch: dict[str, Any] = {
-            "images": images,
+            "images": self._pixels(indices, flip),
             "class_labels": None if self.labels is None else self.labels[indices],
         }
         if self.conditions:
             batch["conditions"] = {name: values[indices] for name, values in self.conditions.items()}
+        if self.pairs is not None and generator is not None:
+            partners, examples = self.pairs.draw(indices, generator)
+            batch |= {"partners": self._pixels(partners, flip), "style_examples": self._pixels(examples, flip)}
+            batch["partner_conditions"] = {name: values[partners] for name, values in self.conditions.items()}
         if self.seeds is not None:
             batch["seeds"] = self.seeds[indices]
         if self.encoded:
             batch |= {name: values[indices] for name, values in self.encoded.items()}
             del batch["images"]
         return batch
+
+    def pixels(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """The images of a batch alone, float [B, C, H, W] in [-1, 1]."""
+        return self._pixels(indices, self._mirrored(len(indices), generator))
+
+    def _mirrored(self, number: int, generator: torch.Generator | None) -> torch.Tensor | None:
+        """Which rows of a batch are mirrored, bool [number, 1, 1, 1]; None: none."""
+        if generator is None or not self.horizontal_flip:
+            return None
+        return torch.rand(number, 1, 1, 1, generator=generator) < 0.5
+
+    def _pixels(self, indices: torch.Tensor, flip: torch.Tensor | None) -> torch.Tensor:
+        images = self.images[indices].float() / 127.5 - 1.0  # [B, C, H, W] in [-1, 1]
+        return images if flip is None else torch.where(flip, images.flip(-1), images)
 
     def with_encoded(self, encoded: Mapping[str, torch.Tensor] | None) -> ImageData:
         """The same with what a pipeline made of each image; not where images are mirrored anew at each look."""
@@ -95,8 +113,8 @@ def load_images(spec: DataSpec, split: str, override: str | Path | None = None) 
         spec: the recipe's data section.
         split: name of the split.
         override: a local folder in the Hub's layout, or an .npz file with `{split}_images` uint8 [N, H, W, C],
-            `{split}_labels` int [N] and `label_names`, and for each condition `{split}_{condition}` int [N] and
-            `{condition}_names`, in place of the Hub id.
+            `{split}_labels` int [N] and `label_names`, for each condition `{split}_{condition}` int [N] and
+            `{condition}_names`, and for pairs `{split}_{column}`, in place of the Hub id.
 
     Raises:
         DataError: the data cannot be had or lack a column.
@@ -115,7 +133,7 @@ def load_images(spec: DataSpec, split: str, override: str | Path | None = None) 
             f"{spec.name}: cannot be loaded ({error}). Check the connection, or set GENARIUM_DATA to a folder "
             f"that holds {spec.name.split('/')[-1]}/ in the Hub's layout."
         ) from error
-    columns = (spec.image_column, spec.label_column, *spec.conditions.values())
+    columns = (spec.image_column, spec.label_column, *spec.conditions.values(), spec.pairs and spec.pairs.same)
     missing = [c for c in columns if c and c not in data.column_names]
     if missing:
         raise DataError(f"{spec.name}: no column {', '.join(missing)}; it has {', '.join(data.column_names)}.")
@@ -131,13 +149,15 @@ def load_images(spec: DataSpec, split: str, override: str | Path | None = None) 
     if spec.label_column:
         labels, id2label = _labels(spec, data, spec.label_column)
     found = {name: _labels(spec, data, column) for name, column in spec.conditions.items()}
+    conditions = {name: values for name, (values, _) in found.items()}
     return ImageData(
         torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
         labels,
         id2label,
         spec.horizontal_flip,
-        conditions={name: values for name, (values, _) in found.items()},
+        conditions=conditions,
         condition_names={name: _named(spec, name, names) for name, (_, names) in found.items()},
+        pairs=_pairs(spec, data[spec.pairs.same][:], conditions) if spec.pairs else None,
     )
 
 
@@ -160,6 +180,12 @@ def _named(spec: DataSpec, condition: str, names: dict[str, str]) -> dict[str, s
     return names
 
 
+def _pairs(spec: DataSpec, contents, conditions: Mapping[str, torch.Tensor]) -> Pairs:
+    """A column that says what each row shows, of strings or whole numbers, and the condition that says in which style."""
+    numbers = np.unique(np.asarray(contents), return_inverse=True)[1].reshape(-1)
+    return Pairs(torch.from_numpy(numbers.astype(np.int64)), conditions[spec.pairs.differ])
+
+
 def _load_npz(spec: DataSpec, split: str, source: Path) -> ImageData:
     with np.load(source, allow_pickle=False) as arrays:
         if f"{split}_images" not in arrays:
@@ -178,9 +204,21 @@ def _load_npz(spec: DataSpec, split: str, source: Path) -> ImageData:
                     )
             conditions[name] = torch.from_numpy(arrays[f"{split}_{name}"].astype(np.int64))
             condition_names[name] = _named(spec, name, {str(i): str(n) for i, n in enumerate(arrays[f"{name}_names"])})
+        pairs = None
+        if spec.pairs:
+            key = f"{split}_{spec.pairs.same}"
+            if key not in arrays:
+                raise DataError(f"{source}: no array {key} for the pairs; it has {', '.join(arrays.files)}.")
+            pairs = _pairs(spec, arrays[key], conditions)
     expected = (spec.channels, spec.sample_size, spec.sample_size)
     if tuple(images.shape[1:]) != expected:
         raise DataError(f"{source}: images are {tuple(images.shape[1:])}, the recipe asks for {expected}.")
     return ImageData(
-        images, labels, id2label, spec.horizontal_flip, conditions=conditions, condition_names=condition_names
+        images,
+        labels,
+        id2label,
+        spec.horizontal_flip,
+        conditions=conditions,
+        condition_names=condition_names,
+        pairs=pairs,
     )

@@ -41,6 +41,17 @@ from genarium.recipe import Recipe
 from genarium.records import EVALUATION, hardware, write_json, write_quantiles
 from genarium.requests import Request, choose_labels
 from genarium.runtime import EVALUATIONS, Runtime
+from genarium.swaps import (
+    CANDIDATES,
+    EPOCHS,
+    Swaps,
+    choose_swaps,
+    feature_distance,
+    found_among,
+    pixel_distance,
+    train_classifier,
+)
+from genarium.tasks import has_method
 
 NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments
 NUM_RECONSTRUCTIONS = 500
@@ -64,6 +75,7 @@ class _Evaluation:
     parameters: Mapping[str, Any]
     batch_size: int
     cache: dict
+    train: ImageData | None = None  # where a part learns from real images
     order: torch.Tensor = field(init=False)  # int64 [len(test)]: splits may be sorted by class, so take them shuffled
 
     def __post_init__(self):
@@ -80,6 +92,10 @@ class _Evaluation:
     @property
     def test_name(self) -> str:
         return f"{self.recipe.data.name} {self.recipe.data.test_split}"
+
+    @property
+    def train_name(self) -> str:
+        return f"{self.recipe.data.name} {self.recipe.data.train_split}"
 
     def test_images(self, number: int) -> torch.Tensor:
         """uint8 [min(number, len(test)), C, H, W]."""
@@ -146,6 +162,31 @@ class _Evaluation:
 
         return torch.cat(map_batches(compute, len(images), self.batch_size, description)).double()
 
+    def features(self, network: nn.Module, images: torch.Tensor, description: str) -> torch.Tensor:
+        """Features of images uint8 [N, C, H, W], float32 [N, D]."""
+
+        def compute(start: int, stop: int, advance: Callable[[float], None]) -> torch.Tensor:
+            return extract(network, images[start:stop])
+
+        return torch.cat(map_batches(compute, len(images), self.batch_size, description))
+
+    def swapped(
+        self, contents: torch.Tensor, examples: torch.Tensor | None, parameters: Mapping[str, Any], description: str
+    ) -> torch.Tensor:
+        """Test images swapped: rows int64 [N], their style examples' rows or None -> uint8 [N, C, H, W]."""
+
+        def compute(start: int, stop: int, advance: Callable[[float], None]) -> torch.Tensor:
+            content, style = (
+                None if rows is None else self.test.images[rows[start:stop]].permute(0, 2, 3, 1).numpy()
+                for rows in (contents, examples)
+            )
+            images = self.pipeline.swap_style(
+                content, style, generator=self.generators(start, stop), output_type="pt", **parameters
+            ).images
+            return (images * 255).round().to(torch.uint8)
+
+        return torch.cat(map_batches(compute, len(contents), self.batch_size, description))
+
     # ---- the parts ----
 
     def distance(self) -> list[dict[str, Any]]:
@@ -158,12 +199,7 @@ class _Evaluation:
         floor = size if len(self.test) >= 2 * size else 0
         key = (name, self.test_name, len(self.test), self.seed, size + floor)
         if key not in self.cache:
-            images = self.test_images(size + floor)
-
-            def compute(start: int, stop: int, advance: Callable[[float], None]) -> torch.Tensor:
-                return extract(network, images[start:stop])
-
-            self.cache[key] = torch.cat(map_batches(compute, len(images), self.batch_size, "features of test images"))
+            self.cache[key] = self.features(network, self.test_images(size + floor), "features of test images")
         real, others = self.cache[key][:size], self.cache[key][size:]
         fake = self.generate(self.num_samples, network)
         if not join().is_main_process:
@@ -251,6 +287,77 @@ class _Evaluation:
             write_quantiles(self.checkpoint.folder, quantiles)
         return found
 
+    def swap_style(self) -> list[dict[str, Any]]:
+        """Test images drawn in the style of another, beside the true drawings: style, content and distance."""
+        pairs, condition = self.test.pairs, self.recipe.data.pairs.differ
+        swaps = choose_swaps(pairs, self.order[: self.num_test_images], self.seed)
+        styles = pairs.styles[swaps.targets]  # int64 [N]
+        parameters = self.defaults("swap_style")
+        drawn = {"an example": self.swapped(swaps.contents, swaps.examples, parameters, "swaps by example")}
+        naming = [n for n, c in self.checkpoint.controls("swap_style").items() if c.choices_from == condition]
+        if naming:
+            drawn["name"] = self._swapped_by_name(swaps, styles, parameters, naming[0])
+
+        network = load_network(self.network).to(self.runtime.device)
+        title = getattr(network, "title", type(network).__name__)
+        targets, sources = self.test.images[swaps.targets], self.test.images[swaps.contents]
+        of_targets = self.features(network, targets, "features of true drawings")
+        of_others = self.features(network, self.train.images, "features of training images")
+        of_drawn = {how: self.features(network, images, f"features of swaps by {how}") for how, images in drawn.items()}
+        of_sources = self.features(network, sources, "features of sources")
+        if not join().is_main_process:
+            return []
+
+        number = len(styles)
+        about = f"""{number} images of {self.test_name}, each in a style in which a true drawing of it exists, {{}}, its example
+            showing something else; drawn at random with seed {self.seed}; no content of them was trained on"""
+        classifier = train_classifier(self.train, seed=self.seed)
+        judge = f"a small convolutional network that learnt {self.train_name} for {EPOCHS} epochs"
+        found = [
+            self.metric(
+                "swap_style",
+                "style_accuracy_of_real",
+                classifier.accuracy(self.test.images, pairs.styles),
+                len(self.test),
+                f"real images of {self.test_name} whose style is told right by {judge}",
+            )
+        ]
+        rows = {how: (drawn[how], of_drawn[how]) for how in drawn} | {"source": (sources, of_sources)}
+        for how, (images, features) in rows.items():
+            real = how == "source"
+            protocol = about.format("the source left as it is" if real else f"style by {how}, {_told(parameters)}")
+            ranks = found_among(features, of_targets, styles, of_others, self.train.pairs.styles, self.seed)
+            search = f"""{protocol}; the true drawing among {CANDIDATES} real ones in that style, the others of
+                {self.train_name}, by the cosine of centred features: {title}; chance is {1 / CANDIDATES:g}"""
+            figures = [
+                ("style_accuracy", classifier.accuracy(images, styles), f"{protocol}; told by {judge}"),
+                ("content_top1", (ranks < 1).double().mean().item(), search),
+                (
+                    "content_top5",
+                    (ranks < 5).double().mean().item(),
+                    search.replace("chance is 0.01", "chance is 0.05"),
+                ),
+                ("pixel_distance", pixel_distance(images, targets), f"{protocol}; mean absolute difference, 0 ... 1"),
+                ("feature_distance", feature_distance(features, of_targets), f"{protocol}; 1 - cosine of {title}"),
+            ]
+            found += [
+                self.metric("swap_style", f"{name}_of_source" if real else name, value, number, protocol, how=how)
+                for name, value, protocol in figures
+            ]
+        return found
+
+    def _swapped_by_name(
+        self, swaps: Swaps, styles: torch.Tensor, parameters: Mapping[str, Any], control: str
+    ) -> torch.Tensor:
+        """The same swaps, told each style by its name: uint8 [N, C, H, W]."""
+        images = torch.empty_like(self.test.images[swaps.contents])
+        for number, name in enumerate(self.checkpoint.condition_names[self.recipe.data.pairs.differ]):
+            wanted = styles == number
+            if wanted.any():
+                named = {**parameters, control: name}
+                images[wanted] = self.swapped(swaps.contents[wanted], None, named, f"swaps to {name}")
+        return images
+
     def speed(self) -> list[dict[str, Any]]:
         """Seconds and network evaluations per image, warm, by the main process while the others wait."""
         if not join().is_main_process:
@@ -283,8 +390,15 @@ PARTS = {
     "reconstruction": "reconstruct",
     "likelihood": "log_likelihood",
     "anomaly": "anomaly_score",
+    "swap_style": "swap_style",
     "speed": "__call__",
 }
+
+
+def measurable(pipeline_class: type, recipe: Recipe | None) -> list[str]:
+    """The parts that a family can do: swaps are measured where the recipe's data have pairs."""
+    parts = [part for part, method in PARTS.items() if has_method(pipeline_class, method)]
+    return [part for part in parts if part != "swap_style" or (recipe is not None and recipe.data.pairs)]
 
 
 def evaluate(
@@ -332,11 +446,11 @@ def evaluate(
         raise RecipeError(f"{found.name}: has no recipe in hub_configs/, which says on what data to measure it.")
     if (found.folder / MODEL_INDEX).is_symlink():
         raise CheckpointError(f"{found.name} lies in the Hub's cache; copy it to a folder of its own to evaluate it.")
-    method_of = {part: method for part, method in PARTS.items() if hasattr(found.family.pipeline_class(), method)}
-    wanted = list(method_of) if not parts else list(parts)
+    known = measurable(found.family.pipeline_class(), recipe)
+    wanted = known if not parts else list(parts)
     for part in wanted:
-        if part not in method_of:
-            raise GenariumError(f"{found.name} has no part {part!r} to measure; choose of {', '.join(method_of)}.")
+        if part not in known:
+            raise GenariumError(f"{found.name} has no part {part!r} to measure; choose of {', '.join(known)}.")
 
     before = found.evaluation
     skipped = before.get("skipped", {})
@@ -346,6 +460,9 @@ def evaluate(
     if "anomaly" in wanted:
         other, why = _other_data(recipe)
         skipped = {"auroc_other_data": why} if why else {}
+    train = None
+    if "swap_style" in wanted:
+        train = load_images(recipe.data, recipe.data.train_split, data_override)
     evaluation = _Evaluation(
         checkpoint,
         found,
@@ -359,6 +476,7 @@ def evaluate(
         parameters or {},
         batch_size,
         {} if cache is None else cache,
+        train,
     )
     metrics = {part: [m for m in before.get("metrics", []) if m["part"] == part] for part in PARTS}
     main = join().is_main_process

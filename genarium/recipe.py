@@ -24,10 +24,19 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 @dataclass(frozen=True, config=STRICT)
+class PairSpec:
+    """Which rows are pairs: equal in the column `same`, unequal in the condition `differ`."""
+
+    same: str
+    differ: Identifier
+
+
+@dataclass(frozen=True, config=STRICT)
 class DataSpec:
     """Which data. `name` is a Hub id; GENARIUM_DATA or `--data` puts a local copy in its place.
 
-    `conditions` are labels beside the class: the name of the control -> the column.
+    `conditions` are labels beside the class: the name of the control -> the column. `pairs` brings each row together with
+    one of the same content in another style.
     """
 
     name: str
@@ -40,8 +49,15 @@ class DataSpec:
     image_column: str = "image"
     label_column: str | None = "label"
     conditions: Mapping[Identifier, str] = dataclasses.field(default_factory=dict)
+    pairs: PairSpec | None = None
     horizontal_flip: bool = False
     dark_background: bool = False  # uploads with a bright border are then inverted
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> DataSpec:
+        if self.pairs and self.pairs.differ not in self.conditions:
+            raise ValueError(f"pairs.differ: name one of `conditions`, which lack {self.pairs.differ!r}")
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -69,7 +85,7 @@ class StageSpec:
 
     name: str
     images: Positive
-    samples: Literal["generate", "reconstruct"] = "generate"
+    samples: Literal["generate", "reconstruct", "swap_style"] = "generate"
     batch_size: Positive | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     betas: tuple[float, float] | None = None
@@ -192,7 +208,7 @@ def _explain(error: Mapping[str, Any]) -> str:
     spec = Recipe
     for parent in (part for part in parents if isinstance(part, str)):
         hints = {"data": DataSpec, "training": TrainingSpec, "evaluation": EvaluationSpec, "card": CardSpec}
-        hints |= {"teacher": TeacherSpec, "stages": StageSpec}
+        hints |= {"teacher": TeacherSpec, "stages": StageSpec, "pairs": PairSpec}
         spec = hints.get(parent, DataSpec)
     known = [field.name for field in dataclasses.fields(spec)]
     near = difflib.get_close_matches(str(key), known, n=1)

@@ -16,7 +16,7 @@ from torch import nn
 
 from genarium.card import training_time
 from genarium.checkpoints import Checkpoint
-from genarium.evaluate import PARTS, TIMED_IMAGES
+from genarium.evaluate import TIMED_IMAGES, measurable
 from genarium.recipe import Recipe
 from genarium.requests import Request, choose_labels
 from genarium.runtime import Runtime
@@ -44,8 +44,8 @@ COLUMNS = (
 def lacking(checkpoint: Checkpoint) -> list[str]:
     """The parts of an evaluation that this checkpoint's family can do and that its evaluation.json has no figure of."""
     measured = {metric["part"] for metric in checkpoint.evaluation.get("metrics", [])}
-    pipeline_class = checkpoint.family.pipeline_class()
-    return [part for part, method in PARTS.items() if part not in measured and hasattr(pipeline_class, method)]
+    known = measurable(checkpoint.family.pipeline_class(), checkpoint.recipe)
+    return [part for part in known if part not in measured]
 
 
 def images_seen(recipe: Recipe) -> int:

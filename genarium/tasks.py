@@ -128,6 +128,11 @@ class Control:
         return int(number) if self.kind == "integer" else number
 
 
+def has_method(pipeline_class: type, name: str) -> bool:
+    """Whether objects of the class have this method. (`hasattr` would find the `__call__` of every class: its constructor.)"""
+    return any(callable(vars(base).get(name)) for base in pipeline_class.__mro__)
+
+
 def modality_of(pipeline_class: type) -> Modality:
     """A pipeline that is made with a `sampling_rate` works on sound, every other on images."""
     return "audio" if "sampling_rate" in inspect.signature(pipeline_class.__init__).parameters else "image"
@@ -135,9 +140,8 @@ def modality_of(pipeline_class: type) -> Modality:
 
 def tasks_of(pipeline_class: type) -> tuple[Task, ...]:
     """The tasks whose method the class has, on what it works on."""
-    # not getattr: every class can itself be called, which says nothing about its pipelines
-    methods = {name for base in pipeline_class.__mro__ for name, value in vars(base).items() if callable(value)}
-    return tuple(task.on(modality_of(pipeline_class)) for task in TASKS.values() if task.method in methods)
+    modality = modality_of(pipeline_class)
+    return tuple(task.on(modality) for task in TASKS.values() if has_method(pipeline_class, task.method))
 
 
 def optional_inputs(pipeline_class: type, task: Task) -> frozenset[str]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
@@ -31,6 +32,7 @@ from genarium.families import Family
 from genarium.parallel import join
 from genarium.pictures import grid, to_pictures, to_pixels
 from genarium.recipe import Recipe, StageSpec, TrainingSpec
+from genarium.tasks import TASKS
 from genarium.teacher import load_teacher, teacher_images
 
 
@@ -101,10 +103,12 @@ def build_pipeline(
 
     Raises:
         RecipeError: a key of `architecture` that the family's `build` does not take, sizes that do not fit, or conditions
-            for a family that has none.
+            or pairs for a family that has no use for them.
     """
     build = family.pipeline_class().build
     options = {"sample_size": recipe.data.sample_size, "channels": recipe.data.channels, "id2label": id2label}
+    if recipe.data.pairs and not hasattr(family.pipeline_class(), "swap_style"):
+        raise RecipeError(f"{recipe.name}: data.pairs: the family {family.name} does not learn from pairs.")
     if conditions:
         if "conditions" not in inspect.signature(build).parameters:
             raise RecipeError(f"{recipe.name}: data.conditions: the family {family.name} knows the class only.")
@@ -408,8 +412,8 @@ def _train_part(
         if main and (progress.step % spec.sample_every == 0 or done):
             with _averaged(ema, parameters):
                 objective.eval()
-                shown = lessons if stage is not None and stage.samples == "reconstruct" else None
-                _sample_grid(accelerator, pipeline, run, progress.step, shown)
+                shown = "generate" if stage is None else stage.samples
+                _sample_grid(accelerator, pipeline, run, progress.step, shown, lessons)
                 objective.train()
     if progress.step == first + num_steps:
         ema.copy_to(parameters)
@@ -457,24 +461,34 @@ def _averaged(ema: EMAModel, parameters) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int, data: ImageData | None = None) -> None:
-    """Twenty samples, a class after another, or ten images of `data` and below them their reconstructions.
+def _sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int, task: str, data: ImageData) -> None:
+    """What the pipeline makes at this step, as a PNG and for TensorBoard.
 
-    As a PNG and for TensorBoard. Families that do not generate are left out.
+    "generate": twenty samples, a class after another; "reconstruct": ten images of `data` and below them what comes back;
+    "swap_style": ten contents, the styles asked for, the results, and the true drawings. Families without the task are left
+    out.
     """
-    if not callable(pipeline):
+    if not callable(getattr(pipeline, TASKS[task].method, None)) or (task == "swap_style" and data.pairs is None):
         return
-    task = "generate" if data is None else "reconstruct"
     defaults = (pipeline.config.get("defaults") or {}).get(task, {})
-    if data is None:
+    generators = [torch.Generator().manual_seed(i) for i in range(20)]
+
+    def pixels(rows: torch.Tensor) -> np.ndarray:
+        return data.images[rows].permute(0, 2, 3, 1).numpy()  # uint8 [10, H, W, C]
+
+    if task == "generate":
         num_classes = len(pipeline.config.id2label or ())
         labels = [i % num_classes for i in range(20)] if num_classes else None
-        generators = [torch.Generator().manual_seed(i) for i in range(20)]
         images = pipeline(20, generator=generators, class_labels=labels, **defaults).images
+    elif task == "reconstruct":
+        inputs = pixels(torch.arange(min(10, len(data))))
+        restored = pipeline.reconstruct(inputs, generator=generators[: len(inputs)], **defaults).images
+        images = to_pictures(inputs) + restored
     else:
-        inputs = data.images[:10].permute(0, 2, 3, 1).numpy()
-        generators = [torch.Generator().manual_seed(i) for i in range(len(inputs))]
-        images = to_pictures(inputs) + pipeline.reconstruct(inputs, generator=generators, **defaults).images
+        rows = torch.linspace(0, len(data) - 1, 10).long()
+        partners, examples = data.pairs.draw(rows, torch.Generator().manual_seed(0))
+        swapped = pipeline.swap_style(pixels(rows), pixels(examples), **defaults).images
+        images = to_pictures(pixels(rows)) + to_pictures(pixels(examples)) + swapped + to_pictures(pixels(partners))
     sheet = grid(images, columns=10)
     (run / "samples").mkdir(exist_ok=True)
     sheet.save(run / "samples" / f"{step:07d}.png")

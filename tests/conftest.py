@@ -34,6 +34,13 @@ TINY = {
     "dit": {"latent_channels": 2, "block_out_channels": [8, 16], "width": 32, "depth": 2, "num_heads": 2},
     "flow-matching": UNET,
     "score-sde": UNET,
+    "style-ae": {
+        "block_out_channels": [8, 16],
+        "content_channels": [2, 4],
+        "decoder_layers": 1,
+        "style_dim": 8,
+        "discriminator_widths": [8, 16],
+    },
     "vae": {"latent_dim": 8, "block_out_channels": [8, 16], "layers_per_block": 1, "mixture_components": 1},
     "vqgan": {
         "block_out_channels": [8, 16],

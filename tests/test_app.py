@@ -82,11 +82,10 @@ def test_tabs_list_what_is_offered(app, runtime):
     blocks, _ = app
     tabs = {block.id: block for block in blocks.blocks.values() if isinstance(block, gr.Tab)}
     assert list(tabs) == ["generate", "reconstruct", "interpolate", "swap_style", "anomaly", "hub", "about"]
-    assert not tabs["swap_style"].visible  # no built-in family offers it yet
-    assert all(tabs[name].visible for name in tabs if name != "swap_style")
+    assert all(tab.visible for tab in tabs.values())
     pickers = [b for b in blocks.blocks.values() if isinstance(b, gr.Dropdown) and b.label.key == "checkpoint"]
     offered = [[name for name, _ in picker.choices] for picker in pickers]
-    assert offered == [list(runtime.catalogue.offering(t)) for t in TASKS if t != "swap_style"]
+    assert offered == [list(runtime.catalogue.offering(t)) for t in TASKS]
 
 
 def test_every_text_is_in_both_languages():

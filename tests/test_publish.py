@@ -147,8 +147,12 @@ def test_every_family_pushed_with_diffusers_own_push_to_hub_comes_back_bit_for_b
     for family in families:
         pipeline = build_tiny(family)
         pipeline.push_to_hub(f"user/{family.name}")
-        generator = [torch.Generator().manual_seed(i) for i in (3, 5)]
-        torch.save(pipeline(2, generator, [3, 5], output_type="pt").images, tmp_path / f"{family.name}.pt")
+        if callable(pipeline):
+            generator = [torch.Generator().manual_seed(i) for i in (3, 5)]
+            images = pipeline(2, generator, [3, 5], output_type="pt").images
+        else:
+            images = pipeline.reconstruct(torch.zeros(2, 1, 28, 28), output_type="pt").images
+        torch.save(images, tmp_path / f"{family.name}.pt")
         assert len(hub.repo(f"user/{family.name}").commits) == 2
     program = f"""
 import torch
@@ -164,7 +168,11 @@ def load(source):
 
 def check(pipe, name):
     generator = [torch.Generator().manual_seed(i) for i in (3, 5)]
-    assert torch.equal(pipe(2, generator, [3, 5], output_type="pt").images, torch.load(name + ".pt")), name
+    if callable(pipe):
+        images = pipe(2, generator, [3, 5], output_type="pt").images
+    else:
+        images = pipe.reconstruct(torch.zeros(2, 1, 28, 28), output_type="pt").images
+    assert torch.equal(images, torch.load(name + ".pt")), name
 
 pipes = {{name: load("user/" + name) for name in {names!r}}}
 for name, pipe in pipes.items():  # each after all were loaded

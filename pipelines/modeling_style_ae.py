@@ -1,0 +1,323 @@
+"""A content encoder, a style encoder and a decoder that draws the one in the manner of the other; a discriminator to train it.
+
+    c = IN(E_c(x)),   s = E_s(y),   x_hat = D(c, s)          with AdaIN(h, s) = gamma(s) (h - mu(h)) / sigma(h) + beta(s)
+
+mu and sigma are the mean and the standard deviation of each channel over the picture. Without style the content encoder's
+maps are normalised, which takes them away; the decoder gets them from the style, in each of its layers.
+
+Huang and Belongie, Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization, 2017
+(https://arxiv.org/abs/1703.06868), written AdaIN below; Chou, Yeh and Lee, One-shot Voice Conversion by Separating Speaker
+and Content Representations with Instance Normalization, 2019 (https://arxiv.org/abs/1904.05742).
+"""
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+EPSILON = 1e-3  # of a variance: a channel that is nearly constant stays so, and its rounding errors small
+
+
+def statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each channel over the picture (AdaIN eq. 5, 6): [B, C, H, W] -> 2 x float32 [B, C]."""
+    variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0)
+    return mean, (variance + EPSILON).sqrt()
+
+
+def instance_norm(x: torch.Tensor) -> torch.Tensor:
+    """Each channel of each picture with mean 0 and deviation 1: [B, C, H, W] -> the same. Computed in float32."""
+    mean, deviation = statistics(x)
+    return ((x.float() - mean[..., None, None]) / deviation[..., None, None]).to(x.dtype)
+
+
+def adain(x: torch.Tensor, deviation: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """Each channel of each picture with this deviation and mean (AdaIN eq. 8).
+
+    Args:
+        x: [B, C, H, W].
+        deviation, mean: [B, C].
+    """
+    own_mean, own_deviation = statistics(x)
+    gain = deviation.float() / own_deviation  # one multiplication and one addition for each pixel
+    shift = mean.float() - own_mean * gain
+    return (x.float() * gain[..., None, None] + shift[..., None, None]).to(x.dtype)
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block; the last convolution starts at zero, so the block as identity."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.conv1(F.silu(x))  # [B, C, H, W]
+        return x + self.conv2(F.silu(h))  # [B, C, H, W]
+
+
+class StyledBlock(nn.Module):
+    """The same with AdaIN before each activation; the style's say starts at zero, so AdaIN as instance normalisation."""
+
+    def __init__(self, channels: int, style_dim: int):
+        super().__init__()
+        self.affine = nn.Linear(style_dim, 4 * channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        for module in (self.affine, self.conv2):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+
+    def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        """[B, C, H, W], [B, style_dim] -> [B, C, H, W]."""
+        gain1, mean1, gain2, mean2 = self.affine(style).chunk(4, dim=1)  # 4 x [B, C]
+        h = self.conv1(F.silu(adain(x, 1 + gain1, mean1)))  # [B, C, H, W]
+        return x + self.conv2(F.silu(adain(h, 1 + gain2, mean2)))  # [B, C, H, W]
+
+
+class ContentEncoder(nn.Module):
+    """What is drawn: normalised maps of each level, from full detail to the broad layout.
+
+    The finer the map, the fewer its channels: what a drawing shows is to be told by the coarse ones.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...], content_channels: tuple[int, ...], layers: int):
+        super().__init__()
+        entries = [nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, widths[0], 3, padding=1))]
+        entries += [nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(widths)]
+        self.levels = nn.ModuleList(
+            nn.Sequential(entry, *(ResidualBlock(width) for _ in range(layers)))
+            for entry, width in zip(entries, widths, strict=True)
+        )
+        self.exits = nn.ModuleList(nn.Conv2d(w, c, 1) for w, c in zip(widths, content_channels, strict=True))
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        maps = []
+        for level, out in zip(self.levels, self.exits, strict=True):
+            x = level(x)
+            maps.append(instance_norm(out(F.silu(x))))
+        return maps
+
+
+class StyleEncoder(nn.Module):
+    """How it is drawn: one vector, from the mean and deviation of each channel of each level, so from no place in it."""
+
+    def __init__(self, channels: int, widths: tuple[int, ...], style_dim: int):
+        super().__init__()
+        entries = [nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, widths[0], 3, padding=1))]
+        entries += [nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(widths)]
+        # a residual block at full detail would cost as much as all the rest
+        blocks = [nn.Identity(), *(ResidualBlock(width) for width in widths[1:])]
+        self.levels = nn.ModuleList(nn.Sequential(e, b) for e, b in zip(entries, blocks, strict=True))
+        self.mix = nn.Sequential(
+            nn.Linear(2 * sum(widths), 2 * style_dim), nn.SiLU(), nn.Linear(2 * style_dim, style_dim)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = []
+        for level in self.levels:
+            x = level(x)
+            pooled += statistics(F.silu(x))  # 2 x [B, C]
+        return self.mix(torch.cat(pooled, 1).to(x.dtype)).float()  # [B, style_dim]
+
+
+class Decoder(nn.Module):
+    """Content maps and a style -> a picture."""
+
+    def __init__(
+        self, channels: int, widths: tuple[int, ...], content_channels: tuple[int, ...], style_dim: int, layers: int
+    ):
+        super().__init__()
+        self.entries = nn.ModuleList(
+            nn.Conv2d(c, w, 3, padding=1) for c, w in zip(content_channels, widths, strict=True)
+        )
+        self.blocks = nn.ModuleList(nn.ModuleList(StyledBlock(w, style_dim) for _ in range(layers)) for w in widths)
+        # Sub-pixel convolutions (Shi et al. 2016), which convolve before the resolution is doubled
+        self.ups = nn.ModuleList(
+            nn.Sequential(nn.SiLU(), nn.Conv2d(b, 4 * a, 1), nn.PixelShuffle(2)) for a, b in itertools.pairwise(widths)
+        )
+        self.affine = nn.Linear(style_dim, 2 * widths[0])
+        nn.init.zeros_(self.affine.weight)
+        nn.init.zeros_(self.affine.bias)
+        self.last = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
+
+    def forward(self, content: list[torch.Tensor], style: torch.Tensor) -> torch.Tensor:
+        x = 0
+        for i in reversed(range(len(content))):  # from the coarse map to the fine
+            x = x + self.entries[i](content[i])
+            for block in self.blocks[i]:
+                x = block(x, style)
+            if i:
+                x = self.ups[i - 1](x)
+        gain, mean = self.affine(style).chunk(2, dim=1)
+        return F.pixel_shuffle(self.last(F.silu(adain(x, 1 + gain, mean))), 2)
+
+
+class StyleAutoencoder(ModelMixin, ConfigMixin):
+    """Both encoders and the decoder.
+
+    Images are [B, C, H, W] in [-1, 1]; content is a list of maps, [B, content_channels[i], H / 2^(i+1), W / 2^(i+1)];
+    styles are [B, style_dim], float32.
+
+    Args:
+        sample_size: height and width of the images; a multiple of 2 to the number of `block_out_channels`.
+        channels: 1 (grey) or 3 (colour).
+        block_out_channels: width of each level, each at half the resolution of the one before; the first works at half
+            resolution already.
+        content_channels: of the content's map at each level: the bottleneck.
+        encoder_layers, decoder_layers: residual blocks per level.
+        style_dim: length of a style.
+        num_styles: styles that have names, whose means `style_means` [num_styles, style_dim] keeps; zero until measured.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 64,
+        channels: int = 3,
+        block_out_channels: tuple[int, ...] = (48, 96, 192),
+        content_channels: tuple[int, ...] = (4, 16, 64),
+        encoder_layers: int = 1,
+        decoder_layers: int = 2,
+        style_dim: int = 64,
+        num_styles: int = 0,
+    ):
+        super().__init__()
+        widths, content_channels = tuple(block_out_channels), tuple(content_channels)
+        if sample_size % 2 ** len(widths):
+            raise ValueError(f"sample_size: {sample_size} is not a multiple of {2 ** len(widths)}; use fewer blocks.")
+        if len(content_channels) != len(widths):
+            raise ValueError(f"content_channels: give {len(widths)} numbers, one for each of block_out_channels.")
+        self.content_encoder = ContentEncoder(channels, widths, content_channels, encoder_layers)
+        self.style_encoder = StyleEncoder(channels, tuple(max(width // 2, 1) for width in widths), style_dim)
+        self.decoder = Decoder(channels, widths, content_channels, style_dim, decoder_layers)
+        self.register_buffer("style_means", torch.zeros(num_styles, style_dim))  # saved with the weights
+
+    def encode_content(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Images [B, C, H, W] -> content maps, the finest first."""
+        return self.content_encoder(x)
+
+    def encode_style(self, x: torch.Tensor) -> torch.Tensor:
+        """Images [B, C, H, W] -> styles, float32 [B, style_dim]."""
+        return self.style_encoder(x)
+
+    def decode(self, content: list[torch.Tensor], style: torch.Tensor) -> torch.Tensor:
+        """Content maps and styles [B, style_dim] -> images, float32 [B, C, H, W], nearly in [-1, 1]."""
+        return self.decoder(content, style.to(content[0].dtype)).float()
+
+    def forward(
+        self, content: torch.Tensor, style: torch.Tensor, mixing: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Content of one image, style of another.
+
+        Args:
+            content, style: images [B, C, H, W] in [-1, 1].
+            mixing: [B, B], rows that sum to 1: row i is drawn in this mean of the styles; None: in its own.
+
+        Returns:
+            images float32 [B, C, H, W], styles before mixing float32 [B, style_dim].
+        """
+        styles = self.encode_style(style)
+        mixed = styles if mixing is None else mixing.to(styles) @ styles
+        return self.decode(self.encode_content(content), mixed), styles
+
+
+class StyleDiscriminator(nn.Module):
+    """Says of each patch how real it looks (Isola et al. 2017, https://arxiv.org/abs/1611.07004, sec. 3.2.2) as a drawing in
+    a style: one answer for each style, as FUNIT's (Liu et al. 2019, https://arxiv.org/abs/1905.01723, sec. 3.2).
+
+    Only training needs it; it is not part of a checkpoint.
+
+    Args:
+        channels: of the images.
+        widths: of its layers, each at half the resolution of the one before.
+        num_styles: answers for each patch.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...] = (32, 64, 128), num_styles: int = 1):
+        super().__init__()
+        sizes = (channels, *widths)
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(sizes))
+        self.mix = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
+        self.head = nn.Conv2d(widths[-1], num_styles, 3, padding=1)
+
+    def forward(self, x: torch.Tensor, styles: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Images [B, C, H, W] and styles int64 [B] -> logits float32 [B, h, w] (high: real), and the features of each layer."""
+        features = []
+        for layer in (*self.layers, self.mix):
+            x = F.leaky_relu(layer(x), 0.2)
+            features.append(x)
+        logits = self.head(x).float()  # [B, K, h, w]
+        return logits[torch.arange(len(x), device=x.device), styles], features
+
+
+# ---- the terms of the loss ----
+
+
+def laplacian_pyramid(x: torch.Tensor, levels: int) -> list[torch.Tensor]:
+    """Bands of an image [B, C, H, W] from fine to coarse (Burt and Adelson 1983), the last being the small image itself.
+
+    With box filters; a side that is odd is not halved any further.
+    """
+    bands = []
+    for _ in range(levels - 1):
+        if x.shape[-1] % 2 or x.shape[-1] < 4:
+            break
+        small = F.avg_pool2d(x, 2)
+        bands.append(x - F.interpolate(small, scale_factor=2.0, mode="nearest"))
+        x = small
+    return [*bands, x]
+
+
+def pyramid_distance(x: torch.Tensor, y: torch.Tensor, levels: int = 4) -> torch.Tensor:
+    """Mean absolute difference of the bands, summed over the bands: scalar.
+
+    The Lap_1 loss of Bojanowski et al., Optimizing the Latent Space of Generative Networks, 2018
+    (https://arxiv.org/abs/1707.05776): their weights 4^j of sums are equal weights of means. It knows edges and structure at
+    several scales, but nothing of what a picture shows.
+    """
+    bands = laplacian_pyramid((x - y).float(), levels)  # the pyramid is linear
+    return torch.stack([band.abs().mean() for band in bands]).sum()
+
+
+def hinge_loss(real: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+    """The discriminator's: 1/2 E max(0, 1 - D(x)) + 1/2 E max(0, 1 + D(x')), the mean over the kinds of x' that are not real."""
+    return 0.5 * (F.relu(1 - real).mean() + torch.stack([F.relu(1 + other).mean() for other in others]).mean())
+
+
+def feature_distance(real: list[torch.Tensor], fake: list[torch.Tensor]) -> torch.Tensor:
+    """Mean absolute difference of a discriminator's features, relative to their size: scalar.
+
+    Feature matching (Larsen et al. 2016, https://arxiv.org/abs/1512.09300; Wang et al. 2018,
+    https://arxiv.org/abs/1711.11585, eq. 4): the similarity that the discriminator has learnt, in place of a pretrained one.
+    """
+    terms = [
+        (a.detach().float() - b.float()).abs().mean() / a.detach().float().abs().mean().clamp(min=1e-4)
+        for a, b in zip(real, fake, strict=True)
+    ]
+    return torch.stack(terms).mean()
+
+
+def adaptive_weight(
+    reconstruction: torch.Tensor, adversarial: torch.Tensor, last_layer: torch.Tensor, maximum: float = 1e4
+) -> torch.Tensor:
+    """|grad L_rec| / (|grad L_GAN| + 1e-6) with respect to the decoder's last layer: scalar.
+
+    So the adversarial gradient is there as large as that of the reconstruction, however sure the discriminator is (Esser,
+    Rombach and Ommer 2021, https://arxiv.org/abs/2012.09841, eq. 7).
+    """
+    rec = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)[0].float().norm()
+    gan = torch.autograd.grad(adversarial, last_layer, retain_graph=True)[0].float().norm()
+    return (rec / (gan + 1e-6)).clamp(max=maximum).detach()
+
+
+def ramp(progress: float, start: float, length: float) -> float:
+    """0 before `start`, 1 after `start + length`, a straight line between."""
+    if progress < start:
+        return 0.0
+    return 1.0 if length <= 0 else min(1.0, (progress - start) / length)

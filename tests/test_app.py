@@ -32,7 +32,7 @@ from genarium.ui.streaming import follow
 from genarium.ui.tab import TaskTab
 from genarium.ui.texts import TEXTS, Texts
 
-SNEAKER, TROUSER = str(EXAMPLES / "sneaker-1.png"), str(EXAMPLES / "trouser-1.png")
+SNEAKER, TROUSER = str(EXAMPLES / "grey" / "sneaker-1.png"), str(EXAMPLES / "grey" / "trouser-1.png")
 FEW_STEPS = {"num_inference_steps": 3}
 
 
@@ -341,5 +341,6 @@ def test_verdict():
 
 
 def test_examples_are_there():
-    assert len(example_pictures()) >= 20
-    assert all(PIL.Image.open(path).size == (28, 28) for path in example_pictures())
+    grey, emoji = example_pictures("grey"), example_pictures("emoji")
+    assert len(grey) >= 20 and all(PIL.Image.open(path).size == (28, 28) for path in grey)
+    assert len(emoji) >= 12 and all(PIL.Image.open(path).size == (64, 64) for path in emoji)

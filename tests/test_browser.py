@@ -117,7 +117,7 @@ def choose(page, task: str, checkpoint: str) -> None:
 
 
 def take_example(page, place: str, number: int) -> None:
-    page.locator(f"#{place}-examples .gallery-item").nth(number).click()
+    page.locator(f"#{place}-grey .gallery-item").nth(number).click()
     expect(page.locator(f"#{place} img")).to_be_visible(timeout=PATIENCE)
 
 

@@ -36,8 +36,8 @@ from genarium.ui.maps import map_html
 from genarium.ui.tab import TaskTab
 from genarium.ui.texts import Texts
 
-LOW, HIGH = str(EXAMPLES / "rms-1.flac"), str(EXAMPLES / "slt-1.flac")
-SNEAKER, TROUSER = str(EXAMPLES / "sneaker-1.png"), str(EXAMPLES / "trouser-1.png")
+LOW, HIGH = str(EXAMPLES / "voices" / "rms-1.flac"), str(EXAMPLES / "voices" / "slt-1.flac")
+SNEAKER, TROUSER = str(EXAMPLES / "grey" / "sneaker-1.png"), str(EXAMPLES / "grey" / "trouser-1.png")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """Where a visitor's material goes in, with examples to take instead, for pictures and for sound.
 
-The components accept whatever a visitor or a program sends, so that the host can say what is wrong with it: Gradio's own would fail before any of our code runs, and the visitor would read no more than "Error". The check is put
-on the instance: for each subclass of a component, Gradio writes a .pyi file beside the module.
+The components accept whatever a visitor or a program sends, so that the host can say what is wrong with it: Gradio's own
+would fail before any of our code runs, and the visitor would read no more than "Error". The check is put on the instance:
+for each subclass of a component, Gradio writes a .pyi file beside the module.
 """
 
 from __future__ import annotations
@@ -12,29 +13,41 @@ from typing import Any
 import gradio as gr
 import PIL.Image
 
+from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, InputError
 from genarium.sounds import MAX_SECONDS
 from genarium.tasks import Task
 from genarium.ui.texts import Texts, markup
 
 EXAMPLES = Path(__file__).parent / "examples"
-PAIR_EXAMPLES = 12
+PAIR_EXAMPLES = 18
+STRIPS = {1: "grey", 3: "emoji"}  # folder of the example pictures for models of so many channels
 
 
 class PictureInputs:
-    """A place for each picture that a task takes, side by side.
+    """A place for each picture that a task takes, side by side; below it examples of the kind that the model knows.
 
-    `components`: by the parameter of the task's method.
+    `components`: by the parameter of the task's method. `shown`: what `show` updates.
     """
 
-    def __init__(self, task: Task, texts: Texts, visible: bool):
+    def __init__(self, task: Task, texts: Texts, visible: bool, first: Checkpoint | None):
         self.components: dict[str, gr.Image] = {}
+        self.strips: dict[str, list[gr.Dataset]] = {strip: [] for strip in STRIPS.values()}
         with gr.Row(visible=visible) as self.group:
             for name in task.inputs:
                 with gr.Column(min_width=130):
-                    self._place(task, name, texts)
+                    self._place(task, name, texts, _strip(first))
 
-    def _place(self, task: Task, name: str, texts: Texts) -> None:
+    @property
+    def shown(self) -> list[Any]:
+        return [dataset for strip in self.strips.values() for dataset in strip]
+
+    def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
+        """Updates that show the examples for a checkpoint."""
+        chosen = _strip(checkpoint)
+        return {d: gr.update(visible=strip == chosen) for strip, datasets in self.strips.items() for d in datasets}
+
+    def _place(self, task: Task, name: str, texts: Texts, shown: str) -> None:
         self.components[name] = picture_input(
             label=texts(f"input_{name}"),
             sources=["upload", "webcam", "clipboard"],
@@ -43,18 +56,21 @@ class PictureInputs:
             elem_classes="pixels",
             elem_id=f"{task.name}-{name}",
         )
-        pictures = example_pictures()
-        if len(task.inputs) > 1:  # half as wide, so fewer
-            pictures = pictures[:PAIR_EXAMPLES]
-        examples = gr.Examples(
-            [[str(path)] for path in pictures],
-            self.components[name],
-            label=texts("examples"),
-            examples_per_page=len(pictures),
-            elem_id=f"{task.name}-{name}-examples",
-            api_visibility="private",
-        )
-        examples.dataset.elem_classes = ["example-strip"]
+        for strip, datasets in self.strips.items():
+            pictures = example_pictures(strip)
+            if len(task.inputs) > 1:  # half as wide, so fewer
+                pictures = pictures[:PAIR_EXAMPLES]
+            examples = gr.Examples(
+                [[str(path)] for path in pictures],
+                self.components[name],
+                label=texts("examples"),
+                examples_per_page=len(pictures),
+                elem_id=f"{task.name}-{name}-{strip}",
+                api_visibility="private",
+                visible=strip == shown,
+            )
+            examples.dataset.elem_classes = ["example-strip"]
+            datasets.append(examples.dataset)
 
 
 class SoundInputs:
@@ -63,7 +79,9 @@ class SoundInputs:
     `components`: by the parameter of the task's method.
     """
 
-    def __init__(self, task: Task, texts: Texts, visible: bool):
+    shown = ()  # the examples suit every model of voices
+
+    def __init__(self, task: Task, texts: Texts, visible: bool, first: Checkpoint | None):
         self.components: dict[str, gr.Audio] = {}
         with gr.Column(visible=visible) as self.group:
             for name in task.inputs:
@@ -71,6 +89,10 @@ class SoundInputs:
             if task.inputs:
                 words = Texts.both("consent", minutes=MAX_SECONDS // 60)
                 markup(f'<p class="note">{words}</p>', elem_id=f"{task.name}-consent")
+
+    def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
+        """Nothing to update."""
+        return {}
 
     def _place(self, task: Task, name: str, texts: Texts) -> None:
         self.components[name] = gr.Audio(
@@ -129,9 +151,15 @@ def any_value(component: gr.components.Component, schema: dict[str, Any]) -> gr.
     return component
 
 
-def example_pictures() -> list[Path]:
-    """The bundled pictures: one of each kind first, so that the first row shows them all, then the strange ones."""
-    files = sorted(EXAMPLES.glob("*.png"))
+def _strip(checkpoint: Checkpoint | None) -> str:
+    return STRIPS.get(checkpoint.index.get("channels") if checkpoint else 1, "emoji")
+
+
+def example_pictures(strip: str) -> list[Path]:
+    """The bundled pictures of a strip, "grey" or "emoji". Of the grey ones one of each kind comes first, so that the first
+    row shows them all, then the strange ones.
+    """
+    files = sorted((EXAMPLES / strip).glob("*.png"))
     first = [f for f in files if f.stem.endswith("-1")]
     strange = [f for f in files if f.stem.startswith(("digit", "noise", "checker"))]
     return [*first, *strange, *(f for f in files if f not in first and f not in strange)]
@@ -139,4 +167,4 @@ def example_pictures() -> list[Path]:
 
 def example_sounds() -> list[Path]:
     """The bundled recordings: a sentence of each voice first."""
-    return sorted(EXAMPLES.glob("*.flac"), key=lambda path: path.stem.split("-")[::-1])
+    return sorted((EXAMPLES / "voices").glob("*.flac"), key=lambda path: path.stem.split("-")[::-1])

@@ -72,7 +72,7 @@ class TaskTab:
         self.picker = Picker(self.checkpoints, texts, self._checkpoint)
         shown = self._first_modality()
         self.modality = gr.State(shown)  # of this visitor's page
-        self.inputs = {m: INPUTS[m](task.on(m), texts, visible=m == shown) for m in self.modalities}
+        self.inputs = {m: INPUTS[m](task.on(m), texts, visible=m == shown, first=first) for m in self.modalities}
         self.number = None
         if task.name == "generate":
             self.number = gr.Slider(1, MAX_SHOWN, 16, step=1, label=texts("num_images"), buttons=[])
@@ -142,7 +142,7 @@ class TaskTab:
         # Not Gradio's own `cancels`: news of the run that are on their way when it is cancelled arrive after the word
         # "Stopped", and stay. Here the run itself has the last word.
         self.stop.click(self._stop, None, self.stop, **QUIET)
-        chosen = {*self.picker.shown, *self.controls.outputs, *self.classes.shown, *self._kind}
+        chosen = {*self.picker.shown, *self.controls.outputs, *self.classes.shown, *self._shown}
         # `input`, not `change`: restoring sets the drop-down itself, and must not have its work undone
         self.picker.dropdown.input(self._choose, [self.picker.dropdown, self.modality], chosen, **QUIET)
         if self.restore is not None:
@@ -153,7 +153,7 @@ class TaskTab:
     def offered(self) -> list[Any]:
         """What `offer` updates."""
         own = [self.note, self.workbench, self.picker.dropdown, *self.picker.shown, *self.classes.shown]
-        return [*own, *self.controls.outputs, *self._kind]
+        return [*own, *self.controls.outputs, *self._shown]
 
     def offer(self, brought: Sequence[Checkpoint], chosen: Checkpoint) -> dict[Any, Any]:
         """Updates of one visitor's page, on which a checkpoint from the Hub is now chosen; none if it cannot do this.
@@ -169,8 +169,14 @@ class TaskTab:
             **self.picker.offer([c for c in brought if self.task.name in c.tasks], chosen),
             **self.controls.show(chosen),
             **self.classes.show(chosen),
+            **self.inputs[chosen.modality].show(chosen),
             **self._show_kind(chosen.modality),
         }
+
+    @property
+    def _shown(self) -> list[Any]:
+        """What depends on the kind of material that the chosen checkpoint takes."""
+        return [*self._kind, *(component for inputs in self.inputs.values() for component in inputs.shown)]
 
     @property
     def _kind(self) -> list[Any]:
@@ -212,6 +218,7 @@ class TaskTab:
             **self.picker.show(checkpoint),
             **self.controls.show(checkpoint),
             **self.classes.show(checkpoint),
+            **self.inputs[checkpoint.modality].show(checkpoint),
             **(self._show_kind(checkpoint.modality) if checkpoint.modality != shown else {}),
         }
 

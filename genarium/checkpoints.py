@@ -24,7 +24,7 @@ from genarium.errors import CheckpointError, InputError, PluginError, RecipeErro
 from genarium.families import Broken, Families, Family, class_of
 from genarium.hub.fetch import fetch_address
 from genarium.recipe import Recipe, load_recipe, recipe_paths
-from genarium.tasks import ANY, TASKS, Control, Task, controls_of, tasks_of
+from genarium.tasks import ANY, TASKS, Control, Modality, Task, controls_of, tasks_of
 
 MODEL_INDEX = "model_index.json"
 
@@ -45,6 +45,11 @@ class Checkpoint:
         if self.is_foreign:
             return {"generate": TASKS["generate"]}
         return {task.name: task for task in tasks_of(self.family.pipeline_class())}
+
+    @property
+    def modality(self) -> Modality:
+        """What it works on: a `sampling_rate` in its config means sound. A foreign one is asked for images only."""
+        return "audio" if self.index.get("sampling_rate") and not self.is_foreign else "image"
 
     def controls(self, task: str) -> dict[str, Control]:
         """The controls of one task, by parameter, as they are for this checkpoint.
@@ -231,11 +236,14 @@ def _no_pipeline(folder: Path, families: Families) -> str:
 def _check_index(name: str, index: Mapping[str, Any]) -> None:
     """
     Raises:
-        CheckpointError: class names or quantiles that later code could not read.
+        CheckpointError: class names, quantiles or a sampling rate that later code could not read.
     """
     conditions, quantiles = index.get("conditions") or {}, index.get("anomaly_quantiles") or {}
     if not isinstance(conditions, dict):
         raise CheckpointError(f"{name}: {MODEL_INDEX}: conditions must map each condition to its names.")
+    rate = index.get("sampling_rate")
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int) or rate < 1):
+        raise CheckpointError(f"{name}: {MODEL_INDEX}: sampling_rate must be a whole number of Hz, not {rate!r}.")
     for key, names in (("id2label", index.get("id2label") or {}), *conditions.items()):
         if not isinstance(names, dict) or not all(k.isdecimal() and isinstance(v, str) for k, v in names.items()):
             raise CheckpointError(f'{name}: {MODEL_INDEX}: {key} must map numbers to names, as {{"0": "Trouser"}}.')

@@ -14,6 +14,7 @@ from genarium.errors import InputError
 
 KINDS = {bool: "checkbox", int: "integer", float: "number", str: "text"}  # of controls, by annotation
 ANY = "any"  # what a choice of a condition's values offers beside them: each sample draws its own
+Modality = Literal["image", "audio"]  # what a model works on
 # What the host fills in by itself; everything else in a task's method is a control.
 HOST_PARAMETERS = frozenset(
     {"self", "batch_size", "generator", "class_labels", "callback_on_step_end", "output_type", "return_dict"}
@@ -35,6 +36,17 @@ class Task:
     method: str
     inputs: tuple[str, ...]
     endpoint: str
+
+    @property
+    def many(self) -> str | None:
+        """The parameter that takes a list, each of which is worked on by itself; None for tasks on a pair, or on nothing."""
+        return self.inputs[0] if len(self.inputs) == 1 else None
+
+    def on(self, modality: Modality) -> Task:
+        """The same task on images or on sound: a parameter `images` is called `audio` there."""
+        if modality == "image":
+            return self
+        return replace(self, inputs=tuple("audio" if name == "images" else name for name in self.inputs))
 
 
 TASKS = {
@@ -104,9 +116,16 @@ class Control:
         return int(number) if self.kind == "integer" else number
 
 
+def modality_of(pipeline_class: type) -> Modality:
+    """A pipeline that is made with a `sampling_rate` works on sound, every other on images."""
+    return "audio" if "sampling_rate" in inspect.signature(pipeline_class.__init__).parameters else "image"
+
+
 def tasks_of(pipeline_class: type) -> tuple[Task, ...]:
-    """The tasks whose method the class has."""
-    return tuple(task for task in TASKS.values() if callable(getattr(pipeline_class, task.method, None)))
+    """The tasks whose method the class has, on what it works on."""
+    # not getattr: every class can itself be called, which says nothing about its pipelines
+    methods = {name for base in pipeline_class.__mro__ for name, value in vars(base).items() if callable(value)}
+    return tuple(task.on(modality_of(pipeline_class)) for task in TASKS.values() if task.method in methods)
 
 
 def controls_of(
@@ -126,6 +145,7 @@ def controls_of(
     Raises:
         InputError: a parameter without default or with an annotation that no control fits, or an unknown refinement.
     """
+    task = task.on(modality_of(pipeline_class))
     method = getattr(pipeline_class, task.method)
     hints = typing.get_type_hints(method, include_extras=True)
     helps = help_of(method)

@@ -11,6 +11,7 @@ tenth of its parameters. Also here, for training only: small discriminators and 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 
 import torch
@@ -117,6 +118,7 @@ class VoiceVocoder(ModelMixin, ConfigMixin):
             if isinstance(module, (nn.Linear, nn.Conv1d)):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
+        nn.init.constant_(self.head.bias[: n_fft // 2 + 1], -3)  # about the magnitudes of speech
 
     @property
     def context(self) -> int:
@@ -130,9 +132,12 @@ class VoiceVocoder(ModelMixin, ConfigMixin):
         Args:
             shift: factor for all frequencies of each row, float [B]; see `mel_filters`.
         """
+        return self.to_mel(self.magnitudes(x), shift)
+
+    def magnitudes(self, x: torch.Tensor) -> torch.Tensor:
+        """Waveforms [B, T] -> |STFT|, float32 [B, n_fft / 2 + 1, ceil(T / hop)]."""
         c = self.config
-        x = F.pad(x, (0, -x.shape[-1] % c.hop_length))
-        return self.to_mel(magnitudes(x, c.n_fft, c.hop_length), shift)
+        return magnitudes(F.pad(x, (0, -x.shape[-1] % c.hop_length)), c.n_fft, c.hop_length)
 
     def to_mel(self, magnitude: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
         """|STFT| [B, n_fft / 2 + 1, frames] -> log-mel [B, bands, frames]; `shift` as in `analyse`."""
@@ -206,9 +211,7 @@ class PeriodDiscriminator(nn.Module):
         super().__init__()
         self.period = period
         sizes = (1, width, 2 * width, 4 * width)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0)) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0)) for a, b in itertools.pairwise(sizes))
         self.mix = nn.Conv2d(4 * width, 4 * width, (5, 1), padding=(2, 0))
         self.head = nn.Conv2d(4 * width, 1, (3, 1), padding=(1, 0))
 
@@ -262,9 +265,7 @@ class VocoderDiscriminator(nn.Module):
         return [part(x) for part in self.parts]
 
 
-def spectral_distance(
-    x: torch.Tensor, y: torch.Tensor, windows: tuple[int, ...] = (256, 512, 1024)
-) -> torch.Tensor:
+def spectral_distance(x: torch.Tensor, y: torch.Tensor, windows: tuple[int, ...] = (256, 512, 1024)) -> torch.Tensor:
     """Spectral convergence and log-magnitude distance, averaged over resolutions: scalar.
 
     Yamamoto, Song, Kim: Parallel WaveGAN, 2020, eq. 4-6 (https://arxiv.org/abs/1910.11480).

@@ -17,6 +17,7 @@ from torch import nn
 from genarium.card import training_time
 from genarium.checkpoints import Checkpoint
 from genarium.evaluate import PARTS, TIMED_IMAGES
+from genarium.evaluate_voice import PARTS as VOICE_PARTS
 from genarium.recipe import Recipe
 from genarium.requests import Request, choose_labels
 from genarium.runtime import Runtime
@@ -45,7 +46,8 @@ def lacking(checkpoint: Checkpoint) -> list[str]:
     """The parts of an evaluation that this checkpoint's family can do and that its evaluation.json has no figure of."""
     measured = {metric["part"] for metric in checkpoint.evaluation.get("metrics", [])}
     pipeline_class = checkpoint.family.pipeline_class()
-    return [part for part, method in PARTS.items() if part not in measured and hasattr(pipeline_class, method)]
+    parts = VOICE_PARTS if checkpoint.modality == "audio" else PARTS
+    return [part for part, method in parts.items() if part not in measured and hasattr(pipeline_class, method)]
 
 
 def images_seen(recipe: Recipe) -> int:
@@ -163,8 +165,8 @@ def write_table(runtime: Runtime, path: Path) -> int:
     rows, floors = [], {}
     for name, checkpoint in runtime.catalogue.checkpoints.items():
         metrics = checkpoint.evaluation.get("metrics", [])
-        if not metrics or checkpoint.recipe is None:
-            continue
+        if not metrics or checkpoint.recipe is None or checkpoint.modality == "audio":
+            continue  # the columns are of pictures
         modules = [m for m in runtime.pipeline(name).components.values() if isinstance(m, nn.Module)]
         parameters = sum(p.numel() for module in modules for p in module.parameters())
         known = [m["value"] for m in metrics if m["name"] == "network_evaluations"]

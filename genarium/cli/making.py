@@ -64,7 +64,10 @@ def evaluate(
     num_test_images: Annotated[int | None, typer.Option(min=4, help="Test images; the recipe's unless told.")] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="distance, reconstruction, likelihood, anomaly or speed; repeat for more. All unless told."),
+        typer.Option(
+            help="distance, reconstruction, likelihood, anomaly or speed; of voices: similarity, content, distortion, "
+            "reconstruction, anomaly or speed. Repeat for more; all unless told."
+        ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Of another name than the checkpoint, or a YAML file.")] = None,
     card: Annotated[bool, typer.Option(help="Also write README.md and its pictures.")] = True,

@@ -66,6 +66,11 @@ def sounds(output):
     return [torch.as_tensor(sound) for sound in output.audios]
 
 
+def near(a, b):
+    """Equal but for rounding, whatever their size: random vocoders are quiet."""
+    return bool((a - b).abs().max() < 1e-3 * a.abs().max())
+
+
 # ---- the spectrogram ----
 
 
@@ -131,7 +136,7 @@ def test_pieces_join_without_a_seam(tiny):
     with torch.no_grad():
         whole = pipeline.vocoder(mel)[0]
         pieces = pipeline._synthesise(mel, "neural", None, reports.append)
-    assert torch.allclose(pieces, whole, atol=1e-5)
+    assert near(whole, pieces)
     assert [len(r) for r in reports] == [400 * 200, 800 * 200, 960 * 200]
 
 
@@ -237,7 +242,7 @@ def test_shapes_ranges_and_types(tiny, family, task):
     assert output.sampling_rate == 16000 and [len(a) for a in output.audios] == lengths
     for audio in output.audios:
         assert isinstance(audio, np.ndarray) and audio.dtype == np.float32
-        assert np.abs(audio).max() <= 1 and audio.std() > 1e-5
+        assert np.abs(audio).max() <= 1 and audio.std() > 1e-6
     as_pt = call(tiny[family], task, output_type="pt")
     assert all(torch.equal(a, b) for a, b in zip(sounds(output), as_pt.audios, strict=True))
     assert isinstance(call(tiny[family], task, return_dict=False), tuple)
@@ -265,19 +270,19 @@ def test_the_own_voice_reconstructs_and_strength_goes_between(tiny, family):
     a, b = voice(0.8), voice(1.1, 200, 1)
     pipeline = tiny[family]
     own = sounds(pipeline.swap_style(a, a))[0]
-    assert torch.allclose(own, sounds(pipeline.reconstruct(a))[0], atol=1e-5)
-    assert torch.allclose(own, sounds(pipeline.swap_style(a, b, strength=0.0))[0], atol=1e-4)
+    assert near(own, sounds(pipeline.reconstruct(a))[0])
+    assert near(own, sounds(pipeline.swap_style(a, b, strength=0.0))[0])
     other = sounds(pipeline.swap_style(a, b))[0]
-    assert (own - other).abs().max() > 1e-4
+    assert (own - other).abs().max() > 0.01 * own.abs().max()
     path = sounds(pipeline.interpolate(a, b, num_frames=2))
-    assert torch.allclose(path[0], own, atol=1e-4) and torch.allclose(path[1], other, atol=1e-4)
+    assert near(path[0], own) and near(path[1], other)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_loudness_is_the_content_s(tiny, family):
     a, b = voice(0.8), voice(1.1, 200, 1)
     one, other = (sounds(tiny[family].swap_style(x, b))[0] for x in (a, 0.25 * a))
-    assert torch.allclose(0.25 * one, other, atol=1e-4)
+    assert near(0.25 * one, other)
     assert LEVEL == 1000 / 32768
 
 
@@ -411,7 +416,7 @@ def test_round_trip_and_proof_in_a_bare_diffusers(tiny, family, tmp_path):
     assert checkpoint.controls("swap_style")["speaker"].choices == ("any", "set/ann", "set/bob", "set/cy")
     loaded = load_pipeline(checkpoint)
     for a, b in zip(sounds(call(loaded, "swap_style")), sounds(call(tiny[family], "swap_style")), strict=True):
-        assert torch.allclose(a, b, atol=1e-5)
+        assert near(a, b)
     loaded.save_pretrained(tmp_path / "b")
     assert (tmp_path / "a/model_index.json").read_text() == (tmp_path / "b/model_index.json").read_text()
     assert prove(checkpoint) == ["reconstruct", "interpolate", "swap_style", "anomaly"]

@@ -128,6 +128,12 @@ def tasks_of(pipeline_class: type) -> tuple[Task, ...]:
     return tuple(task.on(modality_of(pipeline_class)) for task in TASKS.values() if task.method in methods)
 
 
+def optional_inputs(pipeline_class: type, task: Task) -> frozenset[str]:
+    """Inputs that the task's method can do without, by their default None: there another parameter can say what they do."""
+    parameters = inspect.signature(getattr(pipeline_class, task.method)).parameters
+    return frozenset(name for name in task.inputs if parameters[name].default is None)
+
+
 def controls_of(
     pipeline_class: type,
     task: Task,

@@ -8,8 +8,7 @@ import sys
 
 
 def compute(pipe, request: dict, material) -> dict:
-    """Do each task of the request once. `material`, what reconstruction and the like begin with: uint8 [N, H, W, C], or
-    waveforms [N, T].
+    """Do each task of the request once. `material`: uint8 [N, H, W, C], what reconstruction and the like begin with.
 
     Returns:
         By the task's name, its images or scores as an array.
@@ -26,12 +25,9 @@ def compute(pipe, request: dict, material) -> dict:
     results = {}
     for task in request["tasks"]:
         generator = [torch.Generator().manual_seed(seed) for seed in request["seeds"]]
-        sound = material.ndim == 2
-        if len(task["inputs"]) == 1:
-            inputs = {task["inputs"][0]: list(material) if sound else material}
-        else:
-            inputs = {name: material[i] if sound else material[i : i + 1] for i, name in enumerate(task["inputs"])}
-            generator = generator[0] if inputs else generator
+        inputs = {name: material if name == "images" else material[i : i + 1] for i, name in enumerate(task["inputs"])}
+        if inputs and "images" not in inputs:
+            generator = generator[0]
         output = getattr(pipe, task["method"])(**inputs, generator=generator, **task["parameters"])
         results[task["name"]] = np.asarray(next(output[key] for key in ("images", "audios", "scores") if key in output))
     return results

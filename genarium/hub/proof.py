@@ -45,6 +45,7 @@ def prove(checkpoint: Checkpoint) -> list[str]:
     pipeline = load_pipeline(checkpoint)
     absent = {"genarium", "pipelines", "plugins", type(pipeline).__module__.partition(".")[0]} - {"diffusers"}
     tasks = [_task(checkpoint, name) for name in checkpoint.tasks]
+    size, channels = pipeline.config.sample_size, pipeline.config.channels
     if not remote_code:
         stock = getattr(diffusers, class_name)
         pipeline = stock(**{name: pipeline.components[name] for name in stock._get_signature_keys(stock)[0]})
@@ -58,7 +59,7 @@ def prove(checkpoint: Checkpoint) -> list[str]:
         "seeds": SEEDS,
         "tasks": tasks,
     }
-    material = _material(checkpoint, pipeline.config)
+    material = np.random.default_rng(0).integers(0, 256, (len(SEEDS), size, size, channels), np.uint8)
     expected = bare.compute(pipeline, request, material)
     with tempfile.TemporaryDirectory(prefix="genarium-proof-") as home:
         np.save(Path(home) / "material.npy", material)
@@ -76,14 +77,6 @@ def prove(checkpoint: Checkpoint) -> list[str]:
             "the classes installed here differ: export it again with save_pretrained."
         )
     return list(expected)
-
-
-def _material(checkpoint: Checkpoint, config) -> np.ndarray:
-    """For the tasks to begin with: noise, as pictures uint8 [N, H, W, C] or as a second of sound float32 [N, T]."""
-    rng = np.random.default_rng(0)
-    if checkpoint.modality == "audio":
-        return rng.normal(0, 0.05, (len(SEEDS), config.sampling_rate)).clip(-1, 1).astype(np.float32)
-    return rng.integers(0, 256, (len(SEEDS), config.sample_size, config.sample_size, config.channels), np.uint8)
 
 
 def _task(checkpoint: Checkpoint, name: str) -> dict[str, Any]:

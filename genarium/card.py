@@ -17,7 +17,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from genarium import paths
 from genarium.checkpoints import Checkpoint
 from genarium.pictures import enlarge, grid, save_picture, to_pictures
-from genarium.recipe import Recipe
+from genarium.recipe import AudioSpec, Recipe
 from genarium.records import EVALUATION
 from genarium.requests import Request, choose_labels
 from genarium.runtime import Runtime
@@ -56,6 +56,19 @@ TITLES = {
     "feature_distance_of_source": "Feature distance of the source to the true drawing",
     "seconds_per_image": "Seconds per image",
     "network_evaluations": "Network evaluations per image",
+    "target_beats_source": "Conversions nearer to the target voice than to the source, {speakers} speakers",
+    "similarity_to_target": "Cosine to the target voice, {speakers} speakers",
+    "similarity_to_source": "Cosine to the source voice, {speakers} speakers",
+    "sentences_original": "Sentences recognised in originals, {speakers} speakers",
+    "sentences_vocoded": "Sentences recognised in vocoded originals, {speakers} speakers",
+    "sentences_converted": "Sentences recognised in conversions, {speakers} speakers",
+    "content_kept": "Sentences kept, conversion to vocoded original, {speakers} speakers",
+    "mel_cepstral_distortion": "Mel-cepstral distortion of conversions",
+    "distortion_of_source": "Mel-cepstral distortion of the untouched source",
+    "mel_distance_vocoder": "Log-mel distance, vocoder alone",
+    "mel_distance_whole": "Log-mel distance, reconstruction",
+    "auroc_music": "Anomaly AUROC against {against} ({score})",
+    "real_time_factor": "Real-time factor of a conversion",
 }
 
 
@@ -71,8 +84,13 @@ def write_card(name: str, runtime: Runtime, recipe: Recipe, test_images: torch.T
     Returns:
         The path of README.md.
     """
+    _draw(name, runtime.catalogue[name], runtime, recipe.evaluation.seed, test_images)
+    return write_readme(name, runtime, recipe)
+
+
+def write_readme(name: str, runtime: Runtime, recipe: Recipe) -> Path:
+    """Write README.md alone, around the pictures and sounds that are there -> its path."""
     checkpoint = runtime.catalogue[name]
-    _draw(name, checkpoint, runtime, recipe.evaluation.seed, test_images)
     card = render_card(checkpoint, recipe, runtime.pipeline(name))
     readme = checkpoint.folder / "README.md"
     temporary = readme.with_name(f"README.md.part{os.getpid()}")
@@ -90,7 +108,10 @@ def render_card(checkpoint: Checkpoint, recipe: Recipe, pipeline) -> ModelCard:
     modules = [c for c in pipeline.components.values() if isinstance(c, torch.nn.Module)]
     evaluation = checkpoint.evaluation
     metrics = [_titled(m) for m in evaluation.get("metrics", [])]
-    templates = [folder / "card_template.md" for folder in (paths.recipes(), paths.ROOT / "hub_configs")]
+    sound = checkpoint.modality == "audio"
+    template = "voice_card_template.md" if sound else "card_template.md"
+    facts = {} if sound else {"size": recipe.data.sample_size, "channels": recipe.data.channels}
+    templates = [folder / template for folder in (paths.recipes(), paths.ROOT / "hub_configs")]
     return ModelCard.from_template(
         card_data(checkpoint, recipe, metrics),
         template_path=str(next((t for t in templates if t.exists()), templates[-1])),
@@ -99,16 +120,16 @@ def render_card(checkpoint: Checkpoint, recipe: Recipe, pipeline) -> ModelCard:
         samples=(checkpoint.folder / "samples.png").exists(),
         family_title=checkpoint.family.title,
         family_description=checkpoint.family.description["en"],
-        data=recipe.data.name,
-        size=recipe.data.sample_size,
-        channels=recipe.data.channels,
+        data=_data_names(recipe),
+        clips=sorted(path.name for path in (checkpoint.folder / "samples").glob("*.ogg")),
+        **facts,
         classes=", ".join(checkpoint.class_names),
         conditions=[(name.capitalize(), ", ".join(names)) for name, names in checkpoint.condition_names.items()],
         parameters=f"{sum(p.numel() for m in modules for p in m.parameters()):,}",
         megabytes=f"{checkpoint.size / 1e6:.1f}",
         tasks=", ".join(task.replace("_", " ") for task in checkpoint.tasks),
         license=recipe.card.license,
-        code=_code(checkpoint, recipe),
+        code=_voice_code(checkpoint, recipe) if sound else _code(checkpoint, recipe),
         generates="generate" in checkpoint.tasks,
         swaps=(checkpoint.folder / "swaps.png").exists(),
         remote_code=_needs_remote_code(checkpoint),
@@ -162,15 +183,15 @@ def card_problems(content: str, folder: Path, repo_id: str) -> list[str]:
 
 def card_data(checkpoint: Checkpoint, recipe: Recipe, metrics: list[Mapping[str, Any]]) -> ModelCardData:
     """The metadata that the Hub reads: what it is, and the figures as measured."""
-    generates = "generate" in checkpoint.tasks
-    task_type = "unconditional-image-generation" if generates else "image-to-image"
+    task_type, task_name, tag = _kind_of_task(checkpoint)
+    names = _data_names(recipe)
     results = [
         EvalResult(
             task_type=task_type,
-            task_name="Image generation" if generates else "Image to image",
-            dataset_type=recipe.data.name,
-            dataset_name=recipe.data.name.split("/")[-1],
-            dataset_config=recipe.data.config,
+            task_name=task_name,
+            dataset_type=names[0],
+            dataset_name=", ".join(name.split("/")[-1] for name in names),
+            dataset_config=None if checkpoint.modality == "audio" else recipe.data.config,
             dataset_split=recipe.data.test_split,
             metric_type=m["name"],
             metric_name=m["title"],
@@ -183,17 +204,31 @@ def card_data(checkpoint: Checkpoint, recipe: Recipe, metrics: list[Mapping[str,
         license=recipe.card.license,
         library_name="diffusers",
         pipeline_tag=task_type,
-        tags=["genarium", checkpoint.family.name, "image-generation" if generates else "style-transfer"],
-        datasets=[recipe.data.name],
+        tags=["genarium", checkpoint.family.name, tag],
+        datasets=list(names),
         model_name=checkpoint.name,
         eval_results=results or None,
     )
 
 
+def _kind_of_task(checkpoint: Checkpoint) -> tuple[str, str, str]:
+    """The Hub's name of what it does, a person's name of it, and its tag."""
+    if checkpoint.modality == "audio":
+        return "audio-to-audio", "Voice conversion", "voice-conversion"
+    if "generate" in checkpoint.tasks:
+        return "unconditional-image-generation", "Image generation", "image-generation"
+    return "image-to-image", "Image to image", "style-transfer"
+
+
+def _data_names(recipe: Recipe) -> tuple[str, ...]:
+    """Hub ids of the data sets."""
+    return recipe.data.names if isinstance(recipe.data, AudioSpec) else (recipe.data.name,)
+
+
 def _titled(metric: Mapping[str, Any]) -> dict[str, Any]:
     """The same figure with `title` and `shown`, as a person reads them."""
     title = TITLES.get(metric["name"], metric["name"]).format_map(
-        {"features": "", "score": "", "against": "", "how": "", **metric}
+        {"features": "", "score": "", "against": "", "how": "", "speakers": "", **metric}
     )
     unit = f" {metric['unit']}" if metric.get("unit") else ""
     protocol = metric["protocol"].replace("|", "/")
@@ -254,6 +289,23 @@ def _code(checkpoint: Checkpoint, recipe: Recipe) -> str:
             f'pipe = DiffusionPipeline.from_pretrained("{recipe.repo_id}"{trust})',
             "generator = [torch.Generator().manual_seed(i) for i in range(10)]  # one for each image",
             call,
+        )
+    )
+
+
+def _voice_code(checkpoint: Checkpoint, recipe: Recipe) -> str:
+    """One conversion in a bare diffusers, from files."""
+    rate = recipe.data.sampling_rate
+    return "\n".join(
+        (
+            "import soundfile",
+            "from diffusers import DiffusionPipeline",
+            "",
+            f'pipe = DiffusionPipeline.from_pretrained("{recipe.repo_id}", trust_remote_code=True)',
+            f'words, rate = soundfile.read("words.wav", dtype="float32")  # mono at {rate} Hz; else soxr.resample(x, rate, {rate})',
+            'voice, rate = soundfile.read("voice.wav", dtype="float32")',
+            "sound = pipe.swap_style(words, voice).audios[0]",
+            'soundfile.write("converted.wav", sound, pipe.config.sampling_rate)',
         )
     )
 

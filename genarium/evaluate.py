@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 from genarium.checkpoints import MODEL_INDEX, Checkpoint
 from genarium.data import ImageData, load_images
 from genarium.errors import CheckpointError, DataError, GenariumError, RecipeError
+from genarium.evaluate_voice import evaluate_voices
 from genarium.features import extract, load_network
 from genarium.measures import (
     area_under_roc,
@@ -418,6 +419,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a checkpoint and write the figures into its folder. Under torchrun all processes take part.
 
+    A checkpoint of voices is measured by `evaluate_voice.evaluate_voices`, which takes no features and no parameters.
+
     Args:
         checkpoint: its name, or its folder.
         runtime: loads it.
@@ -441,6 +444,10 @@ def evaluate(
     """
     started = time.monotonic()
     found = runtime.catalogue[checkpoint]
+    if found.modality == "audio":
+        if parameters:
+            raise GenariumError(f"{found.name}: voices are measured at their defaults; leave --set out.")
+        return evaluate_voices(checkpoint, runtime, recipe, data_override, num_samples, num_test_images, parts, card)
     recipe = recipe or found.recipe
     if recipe is None:
         raise RecipeError(f"{found.name}: has no recipe in hub_configs/, which says on what data to measure it.")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 # pydantic (a dependency of gradio) checks types and unknown keys better than code of our own would.
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from genarium import paths
@@ -58,6 +58,44 @@ class DataSpec:
         if self.pairs and self.pairs.differ not in self.conditions:
             raise ValueError(f"pairs.differ: name one of `conditions`, which lack {self.pairs.differ!r}")
         return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class AudioSpec:
+    """Which speech, `kind: audio`. `names` are Hub ids, whose clips are joined; local copies as for pictures.
+
+    A split that one of them lacks is made of the others. `unseen_split` holds speakers of no other split, for `evaluate`.
+    Training sees crops of `crop_seconds`; values of `conditions` get their data set's name before them.
+    """
+
+    kind: Literal["audio"]
+    names: Annotated[tuple[str, ...], Field(min_length=1)]
+    sampling_rate: Positive
+    crop_seconds: Annotated[float, Field(gt=0)]
+    train_split: str = "train"
+    test_split: str = "test"
+    unseen_split: str | None = None
+    audio_column: str = "audio"
+    text_column: str = "text"
+    conditions: Mapping[Identifier, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The Hub ids in one line."""
+        return ", ".join(self.names)
+
+
+def _kind(values: Any) -> str:
+    """Of a data section: which of the specs it is to be read as."""
+    return "audio" if isinstance(values, AudioSpec) or (isinstance(values, Mapping) and "kind" in values) else "image"
+
+
+@dataclass(frozen=True, config=STRICT)
+class BorrowSpec:
+    """Finished components of another checkpoint, which the training leaves as they are."""
+
+    checkpoint: str
+    components: Annotated[tuple[Identifier, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -122,6 +160,7 @@ class TrainingSpec:
     save_every: Positive = 1000
     sample_every: Positive = 1000
     teacher: TeacherSpec | None = None
+    components_from: BorrowSpec | None = None
 
     @model_validator(mode="after")
     def _check_stages(self) -> TrainingSpec:
@@ -168,7 +207,7 @@ class Recipe:
     name: str
     family: str
     repo_id: str
-    data: DataSpec
+    data: Annotated[Annotated[DataSpec, Tag("image")] | Annotated[AudioSpec, Tag("audio")], Discriminator(_kind)]
     architecture: Mapping[str, Any]
     training: TrainingSpec
     evaluation: EvaluationSpec = dataclasses.field(default_factory=EvaluationSpec)
@@ -201,14 +240,22 @@ def load_recipe(path: str | Path) -> Recipe:
 
 def _explain(error: Mapping[str, Any]) -> str:
     """One line of pydantic's report, with the nearest known key where a key is unknown."""
-    where = ".".join(str(part) for part in error["loc"])
+    loc = list(error["loc"])
+    if len(loc) > 1 and loc[0] == "data":  # pydantic puts the kind of the section there
+        del loc[1]
+    where = ".".join(str(part) for part in loc)
     if error["type"] not in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"  {where}: {error['msg']}"
-    *parents, key = error["loc"]
+    *parents, key = loc
     spec = Recipe
     for parent in (part for part in parents if isinstance(part, str)):
-        hints = {"data": DataSpec, "training": TrainingSpec, "evaluation": EvaluationSpec, "card": CardSpec}
-        hints |= {"teacher": TeacherSpec, "stages": StageSpec, "pairs": PairSpec}
+        hints = {
+            "data": AudioSpec if "audio" in error["loc"] else DataSpec,
+            "training": TrainingSpec,
+            "evaluation": EvaluationSpec,
+            "card": CardSpec,
+        }
+        hints |= {"teacher": TeacherSpec, "stages": StageSpec, "pairs": PairSpec, "components_from": BorrowSpec}
         spec = hints.get(parent, DataSpec)
     known = [field.name for field in dataclasses.fields(spec)]
     near = difflib.get_close_matches(str(key), known, n=1)

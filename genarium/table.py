@@ -17,9 +17,11 @@ from torch import nn
 from genarium.card import training_time
 from genarium.checkpoints import Checkpoint
 from genarium.evaluate import TIMED_IMAGES, measurable
+from genarium.evaluate_voice import PARTS as VOICE_PARTS
 from genarium.recipe import Recipe
 from genarium.requests import Request, choose_labels
 from genarium.runtime import Runtime
+from genarium.tasks import has_method
 
 COMMAND = "python -m genarium evaluate --all --table"
 NOTHING = "–"
@@ -44,7 +46,11 @@ COLUMNS = (
 def lacking(checkpoint: Checkpoint) -> list[str]:
     """The parts of an evaluation that this checkpoint's family can do and that its evaluation.json has no figure of."""
     measured = {metric["part"] for metric in checkpoint.evaluation.get("metrics", [])}
-    known = measurable(checkpoint.family.pipeline_class(), checkpoint.recipe)
+    pipeline_class = checkpoint.family.pipeline_class()
+    if checkpoint.modality == "audio":
+        known = [part for part, method in VOICE_PARTS.items() if has_method(pipeline_class, method)]
+    else:
+        known = measurable(pipeline_class, checkpoint.recipe)
     return [part for part in known if part not in measured]
 
 
@@ -163,8 +169,8 @@ def write_table(runtime: Runtime, path: Path) -> int:
     rows, floors = [], {}
     for name, checkpoint in runtime.catalogue.checkpoints.items():
         metrics = checkpoint.evaluation.get("metrics", [])
-        if not metrics or checkpoint.recipe is None:
-            continue
+        if not metrics or checkpoint.recipe is None or checkpoint.modality == "audio":
+            continue  # the columns are of pictures
         modules = [m for m in runtime.pipeline(name).components.values() if isinstance(m, nn.Module)]
         parameters = sum(p.numel() for module in modules for p in module.parameters())
         known = [m["value"] for m in metrics if m["name"] == "network_evaluations"]

@@ -13,7 +13,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from genarium import paths
+from genarium.audio_data import AudioData, load_audio
+from genarium.borrow import take_components
 from genarium.data import ImageData, load_images
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import Family
 from genarium.parallel import join
 from genarium.pictures import grid, to_pictures, to_pixels
-from genarium.recipe import Recipe, StageSpec, TrainingSpec
+from genarium.recipe import AudioSpec, Recipe, StageSpec, TrainingSpec
 from genarium.tasks import TASKS
 from genarium.teacher import load_teacher, teacher_images
 
@@ -40,20 +42,22 @@ class Objective(nn.Module):
     """What is trained, as one module whose forward is the loss, which is what accelerate prepares.
 
     Without stages these are the components with weights to train. In a stage, all components belong to it, so that a saved
-    state is whole, and the helpers that the pipeline brings for this stage; only what it names for the stage is trained.
+    state is whole, and the helpers that the pipeline brings for this stage; only what it names for the stage is trained,
+    except what is `frozen`.
     """
 
-    def __init__(self, pipeline, stage: str | None = None):
+    def __init__(self, pipeline, stage: str | None = None, frozen: Collection[str] = ()):
         super().__init__()
         self.pipeline = [pipeline]  # in a list: a pipeline is no module, and its modules are registered below
         modules = {k: m for k, m in pipeline.components.items() if isinstance(m, nn.Module)}
         if stage is None:
             self.options = {}
             trained = {k: m for k, m in modules.items() if any(p.requires_grad for p in m.parameters())}
+            trained = {k: m for k, m in trained.items() if k not in frozen}
             self.components = nn.ModuleDict(trained)
         else:
             self.options = {"stage": stage}
-            trained = pipeline.trainable(stage)
+            trained = {k: m for k, m in pipeline.trainable(stage).items() if k not in frozen}
             self.components = nn.ModuleDict(modules | trained).requires_grad_(False)
             for module in trained.values():
                 module.requires_grad_(True)
@@ -106,9 +110,18 @@ def build_pipeline(
             or pairs for a family that has no use for them.
     """
     build = family.pipeline_class().build
-    options = {"sample_size": recipe.data.sample_size, "channels": recipe.data.channels, "id2label": id2label}
-    if recipe.data.pairs and not hasattr(family.pipeline_class(), "swap_style"):
-        raise RecipeError(f"{recipe.name}: data.pairs: the family {family.name} does not learn from pairs.")
+    takes_sound = "sampling_rate" in inspect.signature(build).parameters
+    if isinstance(recipe.data, AudioSpec) != takes_sound:
+        kinds = ("pictures", "sound") if takes_sound else ("sound", "pictures")
+        raise RecipeError(
+            f"{recipe.name}: data: these are {kinds[0]}, and the family {family.name} works on {kinds[1]}."
+        )
+    if takes_sound:
+        options = {"sampling_rate": recipe.data.sampling_rate}
+    else:
+        options = {"sample_size": recipe.data.sample_size, "channels": recipe.data.channels, "id2label": id2label}
+        if recipe.data.pairs and not hasattr(family.pipeline_class(), "swap_style"):
+            raise RecipeError(f"{recipe.name}: data.pairs: the family {family.name} does not learn from pairs.")
     if conditions:
         if "conditions" not in inspect.signature(build).parameters:
             raise RecipeError(f"{recipe.name}: data.conditions: the family {family.name} knows the class only.")
@@ -161,7 +174,7 @@ def train(
     run_folder: Path | None = None,
     fresh: bool = False,
     max_steps: int | None = None,
-    data: ImageData | None = None,
+    data: ImageData | AudioData | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Path:
     """Train a checkpoint, or go on where a killed run stopped.
@@ -175,7 +188,7 @@ def train(
         run_folder: state, logs and sample grids; runs/<name> unless told.
         fresh: begin anew though there is a saved state.
         max_steps: stop after this many steps with the state saved, as if killed.
-        data: already loaded training images.
+        data: already loaded training images or clips.
         on_step: called with (step, loss) after each step, on the main process.
 
     Returns:
@@ -200,7 +213,8 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
 
     set_seed(spec.seed)
-    data = data or load_images(recipe.data, recipe.data.train_split, data_override)
+    load = load_audio if isinstance(recipe.data, AudioSpec) else load_images
+    data = data or load(recipe.data, recipe.data.train_split, data_override)
     pipeline = build_pipeline(recipe, family, data.id2label, data.condition_names)
     parts = _parts(recipe, pipeline)
     for _, part in parts:
@@ -227,6 +241,8 @@ def train(
         with accelerator.autocast():
             lessons = teacher_images(spec.teacher, teacher, run / "teacher")
         del teacher
+    if spec.components_from is not None:
+        take_components(recipe, pipeline)
     accelerator.init_trackers("logs")
     average = Average()
     accelerator.register_for_checkpointing(average)
@@ -327,7 +343,7 @@ def _train_part(
     accelerator: Accelerator,
     recipe: Recipe,
     pipeline,
-    lessons: ImageData,
+    lessons: ImageData | AudioData,
     average: Average,
     progress: _Progress,
     run: Path,
@@ -347,7 +363,8 @@ def _train_part(
         first, last: steps of the run at which it begins, and at which to stop.
     """
     main, name = accelerator.is_main_process, None if stage is None else stage.name
-    objective = Objective(pipeline, name).to(accelerator.device, memory_format=torch.channels_last).train()
+    frozen = () if spec.components_from is None else spec.components_from.components
+    objective = Objective(pipeline, name, frozen).to(accelerator.device, memory_format=torch.channels_last).train()
     groups = objective.groups()
     parameters = [p for group in groups for p in group]
     average.ema = ema = EMAModel(parameters, decay=spec.ema_decay, use_ema_warmup=False)
@@ -368,7 +385,8 @@ def _train_part(
         size = sum(p.numel() for p in parameters) / 1e6
         title = recipe.name if name is None else f"{recipe.name}, {name}"
         end = first + num_steps
-        print(f"{title}: {size:.2f} M parameters, {len(lessons)} images, steps {progress.step} to {end}, {run}")
+        kind = "clips" if isinstance(lessons, AudioData) else "images"
+        print(f"{title}: {size:.2f} M parameters, {len(lessons)} {kind}, steps {progress.step} to {end}, {run}")
     share = spec.batch_size // accelerator.num_processes
     begun, begun_at = time.monotonic(), progress.step
 
@@ -412,15 +430,18 @@ def _train_part(
         if main and (progress.step % spec.sample_every == 0 or done):
             with _averaged(ema, parameters):
                 objective.eval()
-                shown = "generate" if stage is None else stage.samples
-                _sample_grid(accelerator, pipeline, run, progress.step, shown, lessons)
+                if hasattr(pipeline, "samples"):
+                    _sample_sounds(accelerator, pipeline, run, progress.step, lessons, name)
+                else:
+                    shown = "generate" if stage is None else stage.samples
+                    _sample_grid(accelerator, pipeline, run, progress.step, shown, lessons)
                 objective.train()
     if progress.step == first + num_steps:
         ema.copy_to(parameters)
     accelerator.free_memory()
 
 
-def finish(pipeline, data: ImageData, output: Path) -> None:
+def finish(pipeline, data: ImageData | AudioData, output: Path) -> None:
     """What follows the last step: fit what is fitted after training, then write the weights in half precision."""
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
@@ -495,6 +516,24 @@ def _sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int, task:
     for tracker in accelerator.trackers:
         if tracker.name == "tensorboard":
             tracker.writer.add_image("samples", to_pixels([sheet])[0], step, dataformats="HWC")
+
+
+@torch.no_grad()
+def _sample_sounds(
+    accelerator: Accelerator, pipeline, run: Path, step: int, data: AudioData, stage: str | None
+) -> None:
+    """What the pipeline has to be heard at this stage, of the first clips of the data: WAV files, and for TensorBoard."""
+    import soundfile
+
+    batch = send_to_device(data.batch(torch.arange(min(4, len(data)))), accelerator.device)
+    folder = run / "samples" / f"{step:07d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, sound in pipeline.samples(batch, stage).items():
+        sound = sound.float().cpu().numpy()
+        soundfile.write(folder / f"{name}.wav", sound, data.sampling_rate, subtype="PCM_16")
+        for tracker in accelerator.trackers:
+            if tracker.name == "tensorboard":
+                tracker.writer.add_audio(name, sound, step, sample_rate=data.sampling_rate)
 
 
 def _open_log(path: Path, step: int):

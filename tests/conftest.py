@@ -18,6 +18,7 @@ from hub_server import HubServer
 
 from genarium import paths
 from genarium.families import Families, discover
+from genarium.tasks import modality_of
 
 ID2LABEL = {str(i): f"class {i}" for i in range(10)}
 
@@ -53,12 +54,38 @@ TINY = {
         "discriminator_widths": [8, 16],
     },
 }
+SPEAKERS = {"speaker": {"0": "set/ann", "1": "set/bob", "2": "set/cy"}}
+VOICE = {
+    "bands": 20,
+    "latent_dim": 4,
+    "content_width": 16,
+    "content_layers": 1,
+    "speaker_width": 16,
+    "speaker_dim": 8,
+    "decoder_width": 16,
+    "decoder_layers": 1,
+    "vocoder": {"n_fft": 800, "hop_length": 200, "width": 16, "hidden": 32, "num_layers": 2},
+    "vocoder_frames": 12,
+    "discriminator_width": 2,
+}
+TINY |= {"voice-vae": VOICE, "voice-vqvae": VOICE | {"codebook_size": 16}}
+
+
+def picture_families(families: Families) -> list:
+    """The families that work on pictures; for those of sound see test_voice.py."""
+    return [family for family in families if modality_of(family.pipeline_class()) == "image"]
 
 
 def build_tiny(family, **options):
-    """A family's pipeline with a tiny random network, 28x28 grey, ten classes, in evaluation mode; the same each time."""
+    """A family's pipeline with a tiny random network, in evaluation mode; the same each time.
+
+    For pictures 28x28 grey in ten classes, for sound 16 kHz and three speakers.
+    """
     torch.manual_seed(0)
-    options = {"sample_size": 28, "channels": 1, "id2label": ID2LABEL, **TINY.get(family.name, {}), **options}
+    data = {"sample_size": 28, "channels": 1, "id2label": ID2LABEL}
+    if modality_of(family.pipeline_class()) == "audio":
+        data = {"sampling_rate": 16000, "conditions": SPEAKERS}
+    options = {**data, **TINY.get(family.name, {}), **options}
     pipeline = family.pipeline_class().build(**options)
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
@@ -74,6 +101,16 @@ def pictures(number: int, seed: int = 0) -> torch.Tensor:
     """Smooth random images, float [N, 1, 28, 28] in [-1, 1]."""
     noise = torch.randn(number, 1, 7, 7, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.interpolate(noise, size=28, mode="bilinear").tanh()
+
+
+def voice(seconds: float = 1.0, pitch: float = 120.0, seed: int = 0) -> torch.Tensor:
+    """Something like speech: harmonics that come and go, with a little noise, float [T] in [-1, 1] at 16 kHz."""
+    t = torch.arange(round(16000 * seconds)) / 16000
+    generator = torch.Generator().manual_seed(seed)
+    loudness = torch.rand(12, generator=generator)
+    sound = sum(a * torch.sin(2 * torch.pi * pitch * (k + 1) * t) for k, a in enumerate(loudness))
+    beat = 0.6 + 0.4 * torch.sin(2 * torch.pi * 3 * t + seed)
+    return (0.03 * sound * beat + 0.001 * torch.randn(len(t), generator=generator)).clamp(-1, 1)
 
 
 def run_bare(program: str, folder: Path, **environment: str) -> str:
@@ -107,9 +144,9 @@ def families() -> Families:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoints(families, tmp_path_factory):
-    """A folder with `tiny-<family>` for every built-in family; GENARIUM_CHECKPOINTS points to it for the session."""
+    """A folder with `tiny-<family>` for every built-in family of pictures; GENARIUM_CHECKPOINTS points to it meanwhile."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    for family in families:
+    for family in picture_families(families):
         pipeline = build_tiny(family)
         scores = {}
         if hasattr(pipeline, "anomaly_score"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import build_tiny, run_bare
+from conftest import build_tiny, picture_families, run_bare
 from hub_server import sha256
 from huggingface_hub import ModelCard
 from PIL import Image
@@ -143,6 +143,7 @@ def test_published_again_without_change_it_stays_as_it_is(hub, vae, run, unprove
 
 def test_every_family_pushed_with_diffusers_own_push_to_hub_comes_back_bit_for_bit(hub, families, tmp_path):
     """In one bare process: all families from the Hub, side by side; saved again there, and loaded once more."""
+    families = picture_families(families)
     names = [family.name for family in families]
     for family in families:
         pipeline = build_tiny(family)

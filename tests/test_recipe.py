@@ -7,7 +7,7 @@ import pytest
 from genarium import paths
 from genarium.errors import RecipeError
 from genarium.families import discover
-from genarium.recipe import find_recipe, load_recipe, recipe_paths
+from genarium.recipe import AudioSpec, find_recipe, load_recipe, recipe_paths
 from genarium.train import build_pipeline
 
 GOOD = """
@@ -18,13 +18,22 @@ data: {name: me/data, sample_size: 28, channels: 1}
 architecture: {}
 training: {images: 100}
 """
+AUDIO = GOOD.replace(
+    "{name: me/data, sample_size: 28, channels: 1}",
+    "{kind: audio, names: [me/data], sampling_rate: 16000, crop_seconds: 1}",
+)
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (paths.ROOT / "hub_configs").glob("*.yaml")))
 def test_every_recipe_parses_and_builds(name):
     recipe = find_recipe(name)
-    pipeline = build_pipeline(recipe, discover(installed=False)[recipe.family], {str(i): str(i) for i in range(10)})
-    assert pipeline.config.sample_size == recipe.data.sample_size
+    family, names = discover(installed=False)[recipe.family], {str(i): str(i) for i in range(10)}
+    if isinstance(recipe.data, AudioSpec):
+        pipeline = build_pipeline(recipe, family, None, {"speaker": names})
+        assert pipeline.config.sampling_rate == recipe.data.sampling_rate
+    else:
+        pipeline = build_pipeline(recipe, family, names)
+        assert pipeline.config.sample_size == recipe.data.sample_size
     first = (paths.ROOT / "hub_configs" / f"{name}.yaml").read_text().splitlines()[0]
     assert first.startswith(f"# python -m genarium train {name}"), "a recipe opens with its command"
 
@@ -39,6 +48,13 @@ def test_a_recipe_is_frozen(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (
+            AUDIO.replace("sampling_rate", "sampling_rates"),
+            "data.sampling_rates: unknown key; did you mean `sampling_rate`",
+        ),
+        (AUDIO.replace("audio", "video"), "data.kind"),
+        (AUDIO.replace("[me/data]", "[]"), "data.names"),
+        (GOOD.replace("images: 100", "images: 100, components_from: {checkpoint: b}"), "components_from.components"),
         (GOOD.replace("images: 100", "imagse: 100"), "training.imagse: unknown key; did you mean `images`?"),
         (GOOD.replace("sample_size", "sample_sizes"), "did you mean `sample_size`"),
         (GOOD + "famly: vae\n", "famly: unknown key; did you mean `family`?"),

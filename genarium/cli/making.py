@@ -65,7 +65,8 @@ def evaluate(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="distance, reconstruction, likelihood, anomaly, swap_style or speed; repeat for more. All unless told."
+            help="distance, reconstruction, likelihood, anomaly, swap_style or speed; of voices: similarity, content, "
+            "distortion, reconstruction, anomaly or speed. Repeat for more; all unless told."
         ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Of another name than the checkpoint, or a YAML file.")] = None,

@@ -30,7 +30,7 @@ from genarium.recipe import load_recipe
 from genarium.records import EVALUATION, write_json
 
 # What goes up beside what save_pretrained writes.
-COMPANIONS = ("README.md", EVALUATION, "LICENSE*", "*.png", "*.jpg", "*.webp", "*.gif")
+COMPANIONS = ("README.md", EVALUATION, "LICENSE*", "*.png", "*.jpg", "*.webp", "*.gif", "samples/*.ogg")
 # What an earlier export may have left on the Hub, and is deleted there when it is gone here.
 OURS = (".py", ".json", ".safetensors")
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
@@ -98,7 +98,9 @@ def _write(checkpoint: Checkpoint, pipeline, folder: Path, known: str | None, re
         _forget_path(config)
     for pattern in COMPANIONS:
         for path in checkpoint.folder.glob(pattern):
-            shutil.copyfile(path, folder / path.name)
+            place = folder / path.relative_to(checkpoint.folder)
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, place)
     readme = folder / "README.md"
     content = readme.read_text(encoding="utf-8")
     if known and known != repo_id:

@@ -1,0 +1,162 @@
+"""Data sets of speech: Hub ids, or folders in the Hub's layout -> crops of waveforms in [-1, 1]."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from genarium import paths
+from genarium.errors import DataError
+from genarium.recipe import AudioSpec
+from genarium.tasks import ANY
+
+
+@dataclass(frozen=True)
+class AudioData:
+    """A whole split in memory: `waveforms` int16 [T] each, at `sampling_rate`; batches hold crops of `crop` samples.
+
+    `conditions` are labels, int64 [N] each, by name, and `condition_names` says what their numbers mean. `texts` are what
+    is said, "" where that is not known.
+    """
+
+    waveforms: list[torch.Tensor]
+    sampling_rate: int
+    crop: int
+    texts: list[str] = field(default_factory=list)
+    conditions: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    condition_names: Mapping[str, dict[str, str]] = field(default_factory=dict)
+    id2label: None = None  # of classes, which sound has none of
+
+    def __len__(self) -> int:
+        return len(self.waveforms)
+
+    def clip(self, index: int) -> np.ndarray:
+        """One whole clip, float32 [T]."""
+        return (self.waveforms[index].float() / 32768).numpy()
+
+    def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, Any]:
+        """The batch of the training contract: a crop of each clip, at random with a generator, else from its middle.
+
+        Clips that are shorter than a crop are repeated.
+        """
+        crops = torch.empty(len(indices), self.crop)
+        for row, index in zip(crops, indices.tolist(), strict=True):
+            waveform = self.waveforms[index]
+            waveform = waveform.repeat(-(-self.crop // len(waveform)))
+            room = len(waveform) - self.crop
+            start = room // 2 if generator is None else int(torch.randint(room + 1, (1,), generator=generator))
+            row.copy_(waveform[start : start + self.crop].float() / 32768)
+        return {"audio": crops, "conditions": {name: values[indices] for name, values in self.conditions.items()}}
+
+    def with_encoded(self, encoded) -> AudioData:
+        """The same: crops differ at each look, so nothing that a pipeline makes of a clip stands for it."""
+        return self
+
+    def batches(self, batch_size: int) -> Iterator[dict[str, Any]]:
+        """One pass in order."""
+        for start in range(0, len(self), batch_size):
+            yield self.batch(torch.arange(start, min(start + batch_size, len(self))))
+
+
+def load_audio(
+    spec: AudioSpec, split: str, override: str | Path | None = None, names: tuple[str, ...] | None = None
+) -> AudioData:
+    """Decode one split of all the recipe's data sets into memory. A data set without this split is left out.
+
+    Labels are joined: each value gets its data set's name before it, "speechocean762_adults_16k/0001".
+
+    Args:
+        spec: the recipe's data section.
+        split: name of the split.
+        override: a folder with a local copy of each data set, under the last part of its Hub id; or, where the recipe
+            names one data set, that copy itself.
+        names: of these data sets only; all the recipe's unless told.
+
+    Raises:
+        DataError: the data cannot be had, have another sampling rate, lack a column, or hold what is no sound.
+    """
+    waveforms, texts = [], []
+    columns: dict[str, list[str]] = {name: [] for name in spec.conditions}
+    for name in names or spec.names:
+        data = _open(spec, name, split, override)
+        if data is None:
+            continue
+        short = name.split("/")[-1]
+        for row in data:
+            waveforms.append(_decode(row[spec.audio_column], spec.sampling_rate, name))
+            texts.append(str(row[spec.text_column]) if spec.text_column in row else "")
+        for condition, column in spec.conditions.items():
+            feature = data.features[column]
+            values = data[column][:]
+            values = [feature.int2str(v) for v in values] if hasattr(feature, "int2str") else map(str, values)
+            columns[condition] += [f"{short}/{value}" for value in values]
+    if not waveforms:
+        raise DataError(f"{', '.join(names or spec.names)}: none has a split {split!r}.")
+    known = {condition: sorted(set(values)) for condition, values in columns.items()}
+    if any(ANY in values for values in known.values()):
+        raise DataError(f"A condition has a value {ANY!r}, which stands for a free choice.")
+    return AudioData(
+        waveforms,
+        spec.sampling_rate,
+        round(spec.crop_seconds * spec.sampling_rate),
+        texts,
+        {c: torch.tensor([known[c].index(v) for v in values]) for c, values in columns.items()},
+        {c: {str(i): v for i, v in enumerate(values)} for c, values in known.items()},
+    )
+
+
+def _open(spec: AudioSpec, name: str, split: str, override: str | Path | None):
+    """The split of one data set, or None if the data set has no such split."""
+    import datasets  # here, so that machines that only convert do without it
+
+    source = _local_copy(spec, name, override)
+    try:
+        if split not in datasets.get_dataset_split_names(str(source or name)):
+            return None
+        data = datasets.load_dataset(str(source or name), split=split)
+    except Exception as error:  # datasets raises many kinds, all meaning: it cannot be had
+        raise DataError(
+            f"{name}: cannot be loaded ({error}). Check the connection, or set GENARIUM_DATA to a folder that holds "
+            f"{name.split('/')[-1]}/ in the Hub's layout."
+        ) from error
+    missing = [c for c in (spec.audio_column, *spec.conditions.values()) if c not in data.column_names]
+    if missing:
+        raise DataError(f"{name}: no column {', '.join(missing)}; it has {', '.join(data.column_names)}.")
+    # the bytes as they are: datasets' own decoding needs torchcodec and ffmpeg
+    return data.cast_column(spec.audio_column, datasets.Audio(decode=False))
+
+
+def _local_copy(spec: AudioSpec, name: str, override: str | Path | None) -> Path | None:
+    short = name.split("/")[-1]
+    if override is not None:
+        for folder in (Path(override) / short, Path(override)):
+            if folder.exists() and (folder.name == short or len(spec.names) == 1):
+                return folder
+        raise DataError(f"{override}: holds no folder {short}; leave it out to use {name} from the Hub.")
+    folder = paths.data()
+    return folder / short if folder is not None and (folder / short).exists() else None
+
+
+def _decode(audio: Mapping[str, Any], sampling_rate: int, name: str) -> torch.Tensor:
+    """An encoded clip -> int16 [T]."""
+    import soundfile
+
+    try:
+        source = io.BytesIO(audio["bytes"]) if audio["bytes"] else audio["path"]
+        samples, rate = soundfile.read(source, dtype="int16", always_2d=True)
+    except (soundfile.SoundFileError, TypeError, OSError) as error:
+        raise DataError(f"{name}: a clip cannot be decoded: {error}") from error
+    if rate != sampling_rate:
+        raise DataError(
+            f"{name}: a clip has {rate} Hz; data.sampling_rate says {sampling_rate}. Resample the data set."
+        )
+    if not len(samples):
+        raise DataError(f"{name}: a clip is empty; remove it from the data set.")
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.astype(np.float32).mean(1).astype(np.int16)
+    return torch.from_numpy(np.ascontiguousarray(mono))

@@ -1,0 +1,275 @@
+"""What is said and who says it, apart: a content encoder, a codebook, a speaker encoder, and a decoder of both.
+
+    c = E_c(m),   s = E_s(m'),   m_hat = D(c, s)
+
+E_c takes the statistics of every channel away (instance normalisation) and is narrow; E_s keeps nothing but statistics
+over time; D puts them back in (adaptive instance normalisation): Chou, Yeh, Lee, One-shot Voice Conversion by Separately
+Representing Speaker and Content Representations with Instance Normalization, Interspeech 2019
+(https://arxiv.org/abs/1904.05742), written AdaIN-VC. The codebook is that of van den Oord, Vinyals, Kavukcuoglu, Neural
+Discrete Representation Learning, 2017 (https://arxiv.org/abs/1711.00937), written VQ-VAE.
+
+Spectrograms are log-mel [B, bands, T]; latents [B, D, ceil(T / 2)].
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+
+def instance_norm(x: torch.Tensor) -> torch.Tensor:
+    """Each channel of each row to mean 0 and deviation 1 over time, in float32: [B, C, T] -> [B, C, T]."""
+    h = x.float()
+    h = h - h.mean(-1, keepdim=True)
+    return (h * (h.square().mean(-1, keepdim=True) + 1e-5).rsqrt()).to(x.dtype)
+
+
+def scaled(mel: torch.Tensor) -> torch.Tensor:
+    """Log-mel as the networks take it, at about mean 0 and deviation 1; one scale for all bands and voices."""
+    return (mel + 6) / 3
+
+
+class NormalisedBlock(nn.Module):
+    """Residual block of the content encoder: what instance normalisation took away does not come back."""
+
+    def __init__(self, width: int, dilation: int = 1):
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, 5, padding=2 * dilation, dilation=dilation)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.conv(F.gelu(instance_norm(x)))
+
+
+class ContentEncoder(ModelMixin, ConfigMixin):
+    """What is said, at half the frame rate, without the statistics that tell who says it.
+
+    Args:
+        bands: of the spectrogram.
+        width: of its layers.
+        latent_dim: D, the bottleneck.
+        num_layers: residual blocks at each of the two rates.
+        gaussian: whether there is a variance beside the mean.
+    """
+
+    @register_to_config
+    def __init__(
+        self, bands: int = 80, width: int = 160, latent_dim: int = 16, num_layers: int = 2, gaussian: bool = True
+    ):
+        super().__init__()
+        self.embed = nn.Conv1d(bands, width, 5, padding=2)
+        self.fine = nn.Sequential(*(NormalisedBlock(width) for _ in range(num_layers)))
+        self.down = nn.Conv1d(width, width, 4, stride=2, padding=1)
+        self.coarse = nn.Sequential(*(NormalisedBlock(width, 1 + i % 2) for i in range(num_layers)))
+        self.head = nn.Conv1d(width, (1 + gaussian) * latent_dim, 1)
+
+    def forward(self, mel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Log-mel [B, bands, T] -> mean and log-variance (None without) of q(c | m), float32 [B, D, ceil(T / 2)] each.
+
+        The bands are normalised first, so a gain or a fixed filter, which is one addition to each band's logarithm, changes
+        nothing.
+        """
+        x = instance_norm(mel.float())
+        if x.shape[-1] % 2:
+            x = torch.cat([x, x[..., -1:]], -1)
+        x = self.fine(self.embed(x.to(self.head.weight.dtype)))  # [B, width, T]
+        x = self.coarse(self.down(x))  # [B, width, T / 2]
+        out = self.head(instance_norm(x)).float()
+        if not self.config.gaussian:
+            return out, None
+        mean, log_variance = out.chunk(2, dim=1)
+        return mean, log_variance.clamp(-10, 4)
+
+
+class VoiceCodebook(ModelMixin, ConfigMixin):
+    """A codebook for content latents: each becomes the nearest of K vectors (VQ-VAE eq. 1, 2).
+
+    Args:
+        codebook_size: K.
+        latent_dim: D.
+    """
+
+    @register_to_config
+    def __init__(self, codebook_size: int = 256, latent_dim: int = 32):
+        super().__init__()
+        # learned by averages of the latents, not by gradients: a buffer, which is saved with the weights
+        self.register_buffer("codebook", torch.randn(codebook_size, latent_dim))
+
+    def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents [B, D, T] -> their codes int64 [B, T], and these codes' vectors float32 [B, D, T], with the gradient of
+        `z` (straight through: VQ-VAE sec. 3.1)."""
+        z = z.float()
+        codes = self.nearest(z)
+        return codes, z + (self.embed(codes) - z).detach()
+
+    def nearest(self, z: torch.Tensor) -> torch.Tensor:
+        """[B, D, T] -> int64 [B, T]."""
+        with torch.autocast(z.device.type, enabled=False):
+            flat, codebook = z.float().mT, self.codebook.float()  # [B, T, D], [K, D]
+            return (codebook.square().sum(1) - 2 * flat @ codebook.T).argmin(-1)
+
+    def embed(self, codes: torch.Tensor) -> torch.Tensor:
+        """Int64 [B, T] -> float32 [B, D, T]."""
+        return self.codebook.float()[codes].mT
+
+
+class SpeakerEncoder(ModelMixin, ConfigMixin):
+    """Who says it: a point on a sphere, from a clip of any length, by the mean and deviation of features over time.
+
+    Args:
+        names: of the voices it was trained with, in the order of their numbers.
+        bands: of the spectrogram.
+        width: of its layers.
+        speaker_dim: of the sphere's space.
+        variants: classes for each voice: its own, and those of its shifted copies, which count as other voices.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        names: tuple[str, ...] = (),
+        bands: int = 80,
+        width: int = 128,
+        speaker_dim: int = 128,
+        variants: int = 3,
+    ):
+        super().__init__()
+        self.embed = nn.Conv1d(bands, width, 5, padding=2)
+        self.layers = nn.ModuleList(nn.Conv1d(width, width, 5, stride=s, padding=2) for s in (1, 2, 1, 2))
+        self.head = nn.Linear(2 * width, speaker_dim)
+        self.classes = nn.Parameter(torch.randn(variants * len(names), speaker_dim))
+        # of each trained voice the mean place, found after training
+        self.register_buffer("voices", torch.zeros(len(names), speaker_dim))
+
+    def forward(self, mel: torch.Tensor) -> torch.Tensor:
+        """Log-mel [B, bands, T] -> float32 [B, speaker_dim] of length 1."""
+        x = self.embed(scaled(mel).to(self.head.weight.dtype))
+        for layer in self.layers:
+            h = layer(F.gelu(x))
+            x = x + h if h.shape == x.shape else h
+        x = F.gelu(x).float()
+        deviation = (x.var(-1, correction=0) + 1e-5).sqrt()
+        pooled = torch.cat([x.mean(-1), deviation], 1)  # [B, 2 width]
+        return F.normalize(self.head(pooled.to(self.head.weight.dtype)).float(), dim=1)
+
+    def logits(self, s: torch.Tensor, scale: float = 16.0, frozen: bool = False) -> torch.Tensor:
+        """Places [B, speaker_dim] -> logits of the classes [B, variants * voices]: scaled cosines.
+
+        Args:
+            frozen: the classes get no gradient.
+        """
+        with torch.autocast(s.device.type, enabled=False):
+            classes = self.classes.detach() if frozen else self.classes
+            return scale * s.float() @ F.normalize(classes.float(), dim=1).T
+
+
+class AdaptiveBlock(nn.Module):
+    """Residual block of the decoder: every channel's mean and deviation are the speaker's (AdaIN-VC eq. 4)."""
+
+    def __init__(self, width: int, speaker_dim: int, dilation: int = 1):
+        super().__init__()
+        self.affine = nn.Linear(speaker_dim, 2 * width)
+        self.conv = nn.Conv1d(width, width, 5, padding=2 * dilation, dilation=dilation)
+        nn.init.zeros_(self.affine.bias)
+
+    def forward(self, x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        gain, shift = self.affine(s)[..., None].chunk(2, dim=1)  # [B, width, 1] each
+        return x + self.conv(F.gelu(instance_norm(x) * (1 + gain) + shift))
+
+
+class VoiceDecoder(ModelMixin, ConfigMixin):
+    """A spectrogram from what is said and who says it.
+
+    Args:
+        bands: of the spectrogram.
+        width: of its layers.
+        latent_dim: of the content.
+        speaker_dim: of the speaker.
+        num_layers: residual blocks at each of the two rates.
+    """
+
+    @register_to_config
+    def __init__(
+        self, bands: int = 80, width: int = 192, latent_dim: int = 16, speaker_dim: int = 128, num_layers: int = 3
+    ):
+        super().__init__()
+        self.embed = nn.Conv1d(latent_dim, width, 3, padding=1)
+        self.coarse = nn.ModuleList(AdaptiveBlock(width, speaker_dim, 1 + i % 2) for i in range(num_layers))
+        self.fine = nn.ModuleList(AdaptiveBlock(width, speaker_dim, 1 + i % 2) for i in range(num_layers))
+        self.voice = nn.Linear(speaker_dim, bands)  # the mean spectrum, which is most of a voice, directly
+        self.head = nn.Conv1d(width, bands, 5, padding=2)
+
+    def forward(self, content: torch.Tensor, s: torch.Tensor, frames: int) -> torch.Tensor:
+        """Latents [B, D, ceil(frames / 2)] and speakers [B, speaker_dim] -> log-mel, float32 [B, bands, frames]."""
+        dtype = self.head.weight.dtype
+        # on the sphere of radius sqrt(speaker_dim), where coordinates are about 1
+        s = (s * s.shape[1] ** 0.5).to(dtype)
+        x = self.embed(content.to(dtype))
+        for block in self.coarse:
+            x = block(x, s)  # [B, width, frames / 2]
+        x = x.repeat_interleave(2, dim=-1)[..., :frames]
+        for block in self.fine:
+            x = block(x, s)  # [B, width, frames]
+        x = self.head(F.gelu(x)) + self.voice(s)[..., None]
+        return 3 * x.float() - 6
+
+
+class CodebookAverage(nn.Module):
+    """Keeps a codebook at the moving averages of the latents it stands for, and restarts codes that nobody uses.
+
+        N_i <- g N_i + (1 - g) n_i,   m_i <- g m_i + (1 - g) sum_j z_ij,   e_i = m_i / N_i          VQ-VAE eq. 6-8
+
+    with n_i latents z_i1 ... in this batch nearest to code i. A code with N_i below `restart_below` of a fair share is put
+    where a latent of this batch is (Dhariwal et al. 2020, sec. 3.1, https://arxiv.org/abs/2005.00341), with twice that
+    share. All N_i are 0 at first, so the first batch places the whole codebook. Under torchrun the sums are over all
+    processes. Only training needs it; it is no part of a checkpoint.
+    """
+
+    def __init__(self, codebook_size: int, latent_dim: int, decay: float = 0.98, restart_below: float = 0.1):
+        super().__init__()
+        self.decay, self.restart_below = decay, restart_below
+        self.register_buffer("counts", torch.zeros(codebook_size))  # N
+        self.register_buffer("sums", torch.zeros(codebook_size, latent_dim))  # m
+
+    @torch.no_grad()
+    def update(
+        self,
+        codebook: torch.Tensor,
+        z: torch.Tensor,
+        codes: torch.Tensor,
+        restart: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """One step, in place.
+
+        Args:
+            codebook: [K, D].
+            z: latents [B, D, T].
+            codes: int64 [B, T], the nearest codes to `z`.
+            restart: whether dead codes are restarted.
+            generator: chooses the latents for them, on the device of `z`.
+
+        Returns:
+            {"perplexity": exp of the entropy of the codes' use in this batch, "restarted": number of codes}.
+        """
+        flat, codes = z.float().mT.flatten(0, 1), codes.flatten()  # [M, D], [M]
+        number = torch.zeros_like(self.counts).index_add_(0, codes, torch.ones_like(codes, dtype=torch.float32))  # n
+        total = torch.zeros_like(self.sums).index_add_(0, codes, flat)
+        chosen = flat[torch.randint(len(flat), (len(number),), generator=generator, device=flat.device)]  # [K, D]
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(number)
+            dist.all_reduce(total)
+            dist.broadcast(chosen, 0)
+        self.counts.lerp_(number, 1 - self.decay)
+        self.sums.lerp_(total, 1 - self.decay)
+        limit = self.restart_below * number.sum() / len(number)
+        dead = self.counts < limit if restart else torch.zeros_like(self.counts, dtype=torch.bool)
+        self.counts.copy_(torch.where(dead, 2 * limit, self.counts))
+        self.sums.copy_(torch.where(dead[:, None], 2 * limit * chosen, self.sums))
+        known = self.counts[:, None] > 1e-6  # a code unused for so long that its average is lost in rounding stays
+        codebook.copy_(torch.where(known, self.sums / self.counts.clamp(min=1e-6)[:, None], codebook))
+        p = number / number.sum()
+        return {"perplexity": torch.special.entr(p).sum().exp(), "restarted": dead.sum().float()}

@@ -1,0 +1,305 @@
+"""Sound to log-mel spectrogram and back: the analysis in closed form, the way back by a small network.
+
+    m = log(max(M |STFT(x)|, 1e-5)),   X_hat = exp(a) (cos p + j sin p) with (a, p) = f(m),   x_hat = ISTFT(X_hat)
+
+The network predicts every frame's magnitudes and phases, all at the frame rate, and the inverse Fourier transform makes
+sound of them: Siuzdak, Vocos: Closing the Gap between Time-domain and Fourier-based Neural Vocoders, 2023
+(https://arxiv.org/abs/2306.00814), with the ConvNeXt blocks of Liu et al. 2022 (https://arxiv.org/abs/2201.03545) and a
+tenth of its parameters. Also here, for training only: small discriminators and the spectral distances.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+FLOOR = 1e-5  # of mel magnitudes, before the logarithm: far below any sound at speech level
+
+
+# ---- analysis ----
+
+
+def hz_to_mel(hz: torch.Tensor) -> torch.Tensor:
+    """Slaney's mel scale (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above."""
+    return torch.where(hz < 1000, 3 * hz / 200, 15 + 27 * torch.log(hz.clamp(min=1) / 1000) / math.log(6.4))
+
+
+def mel_to_hz(mel: torch.Tensor) -> torch.Tensor:
+    """The way back."""
+    return torch.where(mel < 15, 200 * mel / 3, 1000 * torch.exp((mel - 15) * math.log(6.4) / 27))
+
+
+@functools.lru_cache(maxsize=64)
+def mel_filters(sampling_rate: int, n_fft: int, bands: int, shift: float = 1.0) -> torch.Tensor:
+    """Triangles of equal area, evenly spaced in mel from 0 Hz to half the rate -> float32 [n_fft / 2 + 1, bands].
+
+    Args:
+        shift: what the bands then see is a voice with all frequencies, pitch and formants alike, multiplied by this
+            (vocal tract length perturbation; Jaitly and Hinton 2013), at its own tempo. S'(f) = S(f / shift).
+    """
+    high = hz_to_mel(torch.tensor(sampling_rate / 2, dtype=torch.float64))
+    edges = mel_to_hz(torch.linspace(0, 1, bands + 2, dtype=torch.float64) * high)  # [bands + 2]
+    bins = torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None] * shift
+    rise = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    fall = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    area = (edges[2:] - edges[:-2]) / 2
+    return (torch.minimum(rise, fall).clamp(min=0) / area * shift).float()
+
+
+def magnitudes(x: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
+    """Waveforms [B, T], T a multiple of the hop -> |STFT|, float32 [B, n_fft / 2 + 1, T / hop]; frame t is about its hop."""
+    with torch.autocast(x.device.type, enabled=False):
+        side = (n_fft - hop_length) // 2
+        x = F.pad(x.float(), (side, n_fft - hop_length - side), mode="reflect")
+        window = torch.hann_window(n_fft, device=x.device)
+        spectrum = torch.stft(x, n_fft, hop_length, window=window, center=False, return_complex=True)
+        # not abs(): its gradient at 0 is none
+        return (spectrum.real.square() + spectrum.imag.square() + 1e-10).sqrt()
+
+
+# ---- the way back ----
+
+
+class ConvNeXtBlock(nn.Module):
+    """A convolution of each channel by itself, then a network of each frame by itself. The last layer starts small."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, 7, padding=3, groups=width)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.expand = nn.Linear(width, hidden)
+        self.reduce = nn.Linear(hidden, width)
+        self.scale = nn.Parameter(torch.full((width,), 0.2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.norm(self.conv(x).transpose(1, 2))  # [B, T, width]
+        h = self.scale * self.reduce(F.gelu(self.expand(h)))
+        return x + h.transpose(1, 2)  # [B, width, T]
+
+
+class VoiceVocoder(ModelMixin, ConfigMixin):
+    """Log-mel spectrograms of speech, and sound from them.
+
+    Waveforms are [B, T], spectrograms float32 [B, bands, frames] with frames = T / hop.
+
+    Args:
+        sampling_rate: of the sound, Hz.
+        n_fft: window of the analysis and of the synthesis, samples.
+        hop_length: samples from one frame to the next.
+        bands: of the mel spectrogram.
+        width, hidden, num_layers: of the ConvNeXt blocks.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sampling_rate: int = 16000,
+        n_fft: int = 800,
+        hop_length: int = 200,
+        bands: int = 80,
+        width: int = 256,
+        hidden: int = 768,
+        num_layers: int = 6,
+    ):
+        super().__init__()
+        self.embed = nn.Conv1d(bands, width, 7, padding=3)
+        self.norm_in = nn.LayerNorm(width, eps=1e-6)
+        self.blocks = nn.ModuleList(ConvNeXtBlock(width, hidden) for _ in range(num_layers))
+        self.norm_out = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, n_fft + 2)  # n_fft / 2 + 1 log-magnitudes and as many phases
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Conv1d)):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        nn.init.constant_(self.head.bias[: n_fft // 2 + 1], -3)  # about the magnitudes of speech
+
+    @property
+    def context(self) -> int:
+        """Frames on either side that a frame's sound depends on: of the convolutions, and of the overlapping windows."""
+        overlap = math.ceil(self.config.n_fft / self.config.hop_length / 2)
+        return 3 * (1 + self.config.num_layers) + overlap
+
+    def analyse(self, x: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
+        """Waveforms [B, T] -> log-mel, float32 [B, bands, ceil(T / hop)].
+
+        Args:
+            shift: factor for all frequencies of each row, float [B]; see `mel_filters`.
+        """
+        return self.to_mel(self.magnitudes(x), shift)
+
+    def magnitudes(self, x: torch.Tensor) -> torch.Tensor:
+        """Waveforms [B, T] -> |STFT|, float32 [B, n_fft / 2 + 1, ceil(T / hop)]."""
+        c = self.config
+        return magnitudes(F.pad(x, (0, -x.shape[-1] % c.hop_length)), c.n_fft, c.hop_length)
+
+    def to_mel(self, magnitude: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
+        """|STFT| [B, n_fft / 2 + 1, frames] -> log-mel [B, bands, frames]; `shift` as in `analyse`."""
+        c = self.config
+        shifts = [1.0] if shift is None else [round(float(s), 3) for s in shift]
+        filters = torch.stack([mel_filters(c.sampling_rate, c.n_fft, c.bands, s) for s in shifts])  # [1 or B, F, bands]
+        with torch.autocast(magnitude.device.type, enabled=False):
+            return (filters.to(magnitude.device).mT @ magnitude).clamp(min=FLOOR).log()
+
+    def forward(self, mel: torch.Tensor) -> torch.Tensor:
+        """Log-mel [B, bands, frames] -> waveforms, float32 [B, frames * hop]."""
+        n_fft, hop = self.config.n_fft, self.config.hop_length
+        x = self.embed(((mel + 6) / 3).to(self.head.weight.dtype))  # to about mean 0 and deviation 1
+        x = self.norm_in(x.transpose(1, 2)).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)  # [B, width, frames]
+        out = self.head(self.norm_out(x.transpose(1, 2)))  # [B, frames, n_fft + 2]
+        with torch.autocast(mel.device.type, enabled=False):
+            log_magnitude, phase = out.float().chunk(2, dim=-1)
+            spectrum = torch.polar(log_magnitude.clamp(max=5).exp(), phase)  # [B, frames, n_fft / 2 + 1]
+            return istft(spectrum, n_fft, hop)
+
+    def griffin_lim(self, mel: torch.Tensor, phase: torch.Tensor, num_iterations: int = 32) -> torch.Tensor:
+        """Without the network: log-mel [B, bands, frames] -> waveforms [B, frames * hop].
+
+        Magnitudes by the filters' pseudo-inverse, phases by the fast Griffin-Lim iteration (Perraudin et al. 2013).
+
+        Args:
+            phase: to begin with, radians [B, n_fft / 2 + 1, frames].
+        """
+        c = self.config
+        inverse = torch.linalg.pinv(mel_filters(c.sampling_rate, c.n_fft, c.bands)).to(mel.device)  # [bands, F]
+        magnitude = (inverse.mT @ mel.float().exp()).clamp(min=0)
+        previous, spectrum = torch.zeros_like(magnitude), torch.polar(magnitude, phase.float())
+        side = (c.n_fft - c.hop_length) // 2
+        window = torch.hann_window(c.n_fft, device=mel.device)
+        for _ in range(num_iterations):
+            x = istft(spectrum.mT, c.n_fft, c.hop_length)
+            x = F.pad(x, (side, c.n_fft - c.hop_length - side), mode="reflect")
+            again = torch.stft(x, c.n_fft, c.hop_length, window=window, center=False, return_complex=True)
+            ahead = again + 0.99 * (again - previous)
+            previous = again
+            spectrum = magnitude * ahead / ahead.abs().clamp(min=1e-8)
+        return istft(spectrum.mT, c.n_fft, c.hop_length)
+
+
+def istft(spectrum: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
+    """Complex [B, frames, n_fft / 2 + 1] -> waveforms [B, frames * hop]: the least-squares inverse of `magnitudes`' STFT.
+
+    Written out, because torch.istft refuses windows that do not add up at the ends, where frames are cut at half a hop.
+    """
+    window = torch.hann_window(n_fft, device=spectrum.device)
+    frames = torch.fft.irfft(spectrum, n=n_fft) * window  # [B, frames, n_fft]
+    number, side = spectrum.shape[1], (n_fft - hop_length) // 2
+    length = (number - 1) * hop_length + n_fft
+
+    def overlap_add(x: torch.Tensor) -> torch.Tensor:
+        return F.fold(x.mT, (1, length), (1, n_fft), stride=(1, hop_length))[:, 0, 0]  # [B, length]
+
+    x = overlap_add(frames) / overlap_add(window.square().expand(1, number, n_fft)).clamp(min=1e-8)
+    return x[:, side : side + number * hop_length]
+
+
+# ---- what only training needs; no part of a checkpoint ----
+
+
+class PeriodDiscriminator(nn.Module):
+    """Looks at every p-th sample (Kong et al., HiFi-GAN, 2020, sec. 2.3, https://arxiv.org/abs/2010.05646)."""
+
+    def __init__(self, period: int, width: int):
+        super().__init__()
+        self.period = period
+        sizes = (1, width, 2 * width, 4 * width)
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0)) for a, b in itertools.pairwise(sizes))
+        self.mix = nn.Conv2d(4 * width, 4 * width, (5, 1), padding=(2, 0))
+        self.head = nn.Conv2d(4 * width, 1, (3, 1), padding=(1, 0))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        x = F.pad(x, (0, -x.shape[-1] % self.period)).unflatten(-1, (-1, self.period))[:, None]  # [B, 1, T / p, p]
+        features = []
+        for layer in (*self.layers, self.mix):
+            x = F.leaky_relu(layer(x), 0.1)
+            features.append(x)
+        return self.head(x).float(), features
+
+
+class SpectrumDiscriminator(nn.Module):
+    """Looks at a log-magnitude spectrogram (Jang et al., UnivNet, 2021, sec. 2.2, https://arxiv.org/abs/2106.07889)."""
+
+    def __init__(self, n_fft: int, width: int):
+        super().__init__()
+        self.n_fft = n_fft
+        sizes = (1, width, 2 * width, 2 * width)
+        strides = ((1, 2), (2, 2), (2, 2))
+        self.layers = nn.ModuleList(
+            nn.Conv2d(a, b, (3, 5), stride, (1, 2)) for a, b, stride in zip(sizes[:-1], sizes[1:], strides, strict=True)
+        )
+        self.head = nn.Conv2d(2 * width, 1, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        x = F.pad(x, (0, -x.shape[-1] % (self.n_fft // 4)))
+        x = (magnitudes(x, self.n_fft, self.n_fft // 4).clamp(min=FLOOR).log().mT[:, None] + 3) / 3  # [B, 1, t, f]
+        features = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.1)
+            features.append(x)
+        return self.head(x).float(), features
+
+
+class VocoderDiscriminator(nn.Module):
+    """Discriminators of several periods and several resolutions, side by side.
+
+    Args:
+        width: of the first layer of each; 0 periods or resolutions leave that kind out.
+    """
+
+    def __init__(self, width: int = 16, periods: tuple[int, ...] = (2, 5, 11), windows: tuple[int, ...] = (256, 768)):
+        super().__init__()
+        self.parts = nn.ModuleList(
+            [PeriodDiscriminator(p, width) for p in periods] + [SpectrumDiscriminator(n, width) for n in windows]
+        )
+
+    def forward(self, x: torch.Tensor) -> list[tuple[torch.Tensor, list[torch.Tensor]]]:
+        """Waveforms [B, T] -> for each part its logits (high: real) and the features of its layers."""
+        return [part(x) for part in self.parts]
+
+
+def spectral_distance(x: torch.Tensor, y: torch.Tensor, windows: tuple[int, ...] = (256, 512, 1024)) -> torch.Tensor:
+    """Spectral convergence and log-magnitude distance, averaged over resolutions: scalar.
+
+    Yamamoto, Song, Kim: Parallel WaveGAN, 2020, eq. 4-6 (https://arxiv.org/abs/1910.11480).
+
+    Args:
+        x: the true waveforms [B, T].
+        y: [B, T].
+    """
+    total = x.new_zeros(())
+    for n_fft in windows:
+        rest = -x.shape[-1] % (n_fft // 4)
+        a, b = (magnitudes(F.pad(w, (0, rest)), n_fft, n_fft // 4) for w in (x, y))
+        convergence = (a - b).norm(dim=(1, 2)) / a.norm(dim=(1, 2)).clamp(min=1e-3)
+        floor = 1e-3  # below, rounding noise of silent recordings would weigh as much as speech
+        total = total + convergence.mean() + (a.clamp(min=floor).log() - b.clamp(min=floor).log()).abs().mean()
+    return total / len(windows)
+
+
+def critic_loss(real: list, fake: list) -> torch.Tensor:
+    """Hinge loss of the discriminators, mean over them (Vocos sec. 3.3): scalar."""
+    terms = [F.relu(1 - a).mean() + F.relu(1 + b).mean() for (a, _), (b, _) in zip(real, fake, strict=True)]
+    return torch.stack(terms).mean()
+
+
+def opinion(fake: list) -> torch.Tensor:
+    """The generator's side of it: scalar."""
+    return torch.stack([F.relu(1 - logits).mean() for logits, _ in fake]).mean()
+
+
+def feature_distance(real: list, fake: list) -> torch.Tensor:
+    """Mean absolute difference of the discriminators' features, relative to their size (HiFi-GAN eq. 5): scalar."""
+    terms = [
+        (a.detach().float() - b.float()).abs().mean() / a.detach().float().abs().mean().clamp(min=1e-4)
+        for (_, one), (_, other) in zip(real, fake, strict=True)
+        for a, b in zip(one, other, strict=True)
+    ]
+    return torch.stack(terms).mean()

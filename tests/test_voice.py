@@ -1,0 +1,545 @@
+"""The voice families: spectrogram and vocoder, content and speaker apart, and the contract for sound."""
+
+import ast
+import inspect
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from conftest import SPEAKERS, build_tiny, run_bare, voice
+
+from genarium import paths
+from genarium.checkpoints import load_pipeline, open_checkpoint
+from genarium.families import discover
+from genarium.tasks import TASKS, controls_of, modality_of, tasks_of
+from pipelines.modeling_voice import CodebookAverage, ContentEncoder, SpeakerEncoder, VoiceCodebook, VoiceDecoder
+from pipelines.modeling_voice_vocoder import (
+    VoiceVocoder,
+    hz_to_mel,
+    istft,
+    magnitudes,
+    mel_filters,
+    mel_to_hz,
+    spectral_distance,
+)
+from pipelines.pipeline_voice_vae import CHUNK, FADE, LEVEL, active_level, cross_fade, slerp
+
+FAMILIES = {f.name: f for f in discover(installed=False) if modality_of(f.pipeline_class()) == "audio"}
+FILES = sorted((paths.ROOT / "pipelines").glob("pipeline_voice_*.py"))
+CASES = [(name, task.name) for name, family in FAMILIES.items() for task in tasks_of(family.pipeline_class())]
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Of each family one with trained voices kept."""
+    pipelines = {name: build_tiny(family) for name, family in FAMILIES.items()}
+    for pipeline in pipelines.values():
+        clips = torch.stack([voice(1, 90 + 40 * i, i) for i in range(6)])
+        pipeline.fit([{"audio": clips, "conditions": {"speaker": torch.arange(6) % 3}}])
+    return pipelines
+
+
+def generators(*seeds):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def call(pipeline, task, **options):
+    """A task on two clips, or on a pair -> its output."""
+    a, b = voice(0.8), voice(1.1, 200, 1)
+    if task in ("reconstruct", "anomaly"):
+        arguments = {"audio": [a, b], "generator": generators(3, 5)}
+    elif task == "swap_style":
+        arguments = {"content": [a, b], "style": [b, a], "generator": generators(3, 5)}
+    else:
+        arguments = {"a": a, "b": b, "num_frames": 3, "generator": generators(3)[0]}
+    return getattr(pipeline, TASKS[task].method)(**{**arguments, **options})
+
+
+def sounds(output):
+    return [torch.as_tensor(sound) for sound in output.audios]
+
+
+def near(a, b):
+    """Equal but for rounding, whatever their size: random vocoders are quiet."""
+    return bool((a - b).abs().max() < 1e-3 * a.abs().max())
+
+
+# ---- the spectrogram ----
+
+
+def test_mel_scale_and_filters_are_slaney_s():
+    """Values of the closed form: 3 mel every 200 Hz, 27 mel for each factor 6.4 above 1 kHz."""
+    hz = torch.tensor([60.0, 200.0, 1000.0, 6400.0], dtype=torch.float64)
+    assert torch.allclose(hz_to_mel(hz), torch.tensor([0.9, 3, 15, 42], dtype=torch.float64))
+    assert torch.allclose(mel_to_hz(hz_to_mel(hz)), hz)
+    filters = mel_filters(16000, 800, 80)
+    assert filters.shape == (401, 80) and (filters >= 0).all()
+    # the triangles have area 1 over Hz: exactly so in the limit, nearly so over bins of 20 Hz where they are wide
+    assert torch.allclose(filters[:, 40:].sum(0) * 20, torch.ones(40), atol=0.02)
+    centres = mel_to_hz(torch.linspace(0, 1, 82, dtype=torch.float64) * hz_to_mel(torch.tensor([8000.0]).double()))[
+        1:-1
+    ]
+    assert ((filters[:, 30:].argmax(0) * 20 - centres[30:]).abs() <= 20).all()
+
+
+def test_a_shifted_filter_bank_hears_a_shifted_voice():
+    """Shifted by 1.25, a tone of 400 Hz is heard as one of 500 Hz."""
+    vocoder = VoiceVocoder(width=8, hidden=8, num_layers=1)
+    t = torch.arange(8000) / 16000
+    tone = lambda hz: 0.1 * torch.sin(2 * torch.pi * hz * t)[None]  # noqa: E731
+    shifted = vocoder.analyse(tone(400), torch.tensor([1.25])).mean(-1)
+    assert shifted.argmax() == vocoder.analyse(tone(500)).mean(-1).argmax()
+    assert shifted.argmax() != vocoder.analyse(tone(400)).mean(-1).argmax()
+
+
+def test_the_inverse_transform_is_exact():
+    x = voice(0.5)[None]
+    window = torch.hann_window(800)
+    padded = torch.nn.functional.pad(x, (300, 300), mode="reflect")
+    spectrum = torch.stft(padded, 800, 200, window=window, center=False, return_complex=True)
+    assert torch.allclose(istft(spectrum.mT, 800, 200), x, atol=1e-6)
+    assert torch.allclose(magnitudes(x, 800, 200), spectrum.abs(), atol=1e-4)
+    assert spectrum.shape[-1] == x.shape[-1] // 200
+
+
+def test_vocoder_lengths_and_the_way_without_a_network():
+    vocoder = VoiceVocoder(width=8, hidden=8, num_layers=1)
+    mel = vocoder.analyse(voice(0.51)[None])
+    assert mel.shape == (1, 80, 41) and vocoder(mel).shape == (1, 8200)
+    phase = 2 * torch.pi * torch.rand(1, 401, 41, generator=generators(0)[0])
+    sound = vocoder.griffin_lim(mel, phase)
+    assert sound.shape == (1, 8200)
+    near, far = ((vocoder.analyse(x) - mel).abs().mean() for x in (sound, voice(0.51, 210, 3)[None]))
+    assert near < 0.5 * far, "what Griffin-Lim makes has the spectrogram it was made of"
+
+
+def test_spectral_distance_is_zero_only_for_the_same():
+    x, y = voice(0.3)[None], voice(0.3, 180)[None]
+    assert spectral_distance(x, x) < 1e-5 < 0.1 < spectral_distance(x, y)
+
+
+def test_pieces_join_without_a_seam(tiny):
+    x = torch.randn(50)
+    assert torch.equal(cross_fade(x[:30], x[20:], 10), x), "what is the same on both sides stays as it is"
+    assert torch.equal(cross_fade(x[:0], x, 0), x)
+    pipeline = tiny["voice-vae"]
+    mel = pipeline.vocoder.analyse(voice(12)[None])
+    assert mel.shape[-1] > 2 * CHUNK > 2 * FADE
+    reports = []
+    with torch.no_grad():
+        whole = pipeline.vocoder(mel)[0]
+        pieces = pipeline._synthesise(mel, "neural", None, reports.append)
+    assert near(whole, pieces)
+    assert [len(r) for r in reports] == [400 * 200, 800 * 200, 960 * 200]
+
+
+# ---- content and speaker ----
+
+
+def test_content_is_blind_to_gain_and_to_any_fixed_filter():
+    """Both add something constant to each band's logarithm, which instance normalisation takes away."""
+    torch.manual_seed(0)
+    encoder = ContentEncoder(20, 16, 4, 1)
+    mel = torch.randn(2, 20, 40)
+    changed = mel * (0.5 + torch.rand(1, 20, 1)) + torch.randn(1, 20, 1)
+    assert torch.allclose(encoder(mel)[0], encoder(changed)[0], atol=1e-3)
+    assert not torch.allclose(encoder(mel)[0], encoder(mel.flip(-1))[0], atol=0.1)
+    assert encoder(mel[..., :39])[0].shape == (2, 4, 20)
+
+
+def test_the_decoder_speaks_with_the_statistics_of_the_speaker():
+    torch.manual_seed(0)
+    decoder = VoiceDecoder(20, 16, 4, 8, 1)
+    content, (s, other) = torch.randn(1, 4, 10), torch.nn.functional.normalize(torch.randn(2, 1, 8), dim=-1)
+    assert decoder(content, s, 19).shape == (1, 20, 19)
+    assert (decoder(content, s, 20) - decoder(content, other, 20)).abs().mean() > 0.1
+
+
+def test_speakers_lie_on_the_sphere_whatever_the_length():
+    encoder = SpeakerEncoder(("a", "b"), 20, 16, 8)
+    for frames in (20, 57):
+        assert torch.allclose(encoder(torch.randn(3, 20, frames)).norm(dim=1), torch.ones(3))
+    assert encoder.logits(encoder(torch.randn(3, 20, 20))).shape == (3, 6)
+
+
+def test_codes_are_the_nearest_and_the_gradient_is_straight_through():
+    torch.manual_seed(0)
+    codebook = VoiceCodebook(7, 3)
+    z = torch.randn(2, 3, 5, requires_grad=True)
+    codes, straight = codebook(z)
+    exact = torch.cdist(z.mT.flatten(0, 1), codebook.codebook).argmin(1).reshape(2, 5)
+    assert torch.equal(codes, exact) and torch.allclose(straight, codebook.embed(codes))
+    weight = torch.randn_like(straight)
+    (straight * weight).sum().backward()
+    assert torch.equal(z.grad, weight)
+
+
+def test_the_codebook_follows_the_averages_and_restarts_dead_codes():
+    """VQ-VAE eq. 6-8, written out for each code."""
+    torch.manual_seed(0)
+    average, codebook = CodebookAverage(3, 2, decay=0.9), torch.randn(3, 2)
+    counts, sums = torch.tensor([2.0, 1.0, 3.0]), torch.randn(3, 2)
+    average.counts.copy_(counts)
+    average.sums.copy_(sums)
+    z, codes = torch.randn(2, 2, 4), torch.tensor([[0, 1, 1, 2], [0, 0, 2, 1]])
+    average.update(codebook, z, codes, restart=False)
+    rows = z.mT.reshape(-1, 2)
+    for i in range(3):
+        mine = rows[codes.flatten() == i]
+        n, m = 0.9 * counts[i] + 0.1 * len(mine), 0.9 * sums[i] + 0.1 * mine.sum(0)
+        assert torch.allclose(codebook[i], m / n, atol=1e-6)
+    fresh, codebook = CodebookAverage(6, 2), torch.full((6, 2), 100.0)
+    facts = fresh.update(codebook, z, torch.zeros(2, 4, dtype=torch.int64), generator=generators(1)[0])
+    assert facts["restarted"] == 5 and torch.allclose(codebook[0], rows.mean(0), atol=1e-5)
+    assert all((rows - code).abs().amax(1).min() < 1e-5 for code in codebook[1:])
+
+
+def test_slerp_keeps_to_the_sphere():
+    a, b = torch.nn.functional.normalize(torch.randn(2, 1, 8, generator=generators(0)[0]), dim=-1)
+    assert torch.allclose(slerp(a, b, 0), a, atol=1e-6) and torch.allclose(slerp(a, b, 1), b, atol=1e-6)
+    middle = slerp(a, b, 0.5)
+    assert middle.norm().item() == pytest.approx(1, abs=1e-5)
+    assert (middle * a).sum().item() == pytest.approx((middle * b).sum().item(), abs=1e-5)
+    assert torch.allclose(slerp(a, a, 0.3), a, atol=1e-6)
+
+
+def test_level_is_that_of_the_active_parts():
+    x = voice(1)
+    quiet = torch.cat([x, torch.zeros(16000)])
+    assert active_level(quiet).item() == pytest.approx(active_level(x).item(), rel=0.01)
+    assert active_level(3 * x).item() == pytest.approx(3 * active_level(x).item(), rel=1e-4)
+
+
+# ---- the contract ----
+
+
+def test_there_are_families_to_test():
+    assert set(FAMILIES) == {"voice-vae", "voice-vqvae"}
+    for family in FAMILIES.values():
+        assert [task.name for task in tasks_of(family.pipeline_class())] == [
+            "reconstruct",
+            "interpolate",
+            "swap_style",
+            "anomaly",
+        ]
+
+
+@pytest.mark.parametrize(("family", "task"), CASES)
+def test_shapes_ranges_and_types(tiny, family, task):
+    output = call(tiny[family], task)
+    if task == "anomaly":
+        assert output.scores.shape == (2,) and (output.scores > 0).all() and output.unit == "dB"
+        assert [len(curve) for curve in output.maps] == [64, 88]
+        return
+    lengths = [12800, 17600] if task != "interpolate" else [12800] * 3
+    assert output.sampling_rate == 16000 and [len(a) for a in output.audios] == lengths
+    for audio in output.audios:
+        assert isinstance(audio, np.ndarray) and audio.dtype == np.float32
+        assert np.abs(audio).max() <= 1 and audio.std() > 1e-6
+    as_pt = call(tiny[family], task, output_type="pt")
+    assert all(torch.equal(a, b) for a, b in zip(sounds(output), as_pt.audios, strict=True))
+    assert isinstance(call(tiny[family], task, return_dict=False), tuple)
+    if family == "voice-vqvae" and task != "interpolate":
+        assert output.frame_rate == 40 and [len(c) for c in output.codes] == [32, 44]
+        assert all(c.dtype == torch.int64 and c.min() >= 0 and c.max() < 16 for c in output.codes)
+
+
+@pytest.mark.parametrize("vocoder", ["neural", "griffin_lim"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_clip_depends_on_itself_and_its_seed_only(tiny, family, vocoder):
+    a, b = voice(0.8), voice(1.1, 200, 1)
+    options = {"vocoder": vocoder} | ({"temperature": 1.0} if family == "voice-vae" else {})
+    pipeline = tiny[family]
+    both = sounds(pipeline.swap_style([a, b], b, generators(3, 5), **options))
+    alone = sounds(pipeline.swap_style([b], [b], generators(5), **options))
+    assert torch.equal(both[1], alone[0])
+    other = sounds(pipeline.swap_style(b, b, generators(6), **options))
+    drawn = vocoder == "griffin_lim" or family == "voice-vae"
+    assert torch.equal(other[0], alone[0]) != drawn
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_own_voice_reconstructs_and_strength_goes_between(tiny, family):
+    a, b = voice(0.8), voice(1.1, 200, 1)
+    pipeline = tiny[family]
+    own = sounds(pipeline.swap_style(a, a))[0]
+    assert near(own, sounds(pipeline.reconstruct(a))[0])
+    assert near(own, sounds(pipeline.swap_style(a, b, strength=0.0))[0])
+    other = sounds(pipeline.swap_style(a, b))[0]
+    assert (own - other).abs().max() > 0.01 * own.abs().max()
+    path = sounds(pipeline.interpolate(a, b, num_frames=2))
+    assert near(path[0], own) and near(path[1], other)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_loudness_is_the_content_s(tiny, family):
+    a, b = voice(0.8), voice(1.1, 200, 1)
+    one, other = (sounds(tiny[family].swap_style(x, b))[0] for x in (a, 0.25 * a))
+    assert near(0.25 * one, other)
+    assert LEVEL == 1000 / 32768
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_trained_voice_needs_no_clip(tiny, family):
+    a, pipeline = voice(0.8), tiny[family]
+    named = sounds(pipeline.swap_style(a, None, speaker="set/bob"))[0]
+    assert named.shape == a.shape and not torch.equal(named, sounds(pipeline.swap_style(a, None, speaker="set/cy"))[0])
+    with pytest.raises(ValueError, match="style: give a clip"):
+        pipeline.swap_style(a)
+    with pytest.raises(ValueError, match=r"speaker: choose 'any', 'set/ann'"):
+        pipeline.swap_style(a, a, speaker="nobody")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_style_map_holds_trained_voices_and_given_clips(tiny, family):
+    pipeline = tiny[family]
+    known = pipeline.style_map()
+    assert known.names == list(SPEAKERS["speaker"].values()) and known.points.shape == (3, 2)
+    assert torch.allclose(known.points.mean(0), torch.zeros(2), atol=1e-5)
+    given = pipeline.style_map([voice(0.8), voice(0.8)])
+    assert given.names[3:] == ["", ""] and torch.equal(given.points[3], given.points[4])
+    assert torch.allclose(given.points[:3], known.points)
+    with pytest.raises(ValueError, match="no trained voices"):
+        build_tiny(FAMILIES[family]).style_map()
+
+
+WRONG = {
+    "stereo": (voice(1).reshape(-1, 2), "mono"),
+    "whole numbers": (torch.ones(16000, dtype=torch.int16), "32768"),
+    "too loud": (3000 * voice(1), "32768"),
+    "empty": (voice(1)[:0], "at least 0.25 s"),
+    "too short": (voice(0.1), "at least 0.25 s"),
+    "silent": (torch.zeros(16000), "silent"),
+    "not finite": (torch.full((16000,), torch.nan), "no numbers"),
+    "a path": ("clip.wav", r"soxr\.resample"),
+    "no clip": ([], "at least one"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_no_speech_is_refused_with_words(tiny, family, wrong):
+    sound, says = WRONG[wrong]
+    pipeline, good = tiny[family], voice(0.5)
+    for name, ask in {
+        "content": lambda: pipeline.swap_style(sound, good),
+        "style": lambda: pipeline.swap_style(good, sound),
+        "audio": lambda: pipeline.reconstruct(sound),
+    }.items():
+        with pytest.raises(ValueError, match=f"^{name}: .*{says}"):
+            ask()
+    with pytest.raises(ValueError, match=says):
+        pipeline.anomaly_score(sound)
+    if wrong != "no clip":
+        with pytest.raises(ValueError, match=f"^b: .*{says}"):
+            pipeline.interpolate(good, sound)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"generator": 42}, TypeError, "generator"),
+        ({"generator": generators(1)}, ValueError, "generator"),
+        ({"output_type": "pil"}, ValueError, "output_type"),
+        ({"style": [voice(0.5)] * 3}, ValueError, "style"),
+        ({"vocoder": "tape"}, ValueError, "vocoder"),
+        ({"strength": -0.1}, ValueError, "strength"),
+        ({"strength": "all"}, TypeError, "strength"),
+    ],
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_notebook_may_get_wrong_is_refused_with_words(tiny, family, options, error, says):
+    with pytest.raises(error, match=says):
+        tiny[family].swap_style(**{"content": [voice(0.5)] * 2, "style": voice(0.5), **options})
+
+
+@pytest.mark.parametrize(("family", "task"), CASES)
+def test_reports_each_step_and_stops_within_one(tiny, family, task):
+    seen = []
+
+    def watch(pipe, step, timestep, values):
+        x = values["pred_original_sample"]
+        assert x.ndim == 2 and len(x) == 1 and torch.isfinite(x).all() and x.abs().max() <= 1
+        seen.append((step, values["num_timesteps"]))
+
+    call(tiny[family], task, callback_on_step_end=watch)
+    assert seen and [step for step, _ in seen] == list(range(seen[0][1])), "steps count up to num_timesteps"
+
+    def stop(pipe, step, timestep, values):
+        calls.append(step)
+        raise Stop
+
+    calls = []
+    with pytest.raises(Stop):
+        call(tiny[family], task, callback_on_step_end=stop)
+    assert calls == [0]
+
+
+@pytest.mark.parametrize(("family", "task"), CASES)
+def test_signature_makes_controls_with_help_that_hold_outside_the_app_too(tiny, family, task):
+    for control in controls_of(type(tiny[family]), TASKS[task], FAMILIES[family].controls).values():
+        assert control.help, f"{control.name} has no line under Args:"
+        assert control.check(control.default) == control.default
+        wrong = {"choice": ["no such choice"], "integer": ["many", 1.5], "number": ["much", float("nan")]}
+        for value in wrong[control.kind] + ([control.minimum - 1] if control.minimum is not None else []):
+            with pytest.raises((ValueError, TypeError), match=control.name):
+                call(tiny[family], task, **{control.name: value})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_call_leaves_the_pipeline_as_it_was(tiny, family):
+    pipeline = tiny[family]
+    before = json.dumps(dict(pipeline.config), default=str), dict(vars(pipeline))
+    for name, task in CASES:
+        if name == family:
+            call(pipeline, task)
+    after = json.dumps(dict(pipeline.config), default=str), dict(vars(pipeline))
+    assert before[0] == after[0] and before[1].keys() == after[1].keys()
+    assert all(before[1][k] is after[1][k] for k in before[1] if k != "_internal_dict")
+
+
+# ---- export ----
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_round_trip_with_the_installed_class(tiny, family, tmp_path):
+    tiny[family].save_pretrained(tmp_path / "a")
+    checkpoint = open_checkpoint(tmp_path / "a", discover(installed=False))
+    assert checkpoint.modality == "audio"
+    assert checkpoint.controls("swap_style")["speaker"].choices == ("any", "set/ann", "set/bob", "set/cy")
+    loaded = load_pipeline(checkpoint)
+    for a, b in zip(sounds(call(loaded, "swap_style")), sounds(call(tiny[family], "swap_style")), strict=True):
+        assert near(a, b)
+    loaded.save_pretrained(tmp_path / "b")
+    assert (tmp_path / "a/model_index.json").read_text() == (tmp_path / "b/model_index.json").read_text()
+
+
+def test_round_trip_in_a_bare_diffusers(tiny, tmp_path):
+    """Both families in one process without this repository, a reader of sound files or a resampler: bit for bit."""
+    a, b = voice(0.8), voice(1.1, 200, 1)
+    for name, pipeline in tiny.items():
+        pipeline.save_pretrained(tmp_path / name)
+        swapped = pipeline.swap_style([a, b], [b, a], generators(3, 5), output_type="pt").audios
+        found = [
+            *swapped,
+            *pipeline.interpolate(a, b, 3, output_type="pt").audios,
+            pipeline.anomaly_score([a, b]).scores,
+        ]
+        torch.save([a, b, *found], tmp_path / f"{name}.pt")
+    program = f"""
+import sys
+for name in ("soundfile", "soxr", "librosa", "scipy"):
+    sys.modules[name] = None
+import torch
+from diffusers import DiffusionPipeline
+torch.set_num_threads({torch.get_num_threads()})  # another number of threads sums in another order
+for name in {list(tiny)!r}:
+    pipe = DiffusionPipeline.from_pretrained(name, trust_remote_code=True)
+    for module in pipe.components.values():
+        module.eval().requires_grad_(False)
+    a, b, *expected = torch.load(name + ".pt")
+    generator = [torch.Generator().manual_seed(s) for s in (3, 5)]
+    found = list(pipe.swap_style([a, b], [b, a], generator, output_type="pt").audios)
+    found += [*pipe.interpolate(a, b, 3, output_type="pt").audios, pipe.anomaly_score([a, b]).scores]
+    assert len(found) == len(expected) == 6 and all(map(torch.equal, found, expected)), name
+    print(name, type(pipe).__module__, pipe.style_map(a).names[0])
+assert not any(m.split(".")[0] in ("genarium", "pipelines", "plugins") for m in sys.modules)
+"""
+    output = run_bare(program, tmp_path)
+    for name in tiny:
+        assert f"{name} diffusers_modules" in output and "set/ann" in output
+
+
+def test_pipeline_files_stand_alone_and_share_one_block():
+    def block(path):
+        found = re.search(
+            r"# --- shared voice block.*?# --- end of the shared voice block ---", path.read_text(), re.DOTALL
+        )
+        assert found, f"{path.name} has no shared voice block"
+        return found.group(0)
+
+    assert len(FILES) == 2
+    assert block(FILES[0]) == block(FILES[1]), "edit the shared voice block in both pipeline files alike"
+    for path in [*FILES, *(paths.ROOT / "pipelines").glob("modeling_voice*.py")]:
+        imported = re.findall(r"^\s*(?:from|import)\s+(\w+)", path.read_text(), re.MULTILINE)
+        assert set(imported) - {"torch", "numpy", "diffusers"} <= set(__import__("sys").stdlib_module_names), path.name
+
+
+def test_what_pictures_and_voices_have_in_common_is_the_same():
+    """Their shared blocks differ, but not in what checks a call and exports a pipeline."""
+
+    def functions(name):
+        tree = ast.parse((paths.ROOT / "pipelines" / name).read_text())
+        found = {node.name: ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        return {key: found[key] for key in ("checked", "_condition_names", "_to_generators", "save_config")}
+
+    assert functions("pipeline_voice_vae.py") == functions("pipeline_vae.py")
+
+
+# ---- training ----
+
+
+@pytest.mark.parametrize("stage", ["vocoder", "autoencoder"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_losses_have_gradients_for_all_that_a_stage_trains(family, stage):
+    pipeline = build_tiny(FAMILIES[family])
+    trained = pipeline.trainable(stage)
+    for module in trained.values():
+        module.train().requires_grad_(True)
+    batch = {"audio": torch.stack([voice(0.8, 100 + 30 * i, i) for i in range(4)])}
+    batch["conditions"] = {"speaker": torch.arange(4) % 3}
+
+    def losses(progress):
+        return pipeline.loss(batch, generator=generators(0)[0], progress=progress, stage=stage)
+
+    for progress in (0.0, 0.5, 1.0):
+        loss, parts = losses(progress)
+        assert loss.ndim == 0 and torch.isfinite(loss) and all(torch.as_tensor(v).ndim == 0 for v in parts.values())
+        for module in trained.values():
+            module.zero_grad()
+        loss.backward()
+        for name, module in trained.items():
+            missing = [n for n, p in module.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+            assert not missing, f"{name}: {missing}"
+    if stage == "vocoder" or family == "voice-vae":  # the codebook moves with each call
+        assert torch.equal(losses(0.5)[0], losses(0.5)[0]), "the loss depends on its generator only"
+    with pytest.raises(ValueError, match="stage: choose"):
+        pipeline.loss(batch, stage="transformer")
+
+
+def test_judges_of_a_conversion_learn_nothing_from_it():
+    pipeline = build_tiny(FAMILIES["voice-vae"])
+    for module in pipeline.trainable("autoencoder").values():
+        module.train().requires_grad_(True)
+    voices = torch.nn.functional.normalize(torch.randn(4, 8), dim=1).requires_grad_()
+    content = torch.randn(4, 4, 10, requires_grad=True)
+    terms = pipeline._conversion_terms(content, content, voices, torch.arange(4), 20, None)
+    sum(terms).backward()
+    assert all(p.grad is not None for p in pipeline.decoder.parameters())
+    judges = [*pipeline.speaker_encoder.parameters(), *pipeline.content_encoder.parameters()]
+    assert all(p.grad is None for p in judges) and voices.grad is None and content.grad is None
+
+
+def test_a_lesson_has_two_halves_of_each_clip_in_one_voice():
+    pipeline = build_tiny(FAMILIES["voice-vae"])
+    batch = {"audio": torch.stack([voice(1, 120, i) for i in range(12)])}
+    batch["conditions"] = {"speaker": torch.arange(12) % 3}
+    mel, heard, speaker = pipeline._lesson(batch, generators(0)[0])
+    assert mel.shape == heard.shape and len(mel) == 24 and mel.shape[1] == 20 and mel.shape[2] % 2 == 0
+    assert torch.equal(speaker[:12], speaker[12:]) and torch.equal(speaker[:12] // 3, batch["conditions"]["speaker"])
+    assert len(set((speaker % 3).tolist())) == 3, "some voices are shifted up, some down"
+    plain = pipeline.vocoder.analyse(pipeline._levelled(batch["audio"]))
+    assert (mel - heard).abs().mean() > 0.1 and mel.mean() == pytest.approx(plain.mean().item(), abs=1.0)
+
+
+def test_every_public_method_says_what_it_takes():
+    for family in FAMILIES.values():
+        for name, method in inspect.getmembers(family.pipeline_class(), inspect.isfunction):
+            if not name.startswith("_") and method.__module__.endswith(("voice_vae", "voice_vqvae")):
+                assert inspect.getdoc(method), f"{family.name}.{name} has no docstring"

@@ -283,9 +283,9 @@ def test_the_page_follows_the_chosen_checkpoint(styled):
     assert style.visible and [value for _, value in style.choices] == ["any", "dark", "grey", "bright"]
     assert {style, factor} <= set(tab.controls.outputs)
 
-    plain = tab._choose("b-plain")
+    plain = tab._choose("b-plain", "image")
     assert plain[style]["visible"] is False and plain[factor]["value"] == 0.5
-    other = tab._choose("c-other")
+    other = tab._choose("c-other", "image")
     assert other[style]["visible"] and other[style]["choices"] == ["any", "thin", "thick"]
     assert other[style]["value"] == "thick" and other[factor]["value"] == 1.0
     assert set(plain) == set(other)
@@ -304,7 +304,7 @@ def test_the_page_follows_the_chosen_checkpoint(styled):
 def test_controls_that_do_not_differ_keep_the_visitor_s_settings(tiny_checkpoints):
     with gr.Blocks():
         tab = TaskTab("generate", Runtime(find_checkpoints(discover(installed=False)), device="cpu"), Texts())
-    assert not set(tab._choose("tiny-ddpm")) & set(tab.controls.all)
+    assert not set(tab._choose("tiny-ddpm", "image")) & set(tab.controls.all)
 
 
 def test_data_without_conditions_are_as_before():

@@ -125,7 +125,7 @@ def test_load_offers_it_on_this_visitors_tabs_and_it_runs(page, hub, monkeypatch
     }
     visit = SimpleNamespace(session_hash="a")
     done = collect(generate._run({**data, generate.picker.dropdown: name}, visit))[-1]
-    assert "Done in" in done[generate.status] and len(done[generate.panel.gallery]["value"]) == 16
+    assert "Done in" in done[generate.status] and len(done[generate.panels["image"].gallery]["value"]) == 16
     assert f'genarium.load("{name}")' in done[generate.snippet]
 
 
@@ -228,7 +228,7 @@ def test_a_checkpoints_own_defaults_are_set(page, hub):
     last, tab = press_load(page, "someone/ddpm")[-1], page.tabs["generate"]
     steps = tab.controls.components["ddpm"]["num_inference_steps"]
     assert last[steps]["value"] == 2
-    assert tab._choose("tiny-ddpm")[steps]["value"] == 12, "and go back with the checkpoint that has others"
+    assert tab._choose("tiny-ddpm", "image")[steps]["value"] == 12, "and go back with the checkpoint that has others"
     assert steps not in press_load(page, "someone/vae")[-1]
 
 
@@ -240,5 +240,5 @@ def test_a_lone_auto_encoder_is_offered_where_it_can_work_without_what_it_lacks(
     generate, reconstruct = page.tabs["generate"], page.tabs["reconstruct"]
     assert generate.picker.dropdown not in last and last[reconstruct.picker.dropdown]["value"] == name
     redraw = reconstruct.controls.components["vqgan"]["redraw"]
-    assert not last[redraw]["visible"] and reconstruct._choose("tiny-vqgan")[redraw]["visible"]
+    assert not last[redraw]["visible"] and reconstruct._choose("tiny-vqgan", "image")[redraw]["visible"]
     assert "redraw" not in reconstruct.controls.values(page.hub.runtime.guest(name), {})

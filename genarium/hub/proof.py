@@ -47,6 +47,7 @@ def prove(checkpoint: Checkpoint) -> list[str]:
     pipeline = load_pipeline(checkpoint)
     absent = {"genarium", "pipelines", "plugins", type(pipeline).__module__.partition(".")[0]} - {"diffusers"}
     tasks = [_task(checkpoint, name) for name in checkpoint.tasks]
+    material = _material(checkpoint, pipeline)
     if not remote_code:
         stock = getattr(diffusers, class_name)
         pipeline = stock(**{name: pipeline.components[name] for name in stock._get_signature_keys(stock)[0]})
@@ -60,7 +61,6 @@ def prove(checkpoint: Checkpoint) -> list[str]:
         "seeds": SEEDS,
         "tasks": tasks,
     }
-    material = _material(checkpoint, pipeline)
     expected = bare.compute(pipeline, request, material)
     with tempfile.TemporaryDirectory(prefix="genarium-proof-") as home:
         np.save(Path(home) / "material.npy", material)

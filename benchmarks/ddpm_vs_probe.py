@@ -22,12 +22,12 @@ from tqdm.auto import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from genarium.data import load_images
-from genarium.features import extract, load_network
-from genarium.measures import frechet_distance, precision_recall
+from genarium.data.images import load_images
+from genarium.evaluation.features import extract, load_network
+from genarium.evaluation.measures import frechet_distance, precision_recall
 from genarium.records import hardware
 from genarium.runtime import Runtime
-from genarium.train import batch_indices
+from genarium.training.loop import batch_indices
 
 IMAGES, BATCH_SIZE, WARMUP, RATE, HEUN_STEPS = 306_000, 128, 100, 1e-3, 20
 NO_CLASS = 10

@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from genarium.checkpoints import CheckpointError
-from genarium.data import load_images
-from genarium.features import extract, load_network
-from genarium.measures import frechet_distance, precision_recall
+from genarium.data.images import load_images
+from genarium.evaluation.features import extract, load_network
+from genarium.evaluation.measures import frechet_distance, precision_recall
 from genarium.records import hardware, write_json
 from genarium.runtime import EVALUATIONS, Runtime
 

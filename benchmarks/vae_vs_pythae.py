@@ -26,9 +26,9 @@ from tqdm.auto import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from genarium.data import load_images
-from genarium.features import extract, load_network
-from genarium.measures import frechet_distance
+from genarium.data.images import load_images
+from genarium.evaluation.features import extract, load_network
+from genarium.evaluation.measures import frechet_distance
 from genarium.recipe import find_recipe
 from genarium.records import hardware
 from pipelines.pipeline_vae import VAEPipeline

@@ -53,3 +53,8 @@ def write_quantiles(folder: Path, quantiles: Mapping[str, list[float]]) -> None:
     index = json.loads(path.read_text(encoding="utf-8"))
     index["anomaly_quantiles"] = dict(quantiles)
     write_json(path, dict(sorted(index.items())))
+
+
+def told(parameters: Mapping[str, Any]) -> str:
+    """Parameters as a protocol names them."""
+    return ", ".join(f"{name} {value}" for name, value in parameters.items()) or "no parameters"

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from conftest import ID2LABEL, TINY, pictures
 
 from genarium.checkpoints import load_pipeline, open_checkpoint
-from genarium.data import ImageData
+from genarium.data.images import ImageData
 from genarium.errors import RecipeError
 from genarium.families import discover
 from genarium.recipe import StageSpec, find_recipe
-from genarium.train import build_pipeline, train
+from genarium.training.loop import train
+from genarium.training.pipeline import build_pipeline
 from pipelines.modeling_dit import BLOCKS, DiTModel, attend
 from pipelines.pipeline_dit import EPSILON_START, STAGES, LatentTransformerPipeline, reconstruction_loss
 

@@ -12,11 +12,11 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from torch import nn
 
-from genarium.data import ImageData
+from genarium.data.images import ImageData
 from genarium.errors import CheckpointError, GenariumError, RecipeError
-from genarium.evaluate import evaluate
-from genarium.features import EfficientNetLite0, extract, load_network
-from genarium.measures import (
+from genarium.evaluation.evaluate import evaluate
+from genarium.evaluation.features import EfficientNetLite0, extract, load_network
+from genarium.evaluation.measures import (
     area_under_roc,
     bits_per_dim,
     frechet_distance,

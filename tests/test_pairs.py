@@ -7,12 +7,12 @@ import PIL.Image
 import pytest
 import torch
 
-from genarium.data import ImageData, load_images
+from genarium.data.images import ImageData, load_images
+from genarium.data.pairs import Others, Pairs
 from genarium.errors import DataError, RecipeError
 from genarium.families import discover
-from genarium.pairs import Others, Pairs
 from genarium.recipe import DataSpec, PairSpec, find_recipe, load_recipe
-from genarium.train import build_pipeline
+from genarium.training.pipeline import build_pipeline
 
 # rows of contents 0 ... 3 in styles 0 ... 2, unsorted; content 3 in one style only, (0, 1) drawn twice
 CONTENTS = torch.tensor([2, 0, 1, 0, 3, 1, 2, 0, 2])

@@ -8,7 +8,7 @@ from genarium import paths
 from genarium.errors import RecipeError
 from genarium.families import discover
 from genarium.recipe import AudioSpec, find_recipe, load_recipe, recipe_paths
-from genarium.train import build_pipeline
+from genarium.training.pipeline import build_pipeline
 
 GOOD = """
 name: a

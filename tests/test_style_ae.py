@@ -10,12 +10,12 @@ from conftest import build_tiny, pictures, run_bare
 from PIL import Image
 
 from genarium.checkpoints import load_pipeline, open_checkpoint
-from genarium.data import ImageData
+from genarium.data.images import ImageData
+from genarium.data.pairs import Pairs
 from genarium.errors import RecipeError
 from genarium.families import discover
-from genarium.pairs import Pairs
 from genarium.recipe import DataSpec, PairSpec, Recipe, StageSpec, TrainingSpec
-from genarium.train import train
+from genarium.training.loop import train
 from pipelines.modeling_style_ae import (
     StyleAutoencoder,
     StyleDiscriminator,

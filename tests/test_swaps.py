@@ -10,14 +10,11 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from genarium.checkpoints import find_checkpoints
-from genarium.data import load_images
+from genarium.data.images import load_images
+from genarium.data.pairs import Pairs
 from genarium.errors import GenariumError
-from genarium.evaluate import evaluate, measurable
-from genarium.families import discover
-from genarium.pairs import Pairs
-from genarium.recipe import DataSpec, EvaluationSpec, PairSpec, Recipe, TrainingSpec, find_recipe
-from genarium.runtime import Runtime
-from genarium.swaps import (
+from genarium.evaluation.evaluate import evaluate, measurable
+from genarium.evaluation.swaps import (
     StyleClassifier,
     choose_swaps,
     feature_distance,
@@ -25,7 +22,10 @@ from genarium.swaps import (
     pixel_distance,
     train_classifier,
 )
-from genarium.table import lacking
+from genarium.evaluation.table import lacking
+from genarium.families import discover
+from genarium.recipe import DataSpec, EvaluationSpec, PairSpec, Recipe, TrainingSpec, find_recipe
+from genarium.runtime import Runtime
 
 SIZE = 16
 STYLES = ("dark", "bright", "blue")

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 import genarium.recipe
 from genarium.checkpoints import find_checkpoints
 from genarium.cli import app
+from genarium.evaluation.table import COLUMNS, images_seen, lacking, write_table
 from genarium.families import discover
 from genarium.runtime import Runtime
-from genarium.table import COLUMNS, images_seen, lacking, write_table
 
 RECIPE = """
 name: {name}

@@ -7,14 +7,14 @@ import pytest
 import torch
 from conftest import ID2LABEL, TINY, build_tiny, pictures
 
-import genarium.teacher
+import genarium.training.teacher
 from genarium.checkpoints import load_pipeline, open_checkpoint
-from genarium.data import ImageData
+from genarium.data.images import ImageData
 from genarium.errors import CheckpointError, GenariumError, InputError, RecipeError
 from genarium.families import discover
 from genarium.recipe import TeacherSpec, find_recipe
-from genarium.teacher import load_teacher, teacher_images
-from genarium.train import train
+from genarium.training.loop import train
+from genarium.training.teacher import load_teacher, teacher_images
 
 FAMILIES = discover(installed=False)
 SPEC = TeacherSpec(
@@ -45,7 +45,7 @@ def test_images_are_those_of_their_seeds(teacher, tmp_path):
 
 
 def test_a_killed_run_goes_on_with_the_next_part(teacher, tmp_path, monkeypatch):
-    monkeypatch.setattr(genarium.teacher, "BATCHES_A_FILE", 2)
+    monkeypatch.setattr(genarium.training.teacher, "BATCHES_A_FILE", 2)
     whole = teacher_images(SPEC, teacher, tmp_path / "teacher")
     parts = sorted((tmp_path / "teacher").glob("*.npy"))
     assert len(parts) == 3

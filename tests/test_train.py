@@ -16,11 +16,11 @@ from conftest import ID2LABEL, TINY, pictures
 
 from genarium import paths
 from genarium.checkpoints import load_pipeline, open_checkpoint
-from genarium.data import ImageData, load_images
+from genarium.data.images import ImageData, load_images
 from genarium.errors import DataError, GenariumError
 from genarium.families import discover
 from genarium.recipe import find_recipe
-from genarium.train import batch_indices, learning_rate, train
+from genarium.training.loop import batch_indices, learning_rate, train
 
 FAMILIES = discover(installed=False)
 

@@ -13,19 +13,20 @@ from accelerate.state import AcceleratorState
 from conftest import TINY, voice
 from typer.testing import CliRunner
 
-import genarium.evaluate_voice
-from genarium.audio_data import load_audio
+import genarium.evaluation.voices
 from genarium.card import card_problems
 from genarium.checkpoints import find_checkpoints, load_pipeline, open_checkpoint
 from genarium.cli import app
+from genarium.data.audio import load_audio
 from genarium.errors import DataError, GenariumError, RecipeError
-from genarium.evaluate import evaluate
+from genarium.evaluation.evaluate import evaluate
+from genarium.evaluation.table import lacking
+from genarium.evaluation.voice_measures import chords, mel_cepstra, plain, warped_distance
 from genarium.families import discover
 from genarium.recipe import BorrowSpec, StageSpec, find_recipe
 from genarium.runtime import Runtime
-from genarium.table import lacking
-from genarium.train import build_pipeline, train
-from genarium.voice_measures import chords, mel_cepstra, plain, warped_distance
+from genarium.training.loop import train
+from genarium.training.pipeline import build_pipeline
 
 FAMILIES = discover(installed=False)
 # as datasets.Audio lies in a file; to make it of that class itself, datasets wants torchcodec
@@ -262,9 +263,9 @@ def test_figures_card_and_sounds(trained, speech, tmp_path, monkeypatch):
     folder = tmp_path / "checkpoints/tiny-voice-vae"
     shutil.copytree(output, folder)
     monkeypatch.setenv("GENARIUM_CHECKPOINTS", str(folder.parent))
-    monkeypatch.setattr(genarium.evaluate_voice, "Listener", FakeListener)
-    monkeypatch.setattr(genarium.evaluate_voice, "Recogniser", FakeRecogniser)
-    monkeypatch.setattr(genarium.evaluate_voice, "TIMED_SECONDS", 1)
+    monkeypatch.setattr(genarium.evaluation.voices, "Listener", FakeListener)
+    monkeypatch.setattr(genarium.evaluation.voices, "Recogniser", FakeRecogniser)
+    monkeypatch.setattr(genarium.evaluation.voices, "TIMED_SECONDS", 1)
     runtime = Runtime(find_checkpoints(FAMILIES), "cpu", torch.float32)
     recipe = tiny_recipe("voice-vae")
     result = evaluate("tiny-voice-vae", runtime, recipe, data_override=speech)

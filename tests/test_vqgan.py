@@ -16,17 +16,17 @@ import torch
 import torch.nn.functional as F
 from conftest import ID2LABEL, TINY, build_tiny, pictures
 
-import genarium.train
 from genarium import paths
 from genarium.checkpoints import find_checkpoints, load_pipeline, open_checkpoint
-from genarium.data import ImageData
+from genarium.data.images import ImageData
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import discover
 from genarium.pictures import code_map
 from genarium.recipe import StageSpec, find_recipe
 from genarium.requests import Request
 from genarium.runtime import Runtime
-from genarium.train import Objective, train
+from genarium.training.loop import train
+from genarium.training.objective import Objective
 from genarium.ui.results import Pair
 from genarium.ui.texts import Texts
 from pipelines.modeling_vqgan import (
@@ -611,13 +611,13 @@ def test_stages_are_checked_before_anything_is_trained(tmp_path, data):
 
 def test_mirrored_data_are_encoded_at_each_step(data, tmp_path, monkeypatch):
     seen = []
-    forward = genarium.train.Objective.forward
+    forward = Objective.forward
 
     def spy(self, batch, generator, progress):
         seen.append(sorted(batch))
         return forward(self, batch, generator, progress)
 
-    monkeypatch.setattr(genarium.train.Objective, "forward", spy)
+    monkeypatch.setattr(Objective, "forward", spy)
     run(staged((16, 32)), tmp_path / "a", data)
     run(staged((16, 32)), tmp_path / "b", dataclasses.replace(data, horizontal_flip=True))
     assert seen == [

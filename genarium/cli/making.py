@@ -30,7 +30,7 @@ def train(
     from genarium.families import discover
     from genarium.parallel import join
     from genarium.recipe import find_recipe
-    from genarium.train import train as train_recipe
+    from genarium.training.loop import train as train_recipe
 
     join()
     families = discover()
@@ -82,10 +82,10 @@ def evaluate(
     if not (all_ or checkpoint or table):
         raise InputError("Name a checkpoint to evaluate, or all by --all.")
     from genarium import paths
-    from genarium.evaluate import evaluate as evaluate_checkpoint
+    from genarium.evaluation.evaluate import evaluate as evaluate_checkpoint
+    from genarium.evaluation.table import lacking, write_table
     from genarium.parallel import join
     from genarium.recipe import find_recipe
-    from genarium.table import lacking, write_table
 
     runtime = options.make_runtime(device, dtype)
     catalogue = runtime.catalogue

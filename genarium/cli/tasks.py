@@ -229,7 +229,7 @@ def anomaly(
 ) -> None:
     """Say how strange pictures or recordings are to a model: scores, and where they fall among ordinary test data."""
     options.check_out(out, (".json",))
-    from genarium.measures import percentile
+    from genarium.evaluation.measures import percentile
     from genarium.pictures import enlarge, heat_map, load_folder
     from genarium.records import write_json
     from genarium.requests import Request

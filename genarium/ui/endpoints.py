@@ -14,7 +14,7 @@ import gradio as gr
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import CheckpointError, GenariumError, InputError
-from genarium.measures import percentile
+from genarium.evaluation.measures import percentile
 from genarium.pictures import heat_map
 from genarium.requests import Request, choose_labels, parse_seed
 from genarium.runtime import Result, Runtime

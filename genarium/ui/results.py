@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 
 from genarium.checkpoints import Checkpoint
-from genarium.measures import percentile
+from genarium.evaluation.measures import percentile
 from genarium.pictures import code_map, enlarge, grid, heat_map, to_pixels
 from genarium.runtime import Result
 from genarium.ui.files import columns, keep_animation, keep_picture, keep_pictures, tiles

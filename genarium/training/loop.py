@@ -8,76 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
 from diffusers.training_utils import EMAModel
 from torch import nn
-from tqdm.auto import tqdm
 
 from genarium import paths
-from genarium.audio_data import AudioData, load_audio
-from genarium.borrow import take_components
-from genarium.data import ImageData, load_images
+from genarium.data.audio import AudioData, load_audio
+from genarium.data.images import ImageData, load_images
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import Family
 from genarium.parallel import join
-from genarium.pictures import grid, to_pictures, to_pixels
 from genarium.recipe import AudioSpec, Recipe, StageSpec, TrainingSpec
-from genarium.tasks import TASKS
-from genarium.teacher import load_teacher, teacher_images
-
-
-class Objective(nn.Module):
-    """What is trained, as one module whose forward is the loss, which is what accelerate prepares.
-
-    Without stages these are the components with weights to train. In a stage, all components belong to it, so that a saved
-    state is whole, and the helpers that the pipeline brings for this stage; only what it names for the stage is trained,
-    except what is `frozen`.
-    """
-
-    def __init__(self, pipeline, stage: str | None = None, frozen: Collection[str] = ()):
-        super().__init__()
-        self.pipeline = [pipeline]  # in a list: a pipeline is no module, and its modules are registered below
-        modules = {k: m for k, m in pipeline.components.items() if isinstance(m, nn.Module)}
-        if stage is None:
-            self.options = {}
-            trained = {k: m for k, m in modules.items() if any(p.requires_grad for p in m.parameters())}
-            trained = {k: m for k, m in trained.items() if k not in frozen}
-            self.components = nn.ModuleDict(trained)
-        else:
-            self.options = {"stage": stage}
-            trained = {k: m for k, m in pipeline.trainable(stage).items() if k not in frozen}
-            self.components = nn.ModuleDict(modules | trained).requires_grad_(False)
-            for module in trained.values():
-                module.requires_grad_(True)
-        self.trained = list(trained)
-
-    def forward(self, batch, generator, progress):
-        return self.pipeline[0].loss(batch, generator=generator, progress=progress, **self.options)
-
-    def train(self, mode: bool = True) -> Objective:
-        """Training mode for what is trained; what only helps stays as it is in use."""
-        super().train(mode)
-        for name, module in self.components.items():
-            module.train(mode and name in self.trained)
-        return self
-
-    def groups(self) -> list[list[nn.Parameter]]:
-        """The parameters to train. Each group's gradient is clipped by itself, so that no adversary drowns the other's."""
-        if not self.options:
-            return [list(self.parameters())]
-        return [group for name in self.trained if (group := list(self.components[name].parameters()))]
+from genarium.training.borrow import take_components
+from genarium.training.objective import Objective
+from genarium.training.pipeline import build_pipeline, finish
+from genarium.training.progress import Progress, save_state, saved_state
+from genarium.training.samples import sample_grid, sample_sounds
+from genarium.training.teacher import load_teacher, take_from_teacher, teacher_images
 
 
 class Average:
@@ -91,59 +48,6 @@ class Average:
 
     def load_state_dict(self, state: dict) -> None:
         self.ema.load_state_dict(state)
-
-
-def build_pipeline(
-    recipe: Recipe,
-    family: Family,
-    id2label: dict[str, str] | None,
-    conditions: Mapping[str, dict[str, str]] | None = None,
-):
-    """Fresh weights from the recipe's architecture.
-
-    Args:
-        id2label: names of the classes.
-        conditions: {condition: {number: name}}, where the recipe has conditions beside the class.
-
-    Raises:
-        RecipeError: a key of `architecture` that the family's `build` does not take, sizes that do not fit, or conditions
-            or pairs for a family that has no use for them.
-    """
-    build = family.pipeline_class().build
-    takes_sound = "sampling_rate" in inspect.signature(build).parameters
-    if isinstance(recipe.data, AudioSpec) != takes_sound:
-        kinds = ("pictures", "sound") if takes_sound else ("sound", "pictures")
-        raise RecipeError(
-            f"{recipe.name}: data: these are {kinds[0]}, and the family {family.name} works on {kinds[1]}."
-        )
-    if takes_sound:
-        options = {"sampling_rate": recipe.data.sampling_rate}
-    else:
-        options = {"sample_size": recipe.data.sample_size, "channels": recipe.data.channels, "id2label": id2label}
-        if recipe.data.pairs and not hasattr(family.pipeline_class(), "swap_style"):
-            raise RecipeError(f"{recipe.name}: data.pairs: the family {family.name} does not learn from pairs.")
-    if conditions:
-        if "conditions" not in inspect.signature(build).parameters:
-            raise RecipeError(f"{recipe.name}: data.conditions: the family {family.name} knows the class only.")
-        options["conditions"] = dict(conditions)
-    try:
-        return build(**options, **recipe.architecture)
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"{recipe.name}: architecture: {error}") from error
-
-
-def take_from_teacher(recipe: Recipe, pipeline, teacher) -> None:
-    """Let a student take what it begins with, such as weights, from its teacher.
-
-    Raises:
-        RecipeError: the family has no students, or the two do not fit.
-    """
-    if not hasattr(pipeline, "learn_from"):
-        raise RecipeError(f"{recipe.name}: training.teacher: the family {recipe.family} has no method learn_from.")
-    try:
-        pipeline.learn_from(teacher)
-    except ValueError as error:
-        raise RecipeError(f"{recipe.name}: training.teacher: {error}") from error
 
 
 def learning_rate(spec: TrainingSpec, step: int, num_steps: int) -> float:
@@ -223,7 +127,7 @@ def train(
                 f"training.batch_size {part.batch_size} does not divide among {accelerator.num_processes} processes."
             )
     num_steps = sum(_num_steps(part) for _, part in parts)
-    state, facts = _saved_state(run, recipe)
+    state, facts = saved_state(run, recipe)
     if facts["step"] == num_steps and (run / "time.json").exists():
         accelerator.print(f"{recipe.name}: finished already, see {run}; --fresh trains it anew.")
         accelerator.end_training()
@@ -247,7 +151,7 @@ def train(
     average = Average()
     accelerator.register_for_checkpointing(average)
     last_step = num_steps if max_steps is None else min(num_steps, facts["step"] + max_steps)
-    progress = _Progress(recipe.name, accelerator, run, facts["step"], num_steps, facts["seconds"], on_step)
+    progress = Progress(recipe.name, accelerator, run, facts["step"], num_steps, facts["seconds"], on_step)
 
     first = 0  # step of the run with which the part begins
     for index, (stage, part) in enumerate(parts):
@@ -304,48 +208,13 @@ def _num_steps(spec: TrainingSpec) -> int:
     return math.ceil(spec.images / spec.batch_size)
 
 
-class _Progress:
-    """How far a run has come: steps, time, the log, and what the terminal shows."""
-
-    def __init__(self, name, accelerator: Accelerator, run: Path, step: int, num_steps: int, seconds: float, on_step):
-        main = accelerator.is_main_process
-        self.accelerator, self.on_step = accelerator, on_step
-        self.step = step
-        self._started = time.monotonic() - seconds
-        self._bar = tqdm(initial=step, total=num_steps, desc=name, disable=not main, mininterval=1.0)
-        self._log = _open_log(run / "log.jsonl", step) if main else None
-
-    @property
-    def seconds(self) -> float:
-        """Spent on the run so far, with what came before it was resumed."""
-        return time.monotonic() - self._started
-
-    def advance(self, loss: float, images_per_second: float) -> None:
-        """One step is done; main process only."""
-        self._bar.update()
-        self._bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{images_per_second:.0f}")
-        if self.on_step:
-            self.on_step(self.step, loss)
-
-    def log(self, scalars: dict[str, float], stage: str | None) -> None:
-        self.accelerator.log(scalars, step=self.step)
-        row = {"step": self.step} | ({} if stage is None else {"stage": stage})
-        self._log.write(json.dumps(row | {k: round(v, 6) for k, v in scalars.items()}) + "\n")
-        self._log.flush()
-
-    def close(self) -> None:
-        self._bar.close()
-        if self._log:
-            self._log.close()
-
-
 def _train_part(
     accelerator: Accelerator,
     recipe: Recipe,
     pipeline,
     lessons: ImageData | AudioData,
     average: Average,
-    progress: _Progress,
+    progress: Progress,
     run: Path,
     state: Path | None,
     index: int,
@@ -426,42 +295,19 @@ def _train_part(
                 scalars = {"loss": value, "lr": rate, "grad_norm": norm, "images_per_second": rate_seen}
                 progress.log(scalars | {k: float(v) for k, v in parts.items()}, name)
         if progress.step % spec.save_every == 0 or progress.step == last:
-            _save_state(accelerator, run, recipe, progress.step, progress.seconds, index)
+            save_state(accelerator, run, recipe, progress.step, progress.seconds, index)
         if main and (progress.step % spec.sample_every == 0 or done):
             with _averaged(ema, parameters):
                 objective.eval()
                 if hasattr(pipeline, "samples"):
-                    _sample_sounds(accelerator, pipeline, run, progress.step, lessons, name)
+                    sample_sounds(accelerator, pipeline, run, progress.step, lessons, name)
                 else:
                     shown = "generate" if stage is None else stage.samples
-                    _sample_grid(accelerator, pipeline, run, progress.step, shown, lessons)
+                    sample_grid(accelerator, pipeline, run, progress.step, shown, lessons)
                 objective.train()
     if progress.step == first + num_steps:
         ema.copy_to(parameters)
     accelerator.free_memory()
-
-
-def finish(pipeline, data: ImageData | AudioData, output: Path) -> None:
-    """What follows the last step: fit what is fitted after training, then write the weights in half precision."""
-    for component in pipeline.components.values():
-        if isinstance(component, nn.Module):
-            component.eval()
-    if hasattr(pipeline, "fit"):
-        # What was compiled for training steps must not be compiled anew for other shapes, and cannot do all that a
-        # family may ask here, such as two gradients of one pass.
-        with torch.compiler.set_stance("force_eager"):
-            pipeline.fit(data.batches(500))
-    for component in pipeline.components.values():
-        if isinstance(component, nn.Module):
-            component.half()  # three more bits of each weight than bf16 would keep, in the same two bytes
-            if any(not torch.isfinite(p).all() for p in component.parameters()):
-                raise GenariumError("A weight is too large for fp16; train with more weight_decay.")
-    temporary = output.with_name(output.name + ".part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    pipeline.save_pretrained(temporary)
-    if output.exists():
-        shutil.rmtree(output)
-    temporary.rename(output)
 
 
 def _compile(components: Mapping[str, Any]) -> None:
@@ -479,116 +325,3 @@ def _averaged(ema: EMAModel, parameters) -> Iterator[None]:
         yield
     finally:
         ema.restore(parameters)
-
-
-@torch.no_grad()
-def _sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int, task: str, data: ImageData) -> None:
-    """What the pipeline makes at this step, as a PNG and for TensorBoard.
-
-    "generate": twenty samples, a class after another; "reconstruct": ten images of `data` and below them what comes back;
-    "swap_style": ten contents, the styles asked for, the results, and the true drawings. Families without the task are left
-    out.
-    """
-    if not callable(getattr(pipeline, TASKS[task].method, None)) or (task == "swap_style" and data.pairs is None):
-        return
-    defaults = (pipeline.config.get("defaults") or {}).get(task, {})
-    generators = [torch.Generator().manual_seed(i) for i in range(20)]
-
-    def pixels(rows: torch.Tensor) -> np.ndarray:
-        return data.images[rows].permute(0, 2, 3, 1).numpy()  # uint8 [10, H, W, C]
-
-    if task == "generate":
-        num_classes = len(pipeline.config.id2label or ())
-        labels = [i % num_classes for i in range(20)] if num_classes else None
-        images = pipeline(20, generator=generators, class_labels=labels, **defaults).images
-    elif task == "reconstruct":
-        inputs = pixels(torch.arange(min(10, len(data))))
-        restored = pipeline.reconstruct(inputs, generator=generators[: len(inputs)], **defaults).images
-        images = to_pictures(inputs) + restored
-    else:
-        rows = torch.linspace(0, len(data) - 1, 10).long()
-        partners, examples = data.pairs.draw(rows, torch.Generator().manual_seed(0))
-        swapped = pipeline.swap_style(pixels(rows), pixels(examples), **defaults).images
-        images = to_pictures(pixels(rows)) + to_pictures(pixels(examples)) + swapped + to_pictures(pixels(partners))
-    sheet = grid(images, columns=10)
-    (run / "samples").mkdir(exist_ok=True)
-    sheet.save(run / "samples" / f"{step:07d}.png")
-    for tracker in accelerator.trackers:
-        if tracker.name == "tensorboard":
-            tracker.writer.add_image("samples", to_pixels([sheet])[0], step, dataformats="HWC")
-
-
-@torch.no_grad()
-def _sample_sounds(
-    accelerator: Accelerator, pipeline, run: Path, step: int, data: AudioData, stage: str | None
-) -> None:
-    """What the pipeline has to be heard at this stage, of the first clips of the data: WAV files, and for TensorBoard."""
-    import soundfile
-
-    batch = send_to_device(data.batch(torch.arange(min(4, len(data)))), accelerator.device)
-    folder = run / "samples" / f"{step:07d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, sound in pipeline.samples(batch, stage).items():
-        sound = sound.float().cpu().numpy()
-        soundfile.write(folder / f"{name}.wav", sound, data.sampling_rate, subtype="PCM_16")
-        for tracker in accelerator.trackers:
-            if tracker.name == "tensorboard":
-                tracker.writer.add_audio(name, sound, step, sample_rate=data.sampling_rate)
-
-
-def _open_log(path: Path, step: int):
-    """The log to append to, without what a killed run wrote after the state it is resumed from."""
-    rows = path.read_text().splitlines() if path.exists() else []
-    kept = []
-    for row in rows:
-        with contextlib.suppress(ValueError):  # a kill can leave half a line
-            kept += [f"{row}\n"] if json.loads(row)["step"] <= step else []
-    path.write_text("".join(kept))
-    return path.open("a")
-
-
-def _save_state(accelerator: Accelerator, run: Path, recipe: Recipe, step: int, seconds: float, stage: int) -> None:
-    """Write beside, then rename: a kill at any moment leaves one whole state."""
-    temporary, state = run / "state.part", run / "state"
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary))
-    if accelerator.is_main_process:
-        facts = {"step": step, "seconds": seconds, "stage": stage, **_identity(recipe)}
-        (temporary / "state.json").write_text(json.dumps(facts))
-        old = run / "state.old"
-        shutil.rmtree(old, ignore_errors=True)
-        if state.exists():
-            state.rename(old)
-        temporary.rename(state)
-        shutil.rmtree(old, ignore_errors=True)
-    accelerator.wait_for_everyone()
-
-
-def _identity(recipe: Recipe) -> dict[str, Any]:
-    """What must not change between a saved state and the run that goes on from it."""
-    spec = recipe.training
-    facts = {"architecture": dict(recipe.architecture), "batch_size": spec.batch_size, "images": spec.images}
-    if spec.stages:
-        sections = [spec.of_stage(stage) for stage in spec.stages]
-        facts["stages"] = [[a.name, b.images, b.batch_size] for a, b in zip(spec.stages, sections)]
-    return json.loads(json.dumps(facts))
-
-
-def _saved_state(run: Path, recipe: Recipe) -> tuple[Path | None, dict[str, Any]]:
-    """The last whole state, if any -> (its folder, {"step": steps done, "seconds": spent, "stage": index of the stage}).
-
-    Raises:
-        GenariumError: it is of another recipe.
-    """
-    for folder in (run / "state", run / "state.old"):
-        if not (folder / "state.json").exists():
-            continue
-        facts = json.loads((folder / "state.json").read_text())
-        changed = [k for k, v in _identity(recipe).items() if facts.get(k) != v]
-        if changed:
-            raise GenariumError(
-                f"{folder} was saved with another {' and '.join(changed)} than the recipe has now. "
-                "Put the recipe back, or begin anew with --fresh."
-            )
-        return folder, {"stage": 0, **facts}
-    return None, {"step": 0, "seconds": 0.0, "stage": 0}

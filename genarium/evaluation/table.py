@@ -16,8 +16,9 @@ from torch import nn
 
 from genarium.card import training_time
 from genarium.checkpoints import Checkpoint
-from genarium.evaluate import TIMED_IMAGES, measurable
-from genarium.evaluate_voice import PARTS as VOICE_PARTS
+from genarium.evaluation.evaluate import measurable
+from genarium.evaluation.images import TIMED_IMAGES
+from genarium.evaluation.voices import PARTS as VOICE_PARTS
 from genarium.recipe import Recipe
 from genarium.requests import Request, choose_labels
 from genarium.runtime import Runtime

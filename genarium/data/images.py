@@ -13,8 +13,8 @@ import torch
 from tqdm.auto import tqdm
 
 from genarium import paths
+from genarium.data.pairs import Pairs
 from genarium.errors import DataError
-from genarium.pairs import Pairs
 from genarium.pictures import opaque
 from genarium.recipe import DataSpec
 from genarium.tasks import ANY

@@ -1,4 +1,4 @@
-"""How good a checkpoint of voices is, in figures: the neighbour of evaluate.py, for sound.
+"""How good a checkpoint of voices is, in figures: the parts of an evaluation of sound.
 
 Whose voice a conversion has is judged by Resemblyzer, what it says by PocketSphinx; neither had a part in the training.
 """
@@ -22,15 +22,15 @@ import PIL.Image
 import torch
 from tqdm.auto import tqdm
 
-from genarium.audio_data import AudioData, load_audio
 from genarium.checkpoints import MODEL_INDEX, Checkpoint
+from genarium.data.audio import AudioData, load_audio
 from genarium.errors import CheckpointError, DataError, GenariumError, RecipeError
-from genarium.measures import area_under_roc
+from genarium.evaluation.measures import area_under_roc
+from genarium.evaluation.voice_measures import Listener, Recogniser, chords, mel_cepstra, plain, warped_distance
 from genarium.pictures import enlarge, heat_map
 from genarium.recipe import AudioSpec, Recipe
 from genarium.records import EVALUATION, hardware, write_json, write_quantiles
 from genarium.runtime import Runtime
-from genarium.voice_measures import Listener, Recogniser, chords, mel_cepstra, plain, warped_distance
 
 # part -> the method that the pipeline needs for it
 PARTS = {

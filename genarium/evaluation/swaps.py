@@ -12,16 +12,24 @@ Papers:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
-from genarium.data import ImageData
+from genarium.data.images import ImageData
+from genarium.data.pairs import Pairs
 from genarium.errors import GenariumError
-from genarium.pairs import Pairs
+from genarium.evaluation.features import load_network
+from genarium.parallel import join
+from genarium.records import told
+
+if TYPE_CHECKING:
+    from genarium.evaluation.images import ImageEvaluation
 
 CANDIDATES = 100
 EPOCHS = 12  # of the classifier
@@ -57,8 +65,8 @@ class StyleClassifier(nn.Module):
     def accuracy(self, images: torch.Tensor, styles: torch.Tensor) -> float:
         """Share of images, uint8 [N, C, H, W], whose style, int64 [N], is told right."""
         self.eval()
-        told = torch.cat([self(batch.float() / 127.5 - 1).argmax(1) for batch in images.split(256)])
-        return (told == styles).double().mean().item()
+        answers = torch.cat([self(batch.float() / 127.5 - 1).argmax(1) for batch in images.split(256)])
+        return (answers == styles).double().mean().item()
 
 
 def train_classifier(data: ImageData, epochs: int = EPOCHS, batch_size: int = 128, seed: int = 0) -> StyleClassifier:
@@ -166,3 +174,78 @@ def feature_distance(a: torch.Tensor, b: torch.Tensor) -> float:
 def pixel_distance(a: torch.Tensor, b: torch.Tensor) -> float:
     """Mean absolute difference of uint8 images [N, C, H, W], 0 ... 1."""
     return (a.double() - b.double()).abs().mean().item() / 255
+
+
+def measure_swaps(evaluation: ImageEvaluation) -> list[dict[str, Any]]:
+    """Test images drawn in the style of another, beside the true drawings: style, content and distance."""
+    pairs, condition = evaluation.test.pairs, evaluation.recipe.data.pairs.differ
+    swaps = choose_swaps(pairs, evaluation.order[: evaluation.num_test_images], evaluation.seed)
+    styles = pairs.styles[swaps.targets]  # int64 [N]
+    parameters = evaluation.defaults("swap_style")
+    drawn = {"an example": evaluation.swapped(swaps.contents, swaps.examples, parameters, "swaps by example")}
+    naming = [n for n, c in evaluation.checkpoint.controls("swap_style").items() if c.choices_from == condition]
+    if naming:
+        drawn["name"] = _swapped_by_name(evaluation, swaps, styles, parameters, naming[0])
+
+    network = load_network(evaluation.network).to(evaluation.runtime.device)
+    title = getattr(network, "title", type(network).__name__)
+    targets, sources = evaluation.test.images[swaps.targets], evaluation.test.images[swaps.contents]
+    of_targets = evaluation.features(network, targets, "features of true drawings")
+    of_others = evaluation.features(network, evaluation.train.images, "features of training images")
+    of_drawn = {
+        how: evaluation.features(network, images, f"features of swaps by {how}") for how, images in drawn.items()
+    }
+    of_sources = evaluation.features(network, sources, "features of sources")
+    if not join().is_main_process:
+        return []
+
+    number = len(styles)
+    about = f"""{number} images of {evaluation.test_name}, each in a style in which a true drawing of it exists, {{}}, its example
+        showing something else; drawn at random with seed {evaluation.seed}; no content of them was trained on"""
+    classifier = train_classifier(evaluation.train, seed=evaluation.seed)
+    judge = f"a small convolutional network that learnt {evaluation.train_name} for {EPOCHS} epochs"
+    found = [
+        evaluation.metric(
+            "swap_style",
+            "style_accuracy_of_real",
+            classifier.accuracy(evaluation.test.images, pairs.styles),
+            len(evaluation.test),
+            f"real images of {evaluation.test_name} whose style is told right by {judge}",
+        )
+    ]
+    rows = {how: (drawn[how], of_drawn[how]) for how in drawn} | {"source": (sources, of_sources)}
+    for how, (images, features) in rows.items():
+        real = how == "source"
+        protocol = about.format("the source left as it is" if real else f"style by {how}, {told(parameters)}")
+        ranks = found_among(features, of_targets, styles, of_others, evaluation.train.pairs.styles, evaluation.seed)
+        search = f"""{protocol}; the true drawing among {CANDIDATES} real ones in that style, the others of
+            {evaluation.train_name}, by the cosine of centred features: {title}; chance is {1 / CANDIDATES:g}"""
+        figures = [
+            ("style_accuracy", classifier.accuracy(images, styles), f"{protocol}; told by {judge}"),
+            ("content_top1", (ranks < 1).double().mean().item(), search),
+            (
+                "content_top5",
+                (ranks < 5).double().mean().item(),
+                search.replace("chance is 0.01", "chance is 0.05"),
+            ),
+            ("pixel_distance", pixel_distance(images, targets), f"{protocol}; mean absolute difference, 0 ... 1"),
+            ("feature_distance", feature_distance(features, of_targets), f"{protocol}; 1 - cosine of {title}"),
+        ]
+        found += [
+            evaluation.metric("swap_style", f"{name}_of_source" if real else name, value, number, protocol, how=how)
+            for name, value, protocol in figures
+        ]
+    return found
+
+
+def _swapped_by_name(
+    evaluation: ImageEvaluation, swaps: Swaps, styles: torch.Tensor, parameters: Mapping[str, Any], control: str
+) -> torch.Tensor:
+    """The same swaps, told each style by its name: uint8 [N, C, H, W]."""
+    images = torch.empty_like(evaluation.test.images[swaps.contents])
+    for number, name in enumerate(evaluation.checkpoint.condition_names[evaluation.recipe.data.pairs.differ]):
+        wanted = styles == number
+        if wanted.any():
+            named = {**parameters, control: name}
+            images[wanted] = evaluation.swapped(swaps.contents[wanted], None, named, f"swaps to {name}")
+    return images

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from genarium.checkpoints import find_checkpoints
-from genarium.data import ImageData
-from genarium.errors import GenariumError
+from genarium.data.images import ImageData
+from genarium.errors import GenariumError, RecipeError
 from genarium.families import discover
 from genarium.parallel import join, map_batches
-from genarium.recipe import TeacherSpec
+from genarium.recipe import Recipe, TeacherSpec
 from genarium.records import write_json
 from genarium.requests import Request, choose_labels
 from genarium.runtime import Runtime
@@ -113,3 +113,17 @@ def _write(path: Path, array: np.ndarray) -> None:
     temporary = path.with_name(f"{path.name}.part{os.getpid()}")
     temporary.write_bytes(buffer.getvalue())
     os.replace(temporary, path)
+
+
+def take_from_teacher(recipe: Recipe, pipeline, teacher) -> None:
+    """Let a student take what it begins with, such as weights, from its teacher.
+
+    Raises:
+        RecipeError: the family has no students, or the two do not fit.
+    """
+    if not hasattr(pipeline, "learn_from"):
+        raise RecipeError(f"{recipe.name}: training.teacher: the family {recipe.family} has no method learn_from.")
+    try:
+        pipeline.learn_from(teacher)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.name}: training.teacher: {error}") from error

@@ -1,7 +1,4 @@
-"""How good a checkpoint is, in figures: written as measured, each with its n, seed and protocol.
-
-The figures go to evaluation.json and to the card in the checkpoint's folder; the quantiles of ordinary images'
-anomaly scores go to its model_index.json.
+"""The parts of an evaluation of pictures: what each measures, and by which protocol.
 
 Papers:
     Heusel et al.: GANs Trained by a Two Time-Scale Update Rule (FID), 2017, https://arxiv.org/abs/1706.08500
@@ -14,10 +11,8 @@ from __future__ import annotations
 import inspect
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,34 +20,23 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from genarium.checkpoints import MODEL_INDEX, Checkpoint
-from genarium.data import ImageData, load_images
-from genarium.errors import CheckpointError, DataError, GenariumError, RecipeError
-from genarium.evaluate_voice import evaluate_voices
-from genarium.features import extract, load_network
-from genarium.measures import (
+from genarium.checkpoints import Checkpoint
+from genarium.data.images import ImageData
+from genarium.errors import RecipeError
+from genarium.evaluation.features import extract, load_network
+from genarium.evaluation.measures import (
     area_under_roc,
     bits_per_dim,
     frechet_distance,
     precision_recall,
     reconstruction_quality,
 )
+from genarium.evaluation.swaps import measure_swaps
 from genarium.parallel import join, map_batches
 from genarium.recipe import Recipe
-from genarium.records import EVALUATION, hardware, write_json, write_quantiles
+from genarium.records import hardware, told, write_quantiles
 from genarium.requests import Request, choose_labels
 from genarium.runtime import EVALUATIONS, Runtime
-from genarium.swaps import (
-    CANDIDATES,
-    EPOCHS,
-    Swaps,
-    choose_swaps,
-    feature_distance,
-    found_among,
-    pixel_distance,
-    train_classifier,
-)
-from genarium.tasks import has_method
 
 NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments
 NUM_RECONSTRUCTIONS = 500
@@ -61,7 +45,7 @@ TIMED_IMAGES, TIMED_RUNS = 16, 3
 
 
 @dataclass
-class _Evaluation:
+class ImageEvaluation:
     """One evaluation in progress: what is measured, on what, and how far it has come."""
 
     name: str
@@ -205,7 +189,7 @@ class _Evaluation:
         fake = self.generate(self.num_samples, network)
         if not join().is_main_process:
             return []
-        parameters = _told(self.defaults("generate", self.parameters))
+        parameters = told(self.defaults("generate", self.parameters))
         how = f"""{self.num_samples} samples, sample i with seed {self.seed} + i, classes in turn, {parameters},
             against {size} images of {self.test_name}; features: {title}"""
         precision, recall = precision_recall(real, fake, NEIGHBOURS)
@@ -229,7 +213,7 @@ class _Evaluation:
         outputs = self.map_images("reconstruct", images, parameters | {"output_type": "pt"}, "reconstructions")
         restored = (torch.cat([o.images for o in outputs]) * 255).round().to(torch.uint8)
         psnr, ssim = reconstruction_quality(restored, images)
-        how = f"mean over {len(images)} images of {self.test_name}, 8-bit, no labels given, {_told(parameters)}"
+        how = f"mean over {len(images)} images of {self.test_name}, 8-bit, no labels given, {told(parameters)}"
         return [
             self.metric("reconstruction", "psnr", psnr, len(images), how, unit="dB"),
             self.metric("reconstruction", "ssim", ssim, len(images), how),
@@ -248,7 +232,7 @@ class _Evaluation:
         value = nats.mean().item()
         skipped = ("images", "generator", "class_labels", "callback_on_step_end")
         used = {k: wanted.get(k, p.default) for k, p in known.items() if k not in skipped}
-        how = f"mean of log_likelihood over {number} images of {self.test_name}, {_told(used)}"
+        how = f"mean of log_likelihood over {number} images of {self.test_name}, {told(used)}"
         bits = f"{how}; (-nats / D - log(2 / 255)) / log 2 with D = {images[0].numel()}: 8-bit cells of a density"
         return [
             self.metric("likelihood", "log_likelihood", value, number, how, unit="nats per image"),
@@ -279,7 +263,7 @@ class _Evaluation:
             for kind, (title, images) in strange.items():
                 value = area_under_roc(normal, self.scores(images, parameters, f"anomaly, {title}, {choice}"))
                 how = f"""{len(ordinary)} images of {self.test_name} against {len(images)} of {title}, image i with seed
-                    {self.seed} + i, no labels given, {_told(parameters)}; 1 is perfect, 0.5 chance"""
+                    {self.seed} + i, no labels given, {told(parameters)}; 1 is perfect, 0.5 chance"""
                 number = len(ordinary) + len(images)
                 found.append(
                     self.metric("anomaly", f"auroc_{kind}", value, number, how, score=str(choice), against=title)
@@ -290,74 +274,7 @@ class _Evaluation:
 
     def swap_style(self) -> list[dict[str, Any]]:
         """Test images drawn in the style of another, beside the true drawings: style, content and distance."""
-        pairs, condition = self.test.pairs, self.recipe.data.pairs.differ
-        swaps = choose_swaps(pairs, self.order[: self.num_test_images], self.seed)
-        styles = pairs.styles[swaps.targets]  # int64 [N]
-        parameters = self.defaults("swap_style")
-        drawn = {"an example": self.swapped(swaps.contents, swaps.examples, parameters, "swaps by example")}
-        naming = [n for n, c in self.checkpoint.controls("swap_style").items() if c.choices_from == condition]
-        if naming:
-            drawn["name"] = self._swapped_by_name(swaps, styles, parameters, naming[0])
-
-        network = load_network(self.network).to(self.runtime.device)
-        title = getattr(network, "title", type(network).__name__)
-        targets, sources = self.test.images[swaps.targets], self.test.images[swaps.contents]
-        of_targets = self.features(network, targets, "features of true drawings")
-        of_others = self.features(network, self.train.images, "features of training images")
-        of_drawn = {how: self.features(network, images, f"features of swaps by {how}") for how, images in drawn.items()}
-        of_sources = self.features(network, sources, "features of sources")
-        if not join().is_main_process:
-            return []
-
-        number = len(styles)
-        about = f"""{number} images of {self.test_name}, each in a style in which a true drawing of it exists, {{}}, its example
-            showing something else; drawn at random with seed {self.seed}; no content of them was trained on"""
-        classifier = train_classifier(self.train, seed=self.seed)
-        judge = f"a small convolutional network that learnt {self.train_name} for {EPOCHS} epochs"
-        found = [
-            self.metric(
-                "swap_style",
-                "style_accuracy_of_real",
-                classifier.accuracy(self.test.images, pairs.styles),
-                len(self.test),
-                f"real images of {self.test_name} whose style is told right by {judge}",
-            )
-        ]
-        rows = {how: (drawn[how], of_drawn[how]) for how in drawn} | {"source": (sources, of_sources)}
-        for how, (images, features) in rows.items():
-            real = how == "source"
-            protocol = about.format("the source left as it is" if real else f"style by {how}, {_told(parameters)}")
-            ranks = found_among(features, of_targets, styles, of_others, self.train.pairs.styles, self.seed)
-            search = f"""{protocol}; the true drawing among {CANDIDATES} real ones in that style, the others of
-                {self.train_name}, by the cosine of centred features: {title}; chance is {1 / CANDIDATES:g}"""
-            figures = [
-                ("style_accuracy", classifier.accuracy(images, styles), f"{protocol}; told by {judge}"),
-                ("content_top1", (ranks < 1).double().mean().item(), search),
-                (
-                    "content_top5",
-                    (ranks < 5).double().mean().item(),
-                    search.replace("chance is 0.01", "chance is 0.05"),
-                ),
-                ("pixel_distance", pixel_distance(images, targets), f"{protocol}; mean absolute difference, 0 ... 1"),
-                ("feature_distance", feature_distance(features, of_targets), f"{protocol}; 1 - cosine of {title}"),
-            ]
-            found += [
-                self.metric("swap_style", f"{name}_of_source" if real else name, value, number, protocol, how=how)
-                for name, value, protocol in figures
-            ]
-        return found
-
-    def _swapped_by_name(
-        self, swaps: Swaps, styles: torch.Tensor, parameters: Mapping[str, Any], control: str
-    ) -> torch.Tensor:
-        """The same swaps, told each style by its name: uint8 [N, C, H, W]."""
-        images = torch.empty_like(self.test.images[swaps.contents])
-        for number, name in enumerate(self.checkpoint.condition_names[self.recipe.data.pairs.differ]):
-            wanted = styles == number
-            if wanted.any():
-                named = {**parameters, control: name}
-                images[wanted] = self.swapped(swaps.contents[wanted], None, named, f"swaps to {name}")
-        return images
+        return measure_swaps(self)
 
     def speed(self) -> list[dict[str, Any]]:
         """Seconds and network evaluations per image, warm, by the main process while the others wait."""
@@ -375,10 +292,10 @@ class _Evaluation:
         value = statistics.median(times[1:]) / TIMED_IMAGES
         machine = hardware(self.runtime.device, self.runtime.dtype)
         parameters.pop("class_labels", None)
-        how = f"{TIMED_IMAGES} images at once, warm, median of {TIMED_RUNS}, {_told(parameters)}; {machine}"
+        how = f"{TIMED_IMAGES} images at once, warm, median of {TIMED_RUNS}, {told(parameters)}; {machine}"
         found = [self.metric("speed", "seconds_per_image", value, TIMED_IMAGES, how, unit="s", hardware=machine)]
         if EVALUATIONS.samples:
-            how = f"samples through the network for each image, guidance counting twice; {_told(parameters)}"
+            how = f"samples through the network for each image, guidance counting twice; {told(parameters)}"
             found.append(
                 self.metric("speed", "network_evaluations", EVALUATIONS.samples / TIMED_IMAGES, TIMED_IMAGES, how)
             )
@@ -396,137 +313,5 @@ PARTS = {
 }
 
 
-def measurable(pipeline_class: type, recipe: Recipe | None) -> list[str]:
-    """The parts that a family can do: swaps are measured where the recipe's data have pairs."""
-    parts = [part for part, method in PARTS.items() if has_method(pipeline_class, method)]
-    return [part for part in parts if part != "swap_style" or (recipe is not None and recipe.data.pairs)]
-
-
-def evaluate(
-    checkpoint: str,
-    runtime: Runtime,
-    recipe: Recipe | None = None,
-    data_override: str | Path | None = None,
-    features: str | nn.Module = "efficientnet-lite0",
-    num_samples: int | None = None,
-    num_test_images: int | None = None,
-    parts: Iterable[str] | None = None,
-    parameters: Mapping[str, Any] | None = None,
-    batch_size: int = 64,
-    test: ImageData | None = None,
-    cache: dict | None = None,
-    card: bool = True,
-) -> dict[str, Any]:
-    """Measure a checkpoint and write the figures into its folder. Under torchrun all processes take part.
-
-    A checkpoint of voices is measured by `evaluate_voice.evaluate_voices`, which takes no features and no parameters.
-
-    Args:
-        checkpoint: its name, or its folder.
-        runtime: loads it.
-        recipe: the checkpoint's own unless told.
-        data_override: local data in place of the recipe's Hub id.
-        features: network of the Fréchet distance: a name of `features.NETWORKS`, or a module with `num_features`.
-        num_samples, num_test_images: the recipe's unless told.
-        parts: of `PARTS`, all that the family can do unless told; figures of other parts stay as they were.
-        parameters: of `__call__`, in place of defaults; told in the protocol.
-        batch_size: samples computed at once.
-        test: already loaded test images.
-        cache: keeps the features of the reference images between calls in one program.
-        card: also write README.md and its pictures.
-
-    Returns:
-        What evaluation.json holds (complete on the main process): `metrics` is a list of {part, name, value, n, seed, protocol, ...}; `skipped` says
-        what could not be measured, and why.
-
-    Raises:
-        CheckpointError, RecipeError, DataError, GenariumError: each says what is missing.
-    """
-    started = time.monotonic()
-    found = runtime.catalogue[checkpoint]
-    if found.modality == "audio":
-        if parameters:
-            raise GenariumError(f"{found.name}: voices are measured at their defaults; leave --set out.")
-        return evaluate_voices(checkpoint, runtime, recipe, data_override, num_samples, num_test_images, parts, card)
-    recipe = recipe or found.recipe
-    if recipe is None:
-        raise RecipeError(f"{found.name}: has no recipe in hub_configs/, which says on what data to measure it.")
-    if (found.folder / MODEL_INDEX).is_symlink():
-        raise CheckpointError(f"{found.name} lies in the Hub's cache; copy it to a folder of its own to evaluate it.")
-    known = measurable(found.family.pipeline_class(), recipe)
-    wanted = known if not parts else list(parts)
-    for part in wanted:
-        if part not in known:
-            raise GenariumError(f"{found.name} has no part {part!r} to measure; choose of {', '.join(known)}.")
-
-    before = found.evaluation
-    skipped = before.get("skipped", {})
-    if test is None and wanted != ["speed"]:
-        test = load_images(recipe.data, recipe.data.test_split, data_override)
-    other = None
-    if "anomaly" in wanted:
-        other, why = _other_data(recipe)
-        skipped = {"auroc_other_data": why} if why else {}
-    train = None
-    if "swap_style" in wanted:
-        train = load_images(recipe.data, recipe.data.train_split, data_override)
-    evaluation = _Evaluation(
-        checkpoint,
-        found,
-        runtime,
-        recipe,
-        test or ImageData(torch.empty(0), None, None),
-        other,
-        features,
-        num_samples or recipe.evaluation.num_samples,
-        num_test_images or recipe.evaluation.num_test_images,
-        parameters or {},
-        batch_size,
-        {} if cache is None else cache,
-        train,
-    )
-    metrics = {part: [m for m in before.get("metrics", []) if m["part"] == part] for part in PARTS}
-    main = join().is_main_process
-    with tqdm(wanted, desc=f"evaluate {found.name}", disable=not main) as bar:
-        for part in bar:
-            bar.set_postfix_str(part)
-            metrics[part] = getattr(evaluation, part)()
-            result = {
-                "checkpoint": found.name,
-                "family": found.family.name,
-                "data": recipe.data.name,
-                "metrics": [m for measured in metrics.values() for m in measured],
-                "skipped": skipped,
-                "hardware": hardware(runtime.device, runtime.dtype),
-                "seconds": round(time.monotonic() - started, 1),
-                "date": datetime.now(UTC).date().isoformat(),
-            }
-            if main:  # after each part: a kill loses the part in progress only
-                write_json(found.folder / EVALUATION, result)
-    if main and card:
-        from genarium.card import write_card
-
-        write_card(checkpoint, runtime, recipe, None if test is None else evaluation.test_images(64))
-    join().wait_for_everyone()
-    return result
-
-
-def _other_data(recipe: Recipe) -> tuple[ImageData | None, str]:
-    """The data set that should look strange, or why there is none."""
-    spec = recipe.evaluation.anomaly_data
-    if spec is None:
-        return None, "the recipe names no evaluation.anomaly_data"
-    if (spec.channels, spec.sample_size) != (recipe.data.channels, recipe.data.sample_size):
-        raise RecipeError(f"{recipe.name}: evaluation.anomaly_data must have the channels and sample_size of data.")
-    try:
-        return load_images(spec, spec.test_split), ""
-    except DataError as error:  # the other figures do not depend on it
-        return None, str(error)
-
-
 def _on_step(advance: Callable[[float], None]) -> Callable:
     return lambda pipe, step, timestep, values: advance((step + 1) / values["num_timesteps"])
-
-
-def _told(parameters: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in parameters.items()) or "no parameters"

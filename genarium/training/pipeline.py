@@ -1,0 +1,79 @@
+"""Both ends of a training: fresh weights from a recipe, and the finished checkpoint's folder."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from genarium.data.audio import AudioData
+from genarium.data.images import ImageData
+from genarium.errors import GenariumError, RecipeError
+from genarium.families import Family
+from genarium.recipe import AudioSpec, Recipe
+
+
+def build_pipeline(
+    recipe: Recipe,
+    family: Family,
+    id2label: dict[str, str] | None,
+    conditions: Mapping[str, dict[str, str]] | None = None,
+):
+    """Fresh weights from the recipe's architecture.
+
+    Args:
+        id2label: names of the classes.
+        conditions: {condition: {number: name}}, where the recipe has conditions beside the class.
+
+    Raises:
+        RecipeError: a key of `architecture` that the family's `build` does not take, sizes that do not fit, or conditions
+            or pairs for a family that has no use for them.
+    """
+    build = family.pipeline_class().build
+    takes_sound = "sampling_rate" in inspect.signature(build).parameters
+    if isinstance(recipe.data, AudioSpec) != takes_sound:
+        kinds = ("pictures", "sound") if takes_sound else ("sound", "pictures")
+        raise RecipeError(
+            f"{recipe.name}: data: these are {kinds[0]}, and the family {family.name} works on {kinds[1]}."
+        )
+    if takes_sound:
+        options = {"sampling_rate": recipe.data.sampling_rate}
+    else:
+        options = {"sample_size": recipe.data.sample_size, "channels": recipe.data.channels, "id2label": id2label}
+        if recipe.data.pairs and not hasattr(family.pipeline_class(), "swap_style"):
+            raise RecipeError(f"{recipe.name}: data.pairs: the family {family.name} does not learn from pairs.")
+    if conditions:
+        if "conditions" not in inspect.signature(build).parameters:
+            raise RecipeError(f"{recipe.name}: data.conditions: the family {family.name} knows the class only.")
+        options["conditions"] = dict(conditions)
+    try:
+        return build(**options, **recipe.architecture)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{recipe.name}: architecture: {error}") from error
+
+
+def finish(pipeline, data: ImageData | AudioData, output: Path) -> None:
+    """What follows the last step: fit what is fitted after training, then write the weights in half precision."""
+    for component in pipeline.components.values():
+        if isinstance(component, nn.Module):
+            component.eval()
+    if hasattr(pipeline, "fit"):
+        # What was compiled for training steps must not be compiled anew for other shapes, and cannot do all that a
+        # family may ask here, such as two gradients of one pass.
+        with torch.compiler.set_stance("force_eager"):
+            pipeline.fit(data.batches(500))
+    for component in pipeline.components.values():
+        if isinstance(component, nn.Module):
+            component.half()  # three more bits of each weight than bf16 would keep, in the same two bytes
+            if any(not torch.isfinite(p).all() for p in component.parameters()):
+                raise GenariumError("A weight is too large for fp16; train with more weight_decay.")
+    temporary = output.with_name(output.name + ".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    pipeline.save_pretrained(temporary)
+    if output.exists():
+        shutil.rmtree(output)
+    temporary.rename(output)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import genarium.recipe
 from genarium.checkpoints import find_checkpoints
 from genarium.cli import app
-from genarium.evaluation.table import COLUMNS, images_seen, lacking, write_table
+from genarium.evaluation.table import COLUMNS, SWAP_COLUMNS, VOICE_COLUMNS, images_seen, lacking, write_table
 from genarium.families import discover
 from genarium.runtime import Runtime
 
@@ -80,6 +80,55 @@ def test_the_figures_are_those_of_the_files(runtime, tmp_path):
     assert two["network evaluations"] == "24" and one["network evaluations"] == "–", "counted where no file says it"
     assert table(path.read_text(), "a/digits")["`three`"]["network evaluations"] == "3"
     assert "get a Fréchet distance of 41" in path.read_text() and "  - psnr: how of psnr" in path.read_text()
+
+
+def cells(text, title):
+    """The rows of a table as lists of cells."""
+    lines = text.split(f"## {title}\n")[1].split("\n## ")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+
+
+def test_swaps_and_voices_have_tables_of_their_own(house, tmp_path):
+    swaps = [
+        metric("swap_style", "style_accuracy_of_real", 0.97),
+        metric("swap_style", "style_accuracy", 0.91, how="an example"),
+        metric("swap_style", "style_accuracy", 0.94, how="name"),
+        metric("swap_style", "style_accuracy_of_source", 0.05, how="source"),
+        metric("swap_style", "content_top1", 0.5, how="name"),
+    ]
+    voices = [
+        metric("similarity", "target_beats_source", 0.955, speakers="known"),
+        metric("similarity", "target_beats_source", 0.9, speakers="unseen"),
+        metric("distortion", "mel_cepstral_distortion", 6.04),
+        metric("speed", "real_time_factor", 0.051),
+    ]
+    recipe = """
+name: voices
+family: voice-vae
+repo_id: a/voices
+data: {kind: audio, names: [a/speech], sampling_rate: 16000, crop_seconds: 1, conditions: {speaker: speaker}}
+architecture: {}
+training: {stages: [{name: vocoder, images: 3000}, {name: autoencoder, images: 1000}]}
+card: {time: 3 minutes}
+"""
+    for name, family, metrics, text in (
+        ("drawings", "style-ae", swaps, RECIPE.format(name="drawings", family="style-ae", data="emoji")),
+        ("voices", "voice-vae", voices, recipe),
+    ):
+        folder = house / "checkpoints" / name
+        build_tiny(discover(installed=False)[family]).save_pretrained(folder)
+        (folder / "evaluation.json").write_text(json.dumps({"metrics": metrics}))
+        (house / f"hub_configs/{name}.yaml").write_text(text)
+    path = tmp_path / "families.md"
+    assert write_table(Runtime(find_checkpoints(discover(installed=False)), device="cpu"), path) == 2
+    by_name, by_example = cells(path.read_text(), "Swapped styles")
+    assert len(by_name) == len(SWAP_COLUMNS)
+    assert by_name[1:7] == ["name", "94%", "5%", "97%", "50%", "–"] and by_example[1:3] == ["an example", "91%"]
+    ((*_, clips, known, unseen, _, _, distortion, _, _, _, _, _, factor),) = cells(path.read_text(), "Voices")
+    assert (clips, known, unseen, distortion, factor) == ("4 k", "96%", "90%", "6.0 dB", "0.051")
+    assert len(cells(path.read_text(), "Voices")[0]) == len(VOICE_COLUMNS)
+    assert "  - real_time_factor: how of real_time_factor" in path.read_text()
+    assert table(path.read_text(), "a/emoji")["`drawings`"]["Fréchet distance"] == "–"
 
 
 def test_what_is_lacking_is_the_parts_without_figures(runtime):

@@ -7,8 +7,8 @@ evaluations how often an image passes through the network.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,35 @@ COLUMNS = (
     f"{TIMED_IMAGES} images",
     "network evaluations",
 )
+SWAP_COLUMNS = (
+    "checkpoint",
+    "style by",
+    "style told right",
+    "of the source",
+    "of real drawings",
+    "content, first of 100",
+    "content, in first 5",
+    "feature distance",
+    "of the source",
+)
+VOICE_COLUMNS = (
+    "checkpoint",
+    "family",
+    "parameters",
+    "training time",
+    "clips heard",
+    "target nearer than source",
+    "unseen speakers",
+    "content kept",
+    "unseen speakers",
+    "mel-cepstral distortion",
+    "of the source",
+    "spectrogram, vocoder alone",
+    "whole",
+    "AUROC, noise",
+    "AUROC, music",
+    "real-time factor",
+)
 
 
 def lacking(checkpoint: Checkpoint) -> list[str]:
@@ -63,65 +92,130 @@ def images_seen(recipe: Recipe) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """One checkpoint: `cells` as COLUMNS have them, and the words on how it was measured."""
+    """A line of a table: `order` sorts it, `cells` are as the table's columns, `protocols` say how it was measured."""
 
     data: str
-    distance: float
+    order: float
     cells: tuple[str, ...]
     protocols: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Figures:
+    """The metrics of a checkpoint, to find and to show; remembers what was shown, for the protocols."""
+
+    metrics: Iterable[Mapping[str, Any]]
+    shown: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def find(self, name: str, **wanted: Any) -> Mapping[str, Any]:
+        found = [m for m in self.metrics if m["name"] == name and all(m.get(k) == v for k, v in wanted.items())]
+        return found[0] if found else {}
+
+    def show(self, form: str, name: str, factor: float = 1.0, **wanted: Any) -> str:
+        metric = self.find(name, **wanted)
+        if not metric:
+            return NOTHING
+        self.shown.append(metric)
+        return form.format(metric["value"] * factor)
+
+    def protocols(self, *names: str) -> tuple[str, ...]:
+        """How those of the shown figures were measured that have one of these names; all unless told."""
+        wanted = [m for m in self.shown if not names or m["name"] in names]
+        return tuple(dict.fromkeys(f"{m['name']}: {m['protocol']}" for m in wanted))
+
+
+def _training_time(recipe: Recipe) -> str:
+    return (recipe.card.time or training_time(recipe)).split(",")[0] or NOTHING
+
+
 def make_row(checkpoint: Checkpoint, recipe: Recipe, parameters: int, evaluations: float) -> Row:
-    """A row from the checkpoint's evaluation.json.
+    """A row of pictures from the checkpoint's evaluation.json.
 
     Args:
         parameters: of its networks.
         evaluations: passes through the network for an image at the default setting, 0 if they cannot be counted.
     """
-    metrics = checkpoint.evaluation.get("metrics", [])
-
-    def find(name: str, **wanted: Any) -> Mapping[str, Any]:
-        found = [m for m in metrics if m["name"] == name and all(m.get(k) == v for k, v in wanted.items())]
-        return found[0] if found else {}
-
-    def shown(metric: Mapping[str, Any], form: str, factor: float = 1.0) -> str:
-        return form.format(metric["value"] * factor) if metric else NOTHING
-
-    distance = find("frechet_distance") or find("fid")
+    figures = _Figures(checkpoint.evaluation.get("metrics", []))
+    distance = figures.find("frechet_distance") or figures.find("fid")
+    name, features = distance.get("name", "fid"), distance.get("features")
     controls = checkpoint.controls("anomaly") if "anomaly" in checkpoint.tasks else {}
     score = str(controls["score"].default) if "score" in controls else "default"
     cells = (
         f"`{checkpoint.name}`",
         checkpoint.family.title,
         f"{parameters / 1e6:.2f} M",
-        (recipe.card.time or training_time(recipe)).split(",")[0] or NOTHING,
+        _training_time(recipe),
         f"{images_seen(recipe) / 1e3:.0f} k",
-        shown(distance, "{:.0f}") + (" (FID)" if distance.get("name") == "fid" else ""),
-        shown(find("precision", features=distance.get("features")), "{:.2f}"),
-        shown(find("recall", features=distance.get("features")), "{:.2f}"),
-        shown(find("psnr"), "{:.1f} dB"),
-        shown(find("bits_per_dim"), "{:.2f}"),
-        shown(find("auroc_other_data", score=score), "{:.3f}"),
-        shown(find("auroc_noise", score=score), "{:.3f}"),
-        shown(find("seconds_per_image"), "{:.2g} s", TIMED_IMAGES),
+        figures.show("{:.0f}", name) + (" (FID)" if distance and name == "fid" else ""),
+        figures.show("{:.2f}", "precision", features=features),
+        figures.show("{:.2f}", "recall", features=features),
+        figures.show("{:.1f} dB", "psnr"),
+        figures.show("{:.2f}", "bits_per_dim"),
+        figures.show("{:.3f}", "auroc_other_data", score=score),
+        figures.show("{:.3f}", "auroc_noise", score=score),
+        figures.show("{:.2g} s", "seconds_per_image", TIMED_IMAGES),
         f"{evaluations:.4g}" if evaluations else NOTHING,
     )
-    told = (
-        distance,
-        find("psnr"),
-        find("bits_per_dim"),
-        find("auroc_other_data", score=score),
-        find("seconds_per_image"),
-    )
-    protocols = tuple(f"{metric['name']}: {metric['protocol']}" for metric in told if metric)
+    protocols = figures.protocols(name, "psnr", "bits_per_dim", "auroc_other_data", "seconds_per_image")
     return Row(recipe.data.name, distance.get("value", float("inf")), cells, protocols)
 
 
-def render(rows: list[Row], floors: Mapping[str, float]) -> str:
+def make_swap_rows(checkpoint: Checkpoint, recipe: Recipe) -> list[Row]:
+    """Rows of swapped styles, one for each way in which the style was told; none where swaps were not measured."""
+    metrics = [m for m in checkpoint.evaluation.get("metrics", []) if m["part"] == "swap_style"]
+    rows = []
+    for how in dict.fromkeys(m["how"] for m in metrics if m["name"] == "style_accuracy"):
+        figures = _Figures(metrics)
+        cells = (
+            f"`{checkpoint.name}`",
+            how,
+            figures.show("{:.0%}", "style_accuracy", how=how),
+            figures.show("{:.0%}", "style_accuracy_of_source"),
+            figures.show("{:.0%}", "style_accuracy_of_real"),
+            figures.show("{:.0%}", "content_top1", how=how),
+            figures.show("{:.0%}", "content_top5", how=how),
+            figures.show("{:.2f}", "feature_distance", how=how),
+            figures.show("{:.2f}", "feature_distance_of_source"),
+        )
+        rows.append(
+            Row(recipe.data.name, -figures.find("style_accuracy", how=how)["value"], cells, figures.protocols())
+        )
+    return rows
+
+
+def make_voice_row(checkpoint: Checkpoint, recipe: Recipe, parameters: int) -> Row:
+    """A row of voices from the checkpoint's evaluation.json; `parameters` of its networks."""
+    figures = _Figures(checkpoint.evaluation.get("metrics", []))
+    cells = (
+        f"`{checkpoint.name}`",
+        checkpoint.family.title,
+        f"{parameters / 1e6:.2f} M",
+        _training_time(recipe),
+        f"{images_seen(recipe) / 1e3:.0f} k",
+        figures.show("{:.0%}", "target_beats_source", speakers="known"),
+        figures.show("{:.0%}", "target_beats_source", speakers="unseen"),
+        figures.show("{:.2f}", "content_kept", speakers="known"),
+        figures.show("{:.2f}", "content_kept", speakers="unseen"),
+        figures.show("{:.1f} dB", "mel_cepstral_distortion"),
+        figures.show("{:.1f} dB", "distortion_of_source"),
+        figures.show("{:.1f} dB", "mel_distance_vocoder"),
+        figures.show("{:.1f} dB", "mel_distance_whole"),
+        figures.show("{:.3f}", "auroc_noise"),
+        figures.show("{:.3f}", "auroc_music"),
+        figures.show("{:.2g}", "real_time_factor"),
+    )
+    best = figures.find("target_beats_source", speakers="known")
+    return Row(recipe.data.name, -best.get("value", 0.0), cells, figures.protocols())
+
+
+def render(rows: list[Row], floors: Mapping[str, float], swaps: Iterable[Row] = (), voices: Iterable[Row] = ()) -> str:
     """The document.
 
     Args:
+        rows: of pictures.
         floors: data set -> Fréchet distance of other real images, where one was measured.
+        swaps: of styles of pictures.
+        voices: of checkpoints of sound.
     """
     lines = [
         "# All families side by side",
@@ -142,16 +236,28 @@ def render(rows: list[Row], floors: Mapping[str, float]) -> str:
     ]
     sets = sorted({row.data for row in rows}, key=lambda data: (-sum(row.data == data for row in rows), data))
     for data in sets:
-        of_data = sorted((row for row in rows if row.data == data), key=lambda row: (row.distance, row.cells))
-        lines += ["", f"## {data}", ""]
-        if data in floors:
-            lines += [f"Other real images get a Fréchet distance of {floors[data]:.0f}.", ""]
-        lines += ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-        lines += ["| " + " | ".join(cell.replace("|", "/") for cell in row.cells) + " |" for row in of_data]
-        lines += ["", "How it was measured:", ""]
-        for row in of_data:
-            lines += [f"- {row.cells[0]}", *(f"  - {protocol}" for protocol in row.protocols)]
+        about = f"Other real images get a Fréchet distance of {floors[data]:.0f}." if data in floors else ""
+        lines += _section(data, about, COLUMNS, [row for row in rows if row.data == data])
+    about = (
+        "Test images in another style, whose contents were not in the training, beside the true drawings in that style."
+    )
+    lines += _section("Swapped styles", about, SWAP_COLUMNS, swaps)
+    about = "Clips said in other speakers' voices. The vocoder alone is the best that a conversion could sound like."
+    lines += _section("Voices", about, VOICE_COLUMNS, voices)
     return "\n".join(lines) + "\n"
+
+
+def _section(title: str, about: str, columns: tuple[str, ...], rows: Iterable[Row]) -> list[str]:
+    rows = sorted(rows, key=lambda row: (row.order, row.cells))
+    if not rows:
+        return []
+    lines = ["", f"## {title}", "", *([about, ""] if about else [])]
+    lines += ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    lines += ["| " + " | ".join(cell.replace("|", "/") for cell in row.cells) + " |" for row in rows]
+    lines += ["", "How it was measured:", ""]
+    for row in rows:
+        lines += [f"- {row.cells[0]}", *(f"  - {protocol}" for protocol in row.protocols)]
+    return lines
 
 
 def write_table(runtime: Runtime, path: Path) -> int:
@@ -167,13 +273,17 @@ def write_table(runtime: Runtime, path: Path) -> int:
     Raises:
         GenariumError: a checkpoint cannot be loaded; nothing is written.
     """
-    rows, floors = [], {}
+    rows, swaps, voices, floors = [], [], [], {}
     for name, checkpoint in runtime.catalogue.checkpoints.items():
         metrics = checkpoint.evaluation.get("metrics", [])
-        if not metrics or checkpoint.recipe is None or checkpoint.modality == "audio":
-            continue  # the columns are of pictures
+        if not metrics or checkpoint.recipe is None:
+            continue
         modules = [m for m in runtime.pipeline(name).components.values() if isinstance(m, nn.Module)]
         parameters = sum(p.numel() for module in modules for p in module.parameters())
+        if checkpoint.modality == "audio":
+            voices.append(make_voice_row(checkpoint, checkpoint.recipe, parameters))
+            continue
+        swaps += make_swap_rows(checkpoint, checkpoint.recipe)
         known = [m["value"] for m in metrics if m["name"] == "network_evaluations"]
         rows.append(make_row(checkpoint, checkpoint.recipe, parameters, known[0] if known else _count(runtime, name)))
         for metric in metrics:
@@ -181,9 +291,9 @@ def write_table(runtime: Runtime, path: Path) -> int:
                 floors[checkpoint.recipe.data.name] = metric["value"]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.part{os.getpid()}")
-    temporary.write_text(render(rows, floors), encoding="utf-8")
+    temporary.write_text(render(rows, floors, swaps, voices), encoding="utf-8")
     os.replace(temporary, path)
-    return len(rows)
+    return len(rows) + len(voices)
 
 
 def _count(runtime: Runtime, name: str) -> float:

@@ -154,7 +154,7 @@ TEXTS = {
     "preparing": ("Getting ready: loading, or waiting for a turn", "准备中：正在加载或排队"),
     "running": ("Step {step} of {total}", "第 {step} / {total} 步"),
     "done": ("Done in {seconds} on {device}, {dtype}", "完成，用时 {seconds}（{device}，{dtype}）"),
-    "evaluations": ("{number} network evaluations for each sample", "每个样本 {number} 次网络计算"),
+    "evaluations": ("network evaluations for each sample: {number}", "每个样本的网络计算次数：{number}"),
     "stopped": ("Stopped.", "已停止。"),
     "failed": ("Something failed on our side; the log of the app says what.", "程序内部出错，原因见应用日志。"),
     "restored": ("Settings restored from {name}.", "已从 {name} 恢复设置。"),

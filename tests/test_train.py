@@ -150,8 +150,9 @@ def test_two_processes_train_as_one_model(tmp_path):
         tests=str(paths.ROOT / "tests"), folder=str(tmp_path)
     )
     (tmp_path / "program.py").write_text(program)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]  # a port of its own: tests run at once
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(tmp_path / "program.py")],
+        [*torchrun, "--nproc_per_node", "2", str(tmp_path / "program.py")],
         env={**os.environ, "PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -649,8 +649,9 @@ run(staged((160, 160)), Path({folder!r}), data)
 
 def test_two_processes_train_both_stages_and_keep_one_codebook(tmp_path):
     (tmp_path / "program.py").write_text(TWO.format(tests=str(paths.ROOT / "tests"), folder=str(tmp_path)))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]  # a port of its own: tests run at once
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(tmp_path / "program.py")],
+        [*torchrun, "--nproc_per_node", "2", str(tmp_path / "program.py")],
         env={**os.environ, "PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -256,7 +256,50 @@ class StyleDiscriminator(nn.Module):
         return logits[torch.arange(len(x), device=x.device), styles], features
 
 
+class StyleJudge(nn.Module):
+    """Says of a whole picture in which of the styles it is really drawn, or that it is made up: num_styles + 1 classes, the
+    last being the made up (Salimans et al. 2016, https://arxiv.org/abs/1606.03498, sec. 5).
+
+    Only training needs it; it is not part of a checkpoint.
+
+    Args:
+        channels: of the images.
+        widths: of its layers, each at half the resolution of the one before.
+        num_styles: classes of real pictures.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...] = (32, 64, 128), num_styles: int = 1):
+        super().__init__()
+        layers = []
+        for a, b in itertools.pairwise((channels, *widths)):
+            layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.GroupNorm(1, b), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.LeakyReLU(0.2))
+        self.head = nn.Linear(2 * widths[-1], num_styles + 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images [B, C, H, W] -> logits float32 [B, num_styles + 1]."""
+        h = self.layers(x)
+        return self.head(torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1)).float()
+
+
 # ---- the terms of the loss ----
+
+
+def disturb(x: torch.Tensor, generator: torch.Generator | None, shift: int = 4, noise: float = 0.1) -> torch.Tensor:
+    """The same pictures [B, C, H, W], all mirrored or not and shifted by up to `shift` pixels, with Gaussian noise.
+
+    A judge that sees nothing undisturbed neither learns the training pictures by heart (Zhao et al. 2020,
+    https://arxiv.org/abs/2006.10738) nor can be pleased by patterns too faint to see.
+    """
+
+    def draw(high: int) -> int:
+        return int(torch.randint(high, (1,), generator=generator, device=x.device))
+
+    if draw(2):
+        x = x.flip(-1)
+    height, width, top, left = *x.shape[-2:], draw(2 * shift + 1), draw(2 * shift + 1)
+    x = F.pad(x, (shift,) * 4, mode="replicate")[..., top : top + height, left : left + width]
+    return x + noise * torch.randn(x.shape, generator=generator, device=x.device)
 
 
 def laplacian_pyramid(x: torch.Tensor, levels: int) -> list[torch.Tensor]:

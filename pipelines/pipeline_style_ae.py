@@ -1,12 +1,15 @@
 """Style autoencoder: what is drawn and how it is drawn, apart; so one emoji can be drawn in another designer's manner.
 
     c = IN(E_c(x)),   s = E_s(y),   x_hat = D(c, s)
-    L = |t - x_hat| + pyramid + style_weight CE(s) + ramp (lambda L_GAN + feature_weight L_FM)
+    L = |t - x_hat| + pyramid + style_weight CE(s) + ramp (lambda L_GAN + feature_weight L_FM) + judge_weight CE(J(x_hat))
 
 x is a drawing, y another content by another designer, t the drawing of x's content by that designer: the partner. Since t is
 given, nobody has to guess what content and style are: content is what two drawings of the same have in common, style what
 two drawings by the same designer have. (EMD, Zhang et al. 2018, learns typefaces so.) Without pairs, y = t = x, and only
 instance normalisation and the bottleneck keep the two apart, as in Chou et al. 2019.
+
+A second stage, the refinement, adds the judge J: it learns to tell in whose style a picture is drawn, or that it is made up,
+and what the decoder draws has to pass for a drawing in the style asked for.
 
 A style is a vector. The mean of all that a designer drew stands for the designer; `fit` measures it.
 
@@ -25,6 +28,8 @@ Papers:
         (a discriminator with an answer for each style)
     Reed et al.: Generative Adversarial Text to Image Synthesis, 2016, https://arxiv.org/abs/1605.05396 (sec. 4.2: real images
         that do not match count as fake)
+    Salimans et al.: Improved Techniques for Training GANs, 2016, https://arxiv.org/abs/1606.03498 (sec. 5: a classifier with a
+        class for what is made up)
 """
 
 from __future__ import annotations
@@ -54,7 +59,7 @@ Images = PIL.Image.Image | list[PIL.Image.Image] | np.ndarray | torch.Tensor
 Labels = int | list[int] | torch.Tensor | None
 Generators = torch.Generator | list[torch.Generator] | None
 
-STAGE = "autoencoder"
+STAGES = ("autoencoder", "refinement")
 CONDITION = "style"
 
 
@@ -269,7 +274,8 @@ class StyleAutoencoderPipeline(FamilyPipeline):
             name later stands for a mean.
         discriminator_start: part of the training after which there is a discriminator.
         discriminator_ramp: part of it over which its say in the autoencoder's loss then rises from nothing.
-        discriminator_widths: of the discriminator's layers.
+        discriminator_widths: of the discriminator's layers, and of the judge's.
+        judge_weight: of the cross-entropy of the judge's opinion, in the refinement.
         id2label: names of the classes; content is drawn as it is, so nothing depends on them.
         conditions: {"style": {number: name}}, the designers.
         defaults: {task: {parameter: value}}, what this checkpoint's controls stand at where that differs from the
@@ -291,6 +297,7 @@ class StyleAutoencoderPipeline(FamilyPipeline):
         discriminator_start: float = 0.3,
         discriminator_ramp: float = 0.2,
         discriminator_widths: tuple[int, ...] = (32, 64, 128),
+        judge_weight: float = 0.1,
         id2label: dict[str, str] | None = None,
         conditions: dict[str, dict[str, str]] | None = None,
         defaults: dict[str, dict[str, Any]] | None = None,
@@ -310,6 +317,7 @@ class StyleAutoencoderPipeline(FamilyPipeline):
             discriminator_start=discriminator_start,
             discriminator_ramp=discriminator_ramp,
             discriminator_widths=tuple(discriminator_widths),
+            judge_weight=judge_weight,
             id2label=id2label,
             conditions=conditions,
             defaults=defaults,
@@ -362,33 +370,38 @@ class StyleAutoencoderPipeline(FamilyPipeline):
     # ---- training ----
 
     def trainable(self, stage: str) -> dict[str, nn.Module]:
-        """The modules that the one stage trains; its helpers are made when first asked for.
+        """The modules that a stage trains; helpers are made when first asked for, and those of the first help in the second.
 
         Raises:
             ValueError: an unknown stage.
         """
         self._check_stage(stage)
+        config, number = self.autoencoder.config, len(self._condition_names(CONDITION))
+        module, widths = inspect.getmodule(type(self.autoencoder)), self.config.discriminator_widths
         if not self._helpers:
-            config, number = self.autoencoder.config, len(self._condition_names(CONDITION))
-            discriminator = inspect.getmodule(type(self.autoencoder)).StyleDiscriminator
-            self._helpers = {
-                "discriminator": discriminator(config.channels, self.config.discriminator_widths, max(number, 1))
-            }
+            self._helpers = {"discriminator": module.StyleDiscriminator(config.channels, widths, max(number, 1))}
             if number:
                 self._helpers["classifier"] = nn.Linear(config.style_dim, number)
-        return {"autoencoder": self.autoencoder, **self._helpers}
+        helpers = dict(self._helpers)
+        if stage == "refinement":
+            if "judge" not in self._helpers:
+                self._helpers["judge"] = module.StyleJudge(config.channels, widths, max(number, 1))
+            helpers["judge"] = self._helpers["judge"]
+        else:
+            helpers.pop("judge", None)
+        return {"autoencoder": self.autoencoder, **helpers}
 
     @staticmethod
     def _check_stage(stage: str) -> None:
-        if stage != STAGE:
-            raise ValueError(f"stage: this family has one, {STAGE!r}, not {stage!r}.")
+        if stage not in STAGES:
+            raise ValueError(f"stage: choose {' or '.join(map(repr, STAGES))}, not {stage!r}.")
 
     def loss(
         self,
         batch: dict,
         generator: torch.Generator | None = None,
         progress: float = 1.0,
-        stage: Literal["autoencoder"] = STAGE,
+        stage: Literal["autoencoder", "refinement"] = "autoencoder",
     ):
         """Distance to the partner, whose style a vector is, and, once there is a discriminator, its opinion and its own loss.
 
@@ -437,11 +450,12 @@ class StyleAutoencoderPipeline(FamilyPipeline):
             parts |= {"style": cross_entropy, "style_accuracy": (logits.argmax(1) == styles).float().mean()}
 
         discriminator = helpers["discriminator"]
-        if progress < config.discriminator_start:
+        refining = stage == "refinement"
+        if progress < config.discriminator_start and not refining:
             # no part in the loss, but gradients, of nothing: several processes wait for those of every weight
             loss = loss + 0.0 * sum(p.sum() for p in discriminator.parameters())
         else:
-            share = module.ramp(progress, config.discriminator_start, config.discriminator_ramp)
+            share = 1.0 if refining else module.ramp(progress, config.discriminator_start, config.discriminator_ramp)
             real, real_features = discriminator(target, styles)
             others = [discriminator(x_hat.detach(), styles)[0]]
             if not own.all():
@@ -456,7 +470,32 @@ class StyleAutoencoderPipeline(FamilyPipeline):
             loss = loss + share * opinion + critic
             parts |= {"discriminator": critic, "adversarial": adversarial, "adversarial_weight": weight}
             parts |= {"features": matching}
+        if refining:
+            verdict, opinion = self._judgement(helpers["judge"], target, x_hat, styles, generator)
+            loss = loss + verdict + config.judge_weight * opinion
+            parts |= {"judge": verdict, "judge_opinion": opinion}
         return loss, {name: value.detach() for name, value in parts.items()}
+
+    def _judgement(
+        self,
+        judge: nn.Module,
+        real: torch.Tensor,
+        drawn: torch.Tensor,
+        styles: torch.Tensor,
+        generator: torch.Generator | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The judge's own cross-entropy, of real pictures and of detached drawn ones; and how far the drawn ones, which carry
+        gradients past detached weights, are from passing for real in their styles [B]: two scalars."""
+        module = inspect.getmodule(type(self.autoencoder))
+
+        def disturbed(x: torch.Tensor) -> torch.Tensor:
+            return module.disturb(x, generator, shift=max(x.shape[-1] // 16, 1))
+
+        made_up = torch.full_like(styles, max(len(self._condition_names(CONDITION)), 1))
+        verdict = F.cross_entropy(judge(disturbed(real)), styles)
+        verdict = (verdict + F.cross_entropy(judge(disturbed(drawn.detach())), made_up)) / 2
+        detached = {name: p.detach() for name, p in judge.named_parameters()}
+        return verdict, F.cross_entropy(torch.func.functional_call(judge, detached, (disturbed(drawn),)), styles)
 
     def _styles_of(self, batch: dict, own: torch.Tensor) -> torch.Tensor:
         """Numbers of the styles to draw in, int64 [B]: the image's own or its partner's; zeros where styles have no names."""

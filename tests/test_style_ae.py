@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import build_tiny, pictures, run_bare
 from PIL import Image
+from safetensors.torch import load_file
 
 from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.data.images import ImageData
@@ -21,6 +22,7 @@ from pipelines.modeling_style_ae import (
     StyleDiscriminator,
     adain,
     adaptive_weight,
+    disturb,
     feature_distance,
     hinge_loss,
     instance_norm,
@@ -191,8 +193,73 @@ def test_the_discriminator_comes_late_and_both_sides_learn():
     assert {"discriminator", "adversarial", "features", "style"} <= set(parts)
     for name, module in modules.items():
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters()), name
-    with pytest.raises(ValueError, match="has one, 'autoencoder'"):
+    with pytest.raises(ValueError, match="choose 'autoencoder' or 'refinement'"):
         pipeline.trainable("transformer")
+
+
+def test_the_judge_knows_styles_and_what_is_made_up_and_only_the_decoder_can_please_it():
+    pipeline = tiny(conditions=CONDITIONS, identity_share=0.0, judge_weight=0.7)
+    assert "judge" not in pipeline.trainable("autoencoder")
+    modules = pipeline.trainable("refinement")
+    assert set(modules) == {"autoencoder", "discriminator", "classifier", "judge"}
+    assert set(pipeline.trainable("autoencoder")) == {"autoencoder", "discriminator", "classifier"}
+    for module in modules.values():
+        module.requires_grad_(True)
+    judge, number = modules["judge"], len(CONDITIONS["style"])
+    batch, styles = paired_batch(), paired_batch()["partner_conditions"]["style"]
+    assert judge(batch["images"]).shape == (len(styles), number + 1)
+    drawn = batch["images"].clone().requires_grad_(True)
+    verdict, opinion = pipeline._judgement(judge, batch["partners"], drawn, styles, torch.Generator().manual_seed(1))
+    assert torch.autograd.grad(verdict, drawn, retain_graph=True, allow_unused=True) == (None,)
+    assert torch.autograd.grad(opinion, drawn, retain_graph=True)[0].abs().sum() > 0
+    assert not any(
+        g is not None for g in torch.autograd.grad(opinion, [*judge.parameters()], allow_unused=True, retain_graph=True)
+    )
+    with torch.no_grad():  # one that takes all for made up: wrong of the real, right of the drawn
+        judge.head.weight.zero_()
+        judge.head.bias.copy_(torch.tensor([0.0] * number + [9.0]))
+    verdict, opinion = pipeline._judgement(judge, batch["partners"], drawn, styles, torch.Generator().manual_seed(1))
+    assert verdict.item() == pytest.approx(4.5, abs=0.01) and opinion.item() == pytest.approx(9, abs=0.01)
+    value, parts = pipeline.loss(batch, torch.Generator().manual_seed(0), 0.0, stage="refinement")
+    other, _ = tiny_like(pipeline, judge_weight=0.0).loss(
+        batch, torch.Generator().manual_seed(0), 0.0, stage="refinement"
+    )
+    assert {"discriminator", "judge", "judge_opinion"} <= set(parts), "the discriminator is there from the start"
+    assert (value - other).item() == pytest.approx(0.7 * parts["judge_opinion"].item(), rel=1e-4)
+
+
+def tiny_like(pipeline, **changes):
+    """Another pipeline of the same modules, helpers included."""
+    other = type(pipeline)(pipeline.autoencoder, **{"conditions": CONDITIONS, "identity_share": 0.0, **changes})
+    other._helpers = pipeline._helpers
+    return other
+
+
+def test_disturbed_pictures_are_the_same_pictures_elsewhere():
+    pictures = torch.zeros(2, 1, 16, 16)
+    pictures[:, :, 5:9, 5:9] = 1
+    seen = torch.cat([disturb(pictures, torch.Generator().manual_seed(i), shift=2, noise=0.0) for i in range(20)])
+    assert (seen.sum((1, 2, 3)) == 16).all() and len(torch.unique(seen, dim=0)) > 5
+    noisy = disturb(pictures, torch.Generator().manual_seed(0), shift=0, noise=0.1)
+    assert 0.05 < (noisy - pictures).abs().mean() < 0.6
+
+
+def test_the_refinement_goes_on_from_the_first_stage(tmp_path):
+    stages = (
+        StageSpec(name="autoencoder", images=24 * 4, samples="swap_style"),
+        StageSpec(name="refinement", images=24 * 4, learning_rate=1e-3, samples="swap_style"),
+    )
+    first = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, stages=stages[:1]))
+    both = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, stages=stages))
+    for name, recipe in (("first", first), ("both", both)):
+        train(recipe, FAMILIES["style-ae"], output=tmp_path / name, run_folder=tmp_path / f"{name}-run", data=shapes())
+    rows = [json.loads(line) for line in (tmp_path / "both-run/log.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 8 and "judge" in rows[-1] and rows[0]["stage"] == "autoencoder"
+    a, b = (
+        load_file(tmp_path / name / "autoencoder/diffusion_pytorch_model.safetensors") for name in ("first", "both")
+    )
+    moved = torch.cat([(a[k].float() - b[k].float()).abs().flatten() for k in a if k != "style_means"])
+    assert 0 < moved.mean() < 0.01, "a little: it starts with the weights that the first stage left"
 
 
 def test_data_without_pairs_or_names_train_it_to_give_back_the_picture():

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.data.images import ImageData
 from genarium.data.pairs import Pairs
-from genarium.errors import RecipeError
+from genarium.errors import GenariumError, RecipeError
 from genarium.families import discover
 from genarium.recipe import DataSpec, PairSpec, Recipe, StageSpec, TrainingSpec
 from genarium.training.loop import train
@@ -251,8 +251,8 @@ def test_the_refinement_goes_on_from_the_first_stage(tmp_path):
     )
     first = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, stages=stages[:1]))
     both = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, stages=stages))
-    for name, recipe in (("first", first), ("both", both)):
-        train(recipe, FAMILIES["style-ae"], output=tmp_path / name, run_folder=tmp_path / f"{name}-run", data=shapes())
+    for name, run, recipe in (("first", "run", first), ("added", "run", both), ("both", "both-run", both)):
+        train(recipe, FAMILIES["style-ae"], output=tmp_path / name, run_folder=tmp_path / run, data=shapes())
     rows = [json.loads(line) for line in (tmp_path / "both-run/log.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 8 and "judge" in rows[-1] and rows[0]["stage"] == "autoencoder"
     a, b = (
@@ -260,6 +260,10 @@ def test_the_refinement_goes_on_from_the_first_stage(tmp_path):
     )
     moved = torch.cat([(a[k].float() - b[k].float()).abs().flatten() for k in a if k != "style_means"])
     assert 0 < moved.mean() < 0.01, "a little: it starts with the weights that the first stage left"
+    added = load_file(tmp_path / "added/autoencoder/diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(added[k], b[k]) for k in b), "a stage added to a finished run is as if it had been there"
+    with pytest.raises(GenariumError, match="another stages"):
+        train(first, FAMILIES["style-ae"], output=tmp_path / "c", run_folder=tmp_path / "run", data=shapes())
 
 
 def test_data_without_pairs_or_names_train_it_to_give_back_the_picture():

@@ -89,8 +89,15 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(facts))
 
 
+def _goes_on(before: Any, now: Any, key: str) -> bool:
+    """Whether a saved fact allows to go on. Stages may have been added after those that were there."""
+    return before == now or (key == "stages" and bool(before) and now[: len(before)] == before)
+
+
 def saved_state(run: Path, recipe: Recipe) -> tuple[Path | None, dict[str, Any]]:
     """The last whole state, if any -> (its folder, {"step": steps done, "seconds": spent, "stage": index of the stage}).
+
+    A recipe that has got further stages since goes on from a run that was finished without them.
 
     Raises:
         GenariumError: it is of another recipe.
@@ -99,7 +106,7 @@ def saved_state(run: Path, recipe: Recipe) -> tuple[Path | None, dict[str, Any]]
         if not (folder / "state.json").exists():
             continue
         facts = json.loads((folder / "state.json").read_text())
-        changed = [k for k, v in _identity(recipe).items() if facts.get(k) != v]
+        changed = [k for k, v in _identity(recipe).items() if not _goes_on(facts.get(k), v, k)]
         if changed:
             raise GenariumError(
                 f"{folder} was saved with another {' and '.join(changed)} than the recipe has now. "

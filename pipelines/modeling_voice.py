@@ -1,17 +1,21 @@
 """What is said and who says it, apart: a content encoder, a codebook, a speaker encoder, and a decoder of both.
 
-    c = E_c(m),   s = E_s(m'),   m_hat = D(c, s)
+    c = E_c(m),   s = E_s(m'),   m_hat = D(c, s, f)
 
 E_c takes the statistics of every channel away (instance normalisation) and is narrow; E_s keeps nothing but statistics
 over time; D puts them back in (adaptive instance normalisation): Chou, Yeh, Lee, One-shot Voice Conversion by Separately
 Representing Speaker and Content Representations with Instance Normalization, Interspeech 2019
-(https://arxiv.org/abs/1904.05742), written AdaIN-VC. The codebook is that of van den Oord, Vinyals, Kavukcuoglu, Neural
+(https://arxiv.org/abs/1904.05742), written AdaIN-VC. f is the melody, which neither
+keeps: the pitch of each frame, as Qian et al. 2020 give it to their decoder (F0-consistent Many-to-many Non-parallel Voice
+Conversion via Conditional Autoencoder, https://arxiv.org/abs/2004.07370). The codebook is that of van den Oord, Vinyals, Kavukcuoglu, Neural
 Discrete Representation Learning, 2017 (https://arxiv.org/abs/1711.00937), written VQ-VAE.
 
 Spectrograms are log-mel [B, bands, T]; latents [B, D, ceil(T / 2)].
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.distributed as dist
@@ -141,8 +145,9 @@ class SpeakerEncoder(ModelMixin, ConfigMixin):
         self.layers = nn.ModuleList(nn.Conv1d(width, width, 5, stride=s, padding=2) for s in (1, 2, 1, 2))
         self.head = nn.Linear(2 * width, speaker_dim)
         self.classes = nn.Parameter(torch.randn(variants * len(names), speaker_dim))
-        # of each trained voice the mean place, found after training
+        # of each trained voice the mean place and the middle pitch, log2 Hz, found after training
         self.register_buffer("voices", torch.zeros(len(names), speaker_dim))
+        self.register_buffer("pitches", torch.zeros(len(names)))
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
         """Log-mel [B, bands, T] -> float32 [B, speaker_dim] of length 1."""
@@ -181,7 +186,7 @@ class AdaptiveBlock(nn.Module):
 
 
 class VoiceDecoder(ModelMixin, ConfigMixin):
-    """A spectrogram from what is said and who says it.
+    """A spectrogram from what is said, who says it, and the pitch.
 
     Args:
         bands: of the spectrogram.
@@ -189,31 +194,53 @@ class VoiceDecoder(ModelMixin, ConfigMixin):
         latent_dim: of the content.
         speaker_dim: of the speaker.
         num_layers: residual blocks at each of the two rates.
+        pitches: steps from 50 to 500 Hz, even in the logarithm, of each of which it learns what harmonics look like.
     """
 
     @register_to_config
     def __init__(
-        self, bands: int = 80, width: int = 192, latent_dim: int = 16, speaker_dim: int = 128, num_layers: int = 3
+        self,
+        bands: int = 80,
+        width: int = 192,
+        latent_dim: int = 16,
+        speaker_dim: int = 128,
+        num_layers: int = 3,
+        pitches: int = 96,
     ):
         super().__init__()
         self.embed = nn.Conv1d(latent_dim, width, 3, padding=1)
         self.coarse = nn.ModuleList(AdaptiveBlock(width, speaker_dim, 1 + i % 2) for i in range(num_layers))
+        self.melody = nn.Linear(pitches + 1, width)
         self.fine = nn.ModuleList(AdaptiveBlock(width, speaker_dim, 1 + i % 2) for i in range(num_layers))
-        self.voice = nn.Linear(speaker_dim, bands)  # the mean spectrum, which is most of a voice, directly
+        # what is most of a voice, directly: in the logarithm, harmonics are added to the mean spectrum
+        self.voice = nn.Linear(speaker_dim, bands)
+        self.harmonics = nn.Linear(pitches + 1, bands)
         self.head = nn.Conv1d(width, bands, 5, padding=2)
 
-    def forward(self, content: torch.Tensor, s: torch.Tensor, frames: int) -> torch.Tensor:
-        """Latents [B, D, ceil(frames / 2)] and speakers [B, speaker_dim] -> log-mel, float32 [B, bands, frames]."""
-        dtype = self.head.weight.dtype
+    def steps(self, pitch: torch.Tensor) -> torch.Tensor:
+        """Pitch, log2 Hz [B, T], 0 where there is none -> weights of the steps nearby and whether there is one,
+        float32 [B, T, pitches + 1]."""
+        low, high, number = math.log2(50), math.log2(500), self.config.pitches
+        centres = torch.linspace(low, high, number, device=pitch.device)
+        distance = (pitch.float().clamp(low, high)[..., None] - centres) * (number - 1) / (high - low)
+        voiced = (pitch > 0).float()[..., None]
+        return torch.cat([(-0.5 * distance.square()).softmax(-1) * voiced, voiced], -1)
+
+    def forward(self, content: torch.Tensor, s: torch.Tensor, pitch: torch.Tensor) -> torch.Tensor:
+        """Latents [B, D, ceil(T / 2)], speakers [B, speaker_dim] and pitch, log2 Hz [B, T], 0 where there is none -> log-mel,
+        float32 [B, bands, T]."""
+        dtype, frames = self.head.weight.dtype, pitch.shape[-1]
         # on the sphere of radius sqrt(speaker_dim), where coordinates are about 1
         s = (s * s.shape[1] ** 0.5).to(dtype)
+        steps = self.steps(pitch).to(dtype)
         x = self.embed(content.to(dtype))
         for block in self.coarse:
-            x = block(x, s)  # [B, width, frames / 2]
-        x = x.repeat_interleave(2, dim=-1)[..., :frames]
+            x = block(x, s)  # [B, width, T / 2]
+        x = F.interpolate(x.float(), scale_factor=2.0, mode="linear").to(dtype)[..., :frames]
+        x = x + self.melody(steps).mT
         for block in self.fine:
-            x = block(x, s)  # [B, width, frames]
-        x = self.head(F.gelu(x)) + self.voice(s)[..., None]
+            x = block(x, s)  # [B, width, T]
+        x = self.head(F.gelu(x)) + self.voice(s)[..., None] + self.harmonics(steps).mT
         return 3 * x.float() - 6
 
 

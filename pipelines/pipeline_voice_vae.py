@@ -76,11 +76,21 @@ class StyleMapOutput(BaseOutput):
 
 @dataclass
 class Heard:
-    """One clip as the networks take it: `mel` [1, bands, frames] at the training's level; `gain` undoes that; `length`: T."""
+    """One clip as the networks take it: `mel` [1, bands, frames] at the training's level; `gain` undoes that; `length`: T;
+    `pitch`: log2 Hz [1, frames], 0 where nothing is voiced."""
 
     mel: torch.Tensor
     gain: float
     length: int
+    pitch: torch.Tensor
+
+
+@dataclass
+class Voice:
+    """Who speaks: `place` [1, speaker_dim] on the sphere of voices, `pitch` [1] the middle one, log2 Hz, NaN if unknown."""
+
+    place: torch.Tensor
+    pitch: torch.Tensor
 
 
 LEVEL = 1000 / 32768  # root mean square of the active parts of a clip, which all clips are brought to
@@ -149,6 +159,21 @@ def slerp(a: torch.Tensor, b: torch.Tensor, weight: float) -> torch.Tensor:
     if omega.sin() < 1e-4:
         return F.normalize(torch.lerp(a, b, weight), dim=1)
     return (torch.sin((1 - weight) * omega) * a + torch.sin(weight * omega) * b) / torch.sin(omega)
+
+
+def middle(pitch: torch.Tensor) -> torch.Tensor:
+    """Median of each row's voiced frames: log2 Hz [B, T] -> [B], NaN where nothing is voiced."""
+    return torch.where(pitch > 0, pitch, math.nan).nanmedian(-1).values
+
+
+def transposed(pitch: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
+    """The same melody about another middle: log2 Hz [B, T], [B] -> [B, T]; as it is where a middle is not known."""
+    return torch.where(pitch > 0, pitch + (to - middle(pitch)).nan_to_num(0.0)[:, None], pitch)
+
+
+def between(a: Voice, b: Voice, weight: float) -> Voice:
+    """A voice on the way from a to b."""
+    return Voice(slerp(a.place, b.place, weight), torch.lerp(a.pitch, b.pitch, weight))
 
 
 class VoicePipeline(DiffusionPipeline):
@@ -225,13 +250,18 @@ class VoicePipeline(DiffusionPipeline):
     def _hear(self, sound: torch.Tensor) -> Heard:
         """Float [T] -> its spectrogram at the training's level."""
         gain = float(active_level(sound)) / LEVEL
-        return Heard(self.vocoder.analyse(sound[None] / gain), gain, len(sound))
+        levelled = sound[None] / gain
+        return Heard(self.vocoder.analyse(levelled), gain, len(sound), self.vocoder.pitch(levelled))
 
-    def _voice(self, sound: torch.Tensor) -> torch.Tensor:
-        """Float [T] -> the place of its voice, float32 [1, speaker_dim]."""
-        return self.speaker_encoder(self._hear(sound).mel)
+    def _voice(self, heard: Heard) -> Voice:
+        """Whose voice is heard."""
+        return Voice(self.speaker_encoder(heard.mel), middle(heard.pitch))
 
-    def _voices(self, style, speaker: str, number: int) -> list[torch.Tensor]:
+    def _say(self, latents: torch.Tensor, voice: Voice, heard: Heard) -> torch.Tensor:
+        """Latents [1, D, T'] in a voice, with the melody of what was heard -> log-mel [1, bands, frames]."""
+        return self.decoder(latents, voice.place, transposed(heard.pitch, voice.pitch))
+
+    def _voices(self, style, speaker: str, number: int) -> list[Voice]:
         """The voices to speak in, one for each of `number` contents: a trained one by name, or those of the style clips.
 
         Raises:
@@ -239,10 +269,12 @@ class VoicePipeline(DiffusionPipeline):
         """
         if speaker != "any":
             index = self._condition_names("speaker").index(speaker)
-            return [F.normalize(self.speaker_encoder.voices[index : index + 1].float(), dim=1)] * number
+            known = self.speaker_encoder
+            place = F.normalize(known.voices[index : index + 1].float(), dim=1)
+            return [Voice(place, known.pitches[index : index + 1].float())] * number
         if style is None:
             raise ValueError("style: give a clip of the voice to speak in, or name a trained voice by `speaker`.")
-        voices = [self._voice(sound) for sound in self._to_sounds(style, "style")]
+        voices = [self._voice(self._hear(sound)) for sound in self._to_sounds(style, "style")]
         if len(voices) not in (1, number):
             raise ValueError(f"style: give one clip or {number}, one for each content, not {len(voices)}.")
         return voices * (number // len(voices))
@@ -279,7 +311,7 @@ class VoicePipeline(DiffusionPipeline):
 
     def _speak(
         self,
-        pieces: list[tuple[Heard, torch.Tensor, torch.Tensor]],
+        pieces: list[tuple[Heard, torch.Tensor, Voice]],
         vocoder: str,
         generator,
         callback: Callable | None,
@@ -288,7 +320,7 @@ class VoicePipeline(DiffusionPipeline):
         """Say contents in voices, one after another, so that none depends on its company.
 
         Args:
-            pieces: of what was heard, its latents [1, D, T'], and the voice [1, speaker_dim].
+            pieces: of what was heard, its latents [1, D, T'], and the voice.
             callback: `callback_on_step_end`, called after each chunk.
 
         Returns:
@@ -296,7 +328,7 @@ class VoicePipeline(DiffusionPipeline):
         """
         total, done, audios = sum(self._num_chunks(heard.mel) for heard, _, _ in pieces), 0, []
         for i, (heard, latents, voice) in enumerate(pieces):
-            mel = self.decoder(latents, voice, heard.mel.shape[-1])
+            mel = self._say(latents, voice, heard)
 
             def report(sound: torch.Tensor, heard: Heard = heard) -> None:
                 nonlocal done
@@ -352,7 +384,8 @@ class VoicePipeline(DiffusionPipeline):
         if not names or not self.speaker_encoder.voices.any():
             raise ValueError("style_map: this checkpoint keeps no trained voices to draw a map by.")
         known = self.speaker_encoder.voices.float()
-        given = [self._voice(sound) for sound in ([] if styles is None else self._to_sounds(styles, "styles"))]
+        sounds = [] if styles is None else self._to_sounds(styles, "styles")
+        given = [self._voice(self._hear(sound)).place for sound in sounds]
         centre = known.mean(0)
         axes = torch.linalg.svd(known - centre).Vh[:2]  # [2, speaker_dim]
         # the sign of a principal component is open: its largest entry is taken positive
@@ -364,16 +397,22 @@ class VoicePipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def fit(self, batches: Iterable[dict]) -> None:
-        """The mean place of each trained voice, which `speaker` names: from one pass over clean training crops."""
+        """The mean place and middle pitch of each trained voice, which `speaker` names: from one pass over clean crops."""
         names = self._condition_names("speaker")
         if not names:
             return
         sums = torch.zeros(len(names), self.speaker_encoder.config.speaker_dim)
+        melodies: list[list[torch.Tensor]] = [[] for _ in names]
         for batch in batches:
-            x = batch["audio"].to(self.device)
-            places = self.speaker_encoder(self.vocoder.analyse(self._levelled(x))).cpu()
-            sums.index_add_(0, batch["conditions"]["speaker"].cpu(), places)
+            x = self._levelled(batch["audio"].to(self.device))
+            speakers = batch["conditions"]["speaker"].cpu()
+            sums.index_add_(0, speakers, self.speaker_encoder(self.vocoder.analyse(x)).cpu())
+            for speaker, melody in zip(speakers.tolist(), self.vocoder.pitch(x).cpu(), strict=True):
+                melodies[speaker].append(melody)
         self.speaker_encoder.voices.copy_(F.normalize(sums, dim=1))
+        # of a speaker without a voiced frame NaN, so his melodies stay as they are
+        middles = [middle(torch.cat(given)[None]) if given else torch.full((1,), math.nan) for given in melodies]
+        self.speaker_encoder.pitches.copy_(torch.cat(middles))
 
     @torch.no_grad()
     def samples(self, batch: dict, stage: str) -> dict[str, torch.Tensor]:
@@ -438,7 +477,8 @@ class VoicePipeline(DiffusionPipeline):
         more, at random, and with some noise; all at a somewhat other tempo.
 
         Returns:
-            mel [2B, bands, n], disguised mel [2B, bands, n], class int64 [2B]; rows i and i + B are of one clip.
+            mel [2B, bands, n], disguised mel [2B, bands, n], class int64 [2B], pitch, log2 Hz [2B, n]; rows i and i + B are
+            of one clip.
         """
         x, n = self._levelled(batch["audio"]), len(batch["audio"])
 
@@ -458,9 +498,11 @@ class VoicePipeline(DiffusionPipeline):
         noisy = (magnitude.square() + noise * (level.square() / 2)[:, None, None]).sqrt()
         disguise = torch.tensor(DISGUISES, device=x.device)[(draw(n) * len(DISGUISES)).long()]
         heard = self.vocoder.to_mel(noisy, disguise)
-        halves = [torch.cat(m.chunk(2, dim=-1)) for m in (mel, heard)]
+        melody = F.interpolate(self.vocoder.pitch(x)[:, None], size=size, mode="nearest")[:, 0, : mel.shape[-1]]
+        melody = torch.where(melody > 0, melody + shift.log2()[:, None], melody)
+        halves = [torch.cat(m.chunk(2, dim=-1)) for m in (mel, heard, melody)]
         speaker = batch["conditions"]["speaker"] * len(VARIANTS) + variant
-        return (*halves, speaker.repeat(2))
+        return (*halves[:2], speaker.repeat(2), halves[2])
 
     def _voice_terms(self, mel: torch.Tensor, speaker: torch.Tensor):
         """Speaker terms of clips [2B, bands, n] -> the voice of each, taken from its clip's other half, and how well the
@@ -477,7 +519,7 @@ class VoicePipeline(DiffusionPipeline):
         content: torch.Tensor,
         voices: torch.Tensor,
         speaker: torch.Tensor,
-        frames: int,
+        pitch: torch.Tensor,
         generator: torch.Generator | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What a conversion, which has no true answer, must still fulfil: it is heard as the other voice, and its content as
@@ -487,12 +529,13 @@ class VoicePipeline(DiffusionPipeline):
             latents: that the decoder is to say [2B, D, T].
             content: the content encoder's mean for them [2B, D, T].
             voices, speaker: places [2B, speaker_dim] and their classes [2B].
+            pitch: of the clips, log2 Hz [2B, n].
 
         Returns:
             cross-entropy of the other voice's class; squared distance of the contents relative to their size.
         """
         order = torch.randperm(len(voices), generator=generator, device=voices.device)
-        mel = self.decoder(latents.detach(), voices[order].detach(), frames)
+        mel = self.decoder(latents.detach(), voices[order].detach(), transposed(pitch, middle(pitch)[order]))
 
         def judge(module: nn.Module) -> Any:
             weights = {name: p.detach() for name, p in module.named_parameters()}
@@ -692,17 +735,16 @@ class VoiceVAEPipeline(VoicePipeline):
         if stage == "vocoder":
             return self._vocoder_loss(batch, generator, progress)
         config = self.config
-        mel, heard, speaker = self._lesson(batch, generator)
-        frames = mel.shape[-1]
+        mel, heard, speaker, pitch = self._lesson(batch, generator)
         mean, log_variance = self.content_encoder(heard)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         latents = mean + (0.5 * log_variance).exp() * noise
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         voices, known, accuracy = self._voice_terms(mel, speaker)
-        spoken = self.decoder(latents, voices, frames)
+        spoken = self.decoder(latents, voices, pitch)
         error = (spoken - mel).abs().mean() / 3  # on the networks' scale
         share = min(1.0, max(0.0, (progress - 0.1) / 0.2))  # a conversion is judged when there is a judge
-        other, content = self._conversion_terms(latents, mean, voices, speaker, frames, generator)
+        other, content = self._conversion_terms(latents, mean, voices, speaker, pitch, generator)
         loss = error + config.kl_weight * kl + config.speaker_weight * known
         loss = loss + share * config.conversion_weight * (other + content)
         parts = {"error": error, "kl": kl, "speaker": known, "accuracy": accuracy}
@@ -769,7 +811,7 @@ class VoiceVAEPipeline(VoicePipeline):
         for i, (sound, voice) in enumerate(zip(sounds, voices, strict=True)):
             heard = self._hear(sound)
             if strength < 1:
-                voice = slerp(self._voice(sound), voice, strength)
+                voice = between(self._voice(heard), voice, strength)
             one = generator[i] if isinstance(generator, list) else generator
             pieces.append((heard, self._latents(heard, temperature, one)[0], voice))
         audios = self._speak(pieces, vocoder, generator, callback_on_step_end, output_type)
@@ -809,9 +851,9 @@ class VoiceVAEPipeline(VoicePipeline):
         self._check_output_type(output_type)
         pieces = []
         for i, sound in enumerate(sounds):
-            heard, voice = self._hear(sound), self._voice(sound)
+            heard = self._hear(sound)
             one = generator[i] if isinstance(generator, list) else generator
-            pieces.append((heard, self._latents(heard, temperature, one)[0], voice))
+            pieces.append((heard, self._latents(heard, temperature, one)[0], self._voice(heard)))
         audios = self._speak(pieces, vocoder, generator, callback_on_step_end, output_type)
         return self._output(audios, return_dict)
 
@@ -854,8 +896,8 @@ class VoiceVAEPipeline(VoicePipeline):
         self._check_output_type(output_type)
         heard = self._hear(first)
         latents = self._latents(heard)[0]
-        ends = self._voice(first), self._voice(last)
-        pieces = [(heard, latents, slerp(*ends, i / (num_frames - 1))) for i in range(num_frames)]
+        ends = self._voice(heard), self._voice(self._hear(last))
+        pieces = [(heard, latents, between(*ends, i / (num_frames - 1))) for i in range(num_frames)]
         audios = self._speak(pieces, vocoder, generator, callback_on_step_end, output_type)
         output = AudiosOutput(audios=audios, sampling_rate=self.config.sampling_rate)
         return output if return_dict else (audios, self.config.sampling_rate)
@@ -886,7 +928,7 @@ class VoiceVAEPipeline(VoicePipeline):
         curves = []
         for i, sound in enumerate(sounds):
             heard = self._hear(sound)
-            spoken = self.decoder(self._latents(heard)[0], self.speaker_encoder(heard.mel), heard.mel.shape[-1])
+            spoken = self._say(self._latents(heard)[0], self._voice(heard), heard)
             curves.append((spoken - heard.mel)[0].abs().mean(0).cpu() * 20 / math.log(10))  # [frames]
             if callback_on_step_end is not None:
                 values = {"pred_original_sample": sound[None], "num_timesteps": len(sounds)}

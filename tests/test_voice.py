@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import math
 import re
 
 import numpy as np
@@ -22,9 +23,20 @@ from pipelines.modeling_voice_vocoder import (
     magnitudes,
     mel_filters,
     mel_to_hz,
+    pitch,
     spectral_distance,
 )
-from pipelines.pipeline_voice_vae import CHUNK, FADE, LEVEL, active_level, cross_fade, slerp
+from pipelines.pipeline_voice_vae import (
+    CHUNK,
+    FADE,
+    LEVEL,
+    VARIANTS,
+    active_level,
+    cross_fade,
+    middle,
+    slerp,
+    transposed,
+)
 
 FAMILIES = {f.name: f for f in discover(installed=False) if modality_of(f.pipeline_class()) == "audio"}
 FILES = sorted((paths.ROOT / "pipelines").glob("pipeline_voice_*.py"))
@@ -157,8 +169,43 @@ def test_the_decoder_speaks_with_the_statistics_of_the_speaker():
     torch.manual_seed(0)
     decoder = VoiceDecoder(20, 16, 4, 8, 1)
     content, (s, other) = torch.randn(1, 4, 10), torch.nn.functional.normalize(torch.randn(2, 1, 8), dim=-1)
-    assert decoder(content, s, 19).shape == (1, 20, 19)
-    assert (decoder(content, s, 20) - decoder(content, other, 20)).abs().mean() > 0.1
+    silent = torch.zeros(1, 20)
+    assert decoder(content, s, silent[:, :19]).shape == (1, 20, 19)
+    assert (decoder(content, s, silent) - decoder(content, other, silent)).abs().mean() > 0.1
+    low, high = (decoder(content, s, silent + math.log2(hz)) for hz in (100, 200))
+    assert (low - high).abs().mean() > 0.1 and (low - decoder(content, s, silent)).abs().mean() > 0.1
+    steps = decoder.steps(torch.tensor([[0.0, math.log2(50), math.log2(500), math.log2(1000)]]))
+    assert steps.shape == (1, 4, 97) and torch.allclose(steps[..., :-1].sum(-1), torch.tensor([0.0, 1, 1, 1]))
+    assert (
+        steps[0, :, -1].tolist() == [0, 1, 1, 1]
+        and steps[0, 1, :-1].argmax() == 0
+        and steps[0, 3, 95] == steps[0, 2, 95]
+    )
+
+
+def test_pitch_is_that_of_the_tone_and_nothing_else_has_one():
+    t = torch.arange(16000) / 16000
+    for hz in (70, 110, 150.5, 223, 380):
+        tone = sum(torch.sin(2 * math.pi * hz * h * t + h) / h for h in range(1, 12))
+        found = pitch(tone[None], 16000, 200)[0]
+        assert found.shape == (80,) and (found[3:-3] > 0).all()
+        assert (found[3:-3] - math.log2(hz)).abs().max() < 0.01, "an eighth of a semitone"
+    noise = torch.randn(1, 16000, generator=generators(0)[0])
+    assert (pitch(noise, 16000, 200) > 0).float().mean() < 0.05
+    assert (pitch(torch.zeros(2, 1600), 16000, 200) == 0).all()
+    rising = torch.sin(2 * math.pi * (100 * t + 50 * t**2))[None]  # from 100 to 200 Hz
+    found = pitch(torch.cat([rising, 0.001 * noise], 1), 16000, 200)[0]
+    assert (2 ** found[5:75] - (100 + 100 * torch.arange(5.5, 75) / 80)).abs().max() < 4
+    assert (found[85:] == 0).all(), "what is far below the loudest is not voiced"
+
+
+def test_a_melody_is_transposed_to_a_voice_and_unvoiced_frames_stay():
+    melody = torch.tensor([[0.0, 6.5, 7.0, 7.5, 0.0]])
+    assert middle(melody).item() == 7.0 and middle(torch.zeros(1, 4)).isnan().all()
+    moved = transposed(melody, torch.tensor([8.0]))
+    assert moved.tolist() == [[0.0, 7.5, 8.0, 8.5, 0.0]]
+    assert torch.equal(transposed(melody, torch.tensor([math.nan])), melody)
+    assert torch.equal(transposed(0 * melody, torch.tensor([8.0])), 0 * melody)
 
 
 def test_speakers_lie_on_the_sphere_whatever_the_length():
@@ -527,7 +574,7 @@ def test_judges_of_a_conversion_learn_nothing_from_it():
         module.train().requires_grad_(True)
     voices = torch.nn.functional.normalize(torch.randn(4, 8), dim=1).requires_grad_()
     content = torch.randn(4, 4, 10, requires_grad=True)
-    terms = pipeline._conversion_terms(content, content, voices, torch.arange(4), 20, None)
+    terms = pipeline._conversion_terms(content, content, voices, torch.arange(4), torch.full((4, 20), 7.0), None)
     sum(terms).backward()
     assert all(p.grad is not None for p in pipeline.decoder.parameters())
     judges = [*pipeline.speaker_encoder.parameters(), *pipeline.content_encoder.parameters()]
@@ -538,10 +585,18 @@ def test_a_lesson_has_two_halves_of_each_clip_in_one_voice():
     pipeline = build_tiny(FAMILIES["voice-vae"])
     batch = {"audio": torch.stack([voice(1, 120, i) for i in range(12)])}
     batch["conditions"] = {"speaker": torch.arange(12) % 3}
-    mel, heard, speaker = pipeline._lesson(batch, generators(0)[0])
-    assert mel.shape == heard.shape and len(mel) == 24 and mel.shape[1] == 20 and mel.shape[2] % 2 == 0
+    mel, heard, speaker, melody = pipeline._lesson(batch, generators(0)[0])
+    assert (
+        mel.shape == heard.shape
+        and melody.shape == (24, mel.shape[2])
+        and len(mel) == 24
+        and mel.shape[1] == 20
+        and mel.shape[2] % 2 == 0
+    )
     assert torch.equal(speaker[:12], speaker[12:]) and torch.equal(speaker[:12] // 3, batch["conditions"]["speaker"])
     assert len(set((speaker % 3).tolist())) == 3, "some voices are shifted up, some down"
+    expected = math.log2(120) + torch.tensor(VARIANTS).log2()[speaker % 3]
+    assert (middle(melody) - expected).abs().max() < 0.05, "and their pitch with them"
     plain = pipeline.vocoder.analyse(pipeline._levelled(batch["audio"]))
     assert (mel - heard).abs().mean() > 0.1 and mel.mean() == pytest.approx(plain.mean().item(), abs=1.0)
 

@@ -1,10 +1,11 @@
 """Voice conversion by a variational auto-encoder: the words of one clip in the voice of another, heard once.
 
-    q(c | m) = N(mu(m), diag sigma(m)^2),   s = S(m'),   m_hat = D(c, s)
+    q(c | m) = N(mu(m), diag sigma(m)^2),   s = S(m'),   m_hat = D(c, s, f)
     loss = E_q |m - m_hat|_1 + w KL(q(c | m) || N(0, I))  +  terms of the speaker       AdaIN-VC eq. 1-3
 
 with m and m' two halves of one clip. What the content encoder hears is disguised: all frequencies shifted at random, so
-that neither pitch nor formants pass through c. A speaker never heard in training is a point s like any other.
+that neither pitch nor formants pass through c. The melody f, the pitch of each frame, goes to the decoder by itself; in
+another voice it is moved to that voice's middle pitch. A speaker never heard in training is a point s like any other.
 
 This file stands alone beside its components: with diffusers installed it needs nothing else. Sound comes as it is: float
 [T] in [-1, 1] at `config.sampling_rate`. To read a file: x, rate = soundfile.read(path, dtype="float32"); of two channels,
@@ -18,6 +19,9 @@ Papers:
         https://arxiv.org/abs/2306.00814
     Choi et al.: Neural Analysis and Synthesis: Reconstructing Speech from Self-Supervised Representations, 2021,
         https://arxiv.org/abs/2110.14513 (the disguises)
+    Qian et al.: F0-consistent Many-to-many Non-parallel Voice Conversion via Conditional Autoencoder, 2020,
+        https://arxiv.org/abs/2004.07370 (the melody)
+    Boersma: Accurate Short-term Analysis of the Fundamental Frequency, 1993 (how it is found)
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Voice conversion by a vector-quantised auto-encoder: a clip as a row of codes, read in the voice of another clip.
 
-    z = E(m),   k_t = argmin_j |z_t - e_j|,   s = S(m'),   m_hat = D(e_k, s)
+    z = E(m),   k_t = argmin_j |z_t - e_j|,   s = S(m'),   m_hat = D(e_k, s, f)
     loss = |m - m_hat|_1 + w |z - sg(e_k)|^2  +  terms of the speaker                     VQ-VAE eq. 1-3
 
 with m and m' two halves of one clip. Few codes each second leave no room for a voice; and what the content encoder hears is
 disguised: all frequencies shifted at random, so that neither pitch nor formants pass. The codebook follows the averages of
-its latents. A speaker never heard in training is a point s like any other.
+its latents. The melody f, the pitch of each frame, goes to the decoder by itself; in another voice it is moved to that
+voice's middle pitch. A speaker never heard in training is a point s like any other.
 
 This file stands alone beside its components: with diffusers installed it needs nothing else. Sound comes as it is: float
 [T] in [-1, 1] at `config.sampling_rate`. To read a file: x, rate = soundfile.read(path, dtype="float32"); of two channels,
@@ -20,6 +21,9 @@ Papers:
         https://arxiv.org/abs/2306.00814
     Choi et al.: Neural Analysis and Synthesis: Reconstructing Speech from Self-Supervised Representations, 2021,
         https://arxiv.org/abs/2110.14513 (the disguises)
+    Qian et al.: F0-consistent Many-to-many Non-parallel Voice Conversion via Conditional Autoencoder, 2020,
+        https://arxiv.org/abs/2004.07370 (the melody)
+    Boersma: Accurate Short-term Analysis of the Fundamental Frequency, 1993 (how it is found)
 """
 
 from __future__ import annotations

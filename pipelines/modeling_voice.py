@@ -145,9 +145,12 @@ class SpeakerEncoder(ModelMixin, ConfigMixin):
         self.layers = nn.ModuleList(nn.Conv1d(width, width, 5, stride=s, padding=2) for s in (1, 2, 1, 2))
         self.head = nn.Linear(2 * width, speaker_dim)
         self.classes = nn.Parameter(torch.randn(variants * len(names), speaker_dim))
-        # of each trained voice the mean place and the middle pitch, log2 Hz, found after training
+        # of each trained voice the mean place, the middle pitch, log2 Hz, and mean and deviation of each band, found after
+        # training
         self.register_buffer("voices", torch.zeros(len(names), speaker_dim))
         self.register_buffer("pitches", torch.zeros(len(names)))
+        self.register_buffer("means", torch.zeros(len(names), bands))
+        self.register_buffer("deviations", torch.ones(len(names), bands))
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
         """Log-mel [B, bands, T] -> float32 [B, speaker_dim] of length 1."""

@@ -91,18 +91,23 @@ class Heard:
 
 @dataclass
 class Voice:
-    """Who speaks: `place` [1, speaker_dim] on the sphere of voices, `pitch` [1] the middle one, log2 Hz, NaN if unknown."""
+    """Who speaks: `place` [1, speaker_dim] on the sphere of voices; `pitch` [1] the middle one, log2 Hz, NaN if unknown;
+    `mean` and `deviation` [1, bands] of the log-mel spectrogram where it is loud."""
 
     place: torch.Tensor
     pitch: torch.Tensor
+    mean: torch.Tensor
+    deviation: torch.Tensor
 
 
 LEVEL = 1000 / 32768  # root mean square of the active parts of a clip, which all clips are brought to
 SHORTEST = 0.25  # seconds
+SILENCE = math.log(1e-5)  # the least of a log-mel spectrogram
 CHUNK, FADE = 400, 8  # frames that are made sound of at once, and over which two such pieces are cross-faded
 # Voices of which the speaker encoder learns that they are others (Yamamoto et al. 2019, speed perturbation): all
 # frequencies times these, the middle one being the voice itself.
 VARIANTS = (0.87, 1.0, 1.15)
+SUMMED = ("voices", "means", "deviations")  # what `fit` keeps of a voice as a mean
 # What the content encoder hears: the same words in a voice shifted by any of these, so that pitch and formants are no
 # help to the decoder (Choi et al., Neural Analysis and Synthesis, 2021, https://arxiv.org/abs/2110.14513).
 DISGUISES = tuple(round(0.75 * 1.8 ** (i / 24), 3) for i in range(25))
@@ -175,9 +180,31 @@ def transposed(pitch: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
     return torch.where(pitch > 0, pitch + (to - middle(pitch)).nan_to_num(0.0)[:, None], pitch)
 
 
+def colour(mel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of each band over the frames within 26 dB of the loudest: log-mel [1, bands, T] -> [1, bands] each."""
+    power = mel.exp().mean(1)  # [1, T]
+    loud = mel[:, :, (power > power.amax(-1, keepdim=True) / 20)[0]]
+    return loud.mean(-1), (loud.var(-1, correction=0) + 0.01).sqrt()
+
+
+def coloured(mel: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+    """The same with this mean and deviation of each band: [1, bands, T], [1, bands] twice -> [1, bands, T].
+
+    A decoder that learnt from an absolute difference says too little: the spectrum of a voice that it does not know is drawn
+    towards those that it knows, and all is smoothed. What a clip tells of both is put back (AdaIN-VC eq. 4, on the output;
+    Toda, Black and Tokuda 2007, sec. 4, on the deviation).
+    """
+    own_mean, own_deviation = colour(mel)
+    gain = (deviation / own_deviation).clamp(0.25, 4)  # a clip of one vowel says little of the deviation
+    return ((mel - own_mean[..., None]) * gain[..., None] + mean[..., None]).clamp(min=SILENCE)
+
+
 def between(a: Voice, b: Voice, weight: float) -> Voice:
     """A voice on the way from a to b."""
-    return Voice(slerp(a.place, b.place, weight), torch.lerp(a.pitch, b.pitch, weight))
+    pitch, mean, deviation = (
+        torch.lerp(*ends, weight) for ends in ((a.pitch, b.pitch), (a.mean, b.mean), (a.deviation, b.deviation))
+    )
+    return Voice(slerp(a.place, b.place, weight), pitch, mean, deviation)
 
 
 class VoicePipeline(DiffusionPipeline):
@@ -259,11 +286,12 @@ class VoicePipeline(DiffusionPipeline):
 
     def _voice(self, heard: Heard) -> Voice:
         """Whose voice is heard."""
-        return Voice(self.speaker_encoder(heard.mel), middle(heard.pitch))
+        return Voice(self.speaker_encoder(heard.mel), middle(heard.pitch), *colour(heard.mel))
 
     def _say(self, latents: torch.Tensor, voice: Voice, heard: Heard) -> torch.Tensor:
         """Latents [1, D, T'] in a voice, with the melody of what was heard -> log-mel [1, bands, frames]."""
-        return self.decoder(latents, voice.place, transposed(heard.pitch, voice.pitch))
+        mel = self.decoder(latents, voice.place, transposed(heard.pitch, voice.pitch))
+        return coloured(mel, voice.mean, voice.deviation)
 
     def _voices(self, style, speaker: str, number: int) -> list[Voice]:
         """The voices to speak in, one for each of `number` contents: a trained one by name, or those of the style clips.
@@ -274,8 +302,10 @@ class VoicePipeline(DiffusionPipeline):
         if speaker != "any":
             index = self._condition_names("speaker").index(speaker)
             known = self.speaker_encoder
-            place = F.normalize(known.voices[index : index + 1].float(), dim=1)
-            return [Voice(place, known.pitches[index : index + 1].float())] * number
+            place, *rest = (
+                kept[index : index + 1].float() for kept in (known.voices, known.pitches, known.means, known.deviations)
+            )
+            return [Voice(F.normalize(place, dim=1), *rest)] * number
         if style is None:
             raise ValueError("style: give a clip of the voice to speak in, or name a trained voice by `speaker`.")
         voices = [self._voice(self._hear(sound)) for sound in self._to_sounds(style, "style")]
@@ -401,22 +431,28 @@ class VoicePipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def fit(self, batches: Iterable[dict]) -> None:
-        """The mean place and middle pitch of each trained voice, which `speaker` names: from one pass over clean crops."""
-        names = self._condition_names("speaker")
+        """What is kept of each trained voice, which `speaker` names, from one pass over clean crops: mean place, middle pitch,
+        and the mean colour."""
+        known, names = self.speaker_encoder, self._condition_names("speaker")
         if not names:
             return
-        sums = torch.zeros(len(names), self.speaker_encoder.config.speaker_dim)
-        melodies: list[list[torch.Tensor]] = [[] for _ in names]
+        sums = {name: torch.zeros_like(getattr(known, name), device="cpu", dtype=torch.float32) for name in SUMMED}
+        counts, melodies = torch.zeros(len(names)), [[] for _ in names]
         for batch in batches:
             x = self._levelled(batch["audio"].to(self.device))
-            speakers = batch["conditions"]["speaker"].cpu()
-            sums.index_add_(0, speakers, self.speaker_encoder(self.vocoder.analyse(x)).cpu())
+            mel, speakers = self.vocoder.analyse(x), batch["conditions"]["speaker"].cpu()
+            means, deviations = (torch.cat(rows) for rows in zip(*(colour(row[None]) for row in mel), strict=True))
+            for name, rows in zip(SUMMED, (known(mel), means, deviations), strict=True):
+                sums[name].index_add_(0, speakers, rows.float().cpu())
+            counts += torch.bincount(speakers, minlength=len(names))
             for speaker, melody in zip(speakers.tolist(), self.vocoder.pitch(x).cpu(), strict=True):
                 melodies[speaker].append(melody)
-        self.speaker_encoder.voices.copy_(F.normalize(sums, dim=1))
+        known.voices.copy_(F.normalize(sums["voices"], dim=1))
+        known.means.copy_(sums["means"] / counts.clamp(min=1)[:, None])
+        known.deviations.copy_(sums["deviations"] / counts.clamp(min=1)[:, None])
         # of a speaker without a voiced frame NaN, so his melodies stay as they are
         middles = [middle(torch.cat(given)[None]) if given else torch.full((1,), math.nan) for given in melodies]
-        self.speaker_encoder.pitches.copy_(torch.cat(middles))
+        known.pitches.copy_(torch.cat(middles))
 
     @torch.no_grad()
     def samples(self, batch: dict, stage: str) -> dict[str, torch.Tensor]:
@@ -932,7 +968,7 @@ class VoiceVAEPipeline(VoicePipeline):
         curves = []
         for i, sound in enumerate(sounds):
             heard = self._hear(sound)
-            spoken = self._say(self._latents(heard)[0], self._voice(heard), heard)
+            spoken = self.decoder(self._latents(heard)[0], self.speaker_encoder(heard.mel), heard.pitch)
             curves.append((spoken - heard.mel)[0].abs().mean(0).cpu() * 20 / math.log(10))  # [frames]
             if callback_on_step_end is not None:
                 values = {"pred_original_sample": sound[None], "num_timesteps": len(sounds)}

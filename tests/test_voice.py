@@ -32,6 +32,8 @@ from pipelines.pipeline_voice_vae import (
     LEVEL,
     VARIANTS,
     active_level,
+    colour,
+    coloured,
     cross_fade,
     middle,
     slerp,
@@ -197,6 +199,20 @@ def test_pitch_is_that_of_the_tone_and_nothing_else_has_one():
     found = pitch(torch.cat([rising, 0.001 * noise], 1), 16000, 200)[0]
     assert (2 ** found[5:75] - (100 + 100 * torch.arange(5.5, 75) / 80)).abs().max() < 4
     assert (found[85:] == 0).all(), "what is far below the loudest is not voiced"
+
+
+def test_a_spectrogram_takes_the_colour_of_a_voice():
+    mel = 0.5 * torch.randn(1, 5, 400, generator=generators(0)[0]) - 3
+    mel[..., 200:] -= 20  # silence has no say
+    mean, deviation = colour(mel)
+    assert torch.allclose(mean, mel[..., :200].mean(-1), atol=1e-3) and (deviation - 0.5).abs().max() < 0.1
+    assert torch.allclose(coloured(mel, mean, deviation), mel.clamp(min=math.log(1e-5)), atol=1e-4)
+    wanted = torch.tensor([[-2.0, -3, -2, -3, -2]]), torch.tensor([[0.5, 1, 0.8, 0.2, 0.6]])
+    got = coloured(mel, *wanted)
+    loud = mel.exp().mean(1)[0] > mel.exp().mean(1).max() / 20
+    assert (got[..., loud].mean(-1) - wanted[0]).abs().max() < 0.1
+    assert (got[..., loud].std(-1) - wanted[1]).abs().max() < 0.1
+    assert got.min() >= math.log(1e-5) - 1e-5 and coloured(0 * mel, *wanted).isfinite().all()
 
 
 def test_a_melody_is_transposed_to_a_voice_and_unvoiced_frames_stay():

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from genarium.checkpoints import MODEL_INDEX
+from genarium.checkpoints import MODEL_INDEX, Checkpoint
 from genarium.errors import GenariumError
+from genarium.recipe import Recipe
 
 EVALUATION = "evaluation.json"
 
@@ -53,6 +56,34 @@ def write_quantiles(folder: Path, quantiles: Mapping[str, list[float]]) -> None:
     index = json.loads(path.read_text(encoding="utf-8"))
     index["anomaly_quantiles"] = dict(quantiles)
     write_json(path, dict(sorted(index.items())))
+
+
+def report(
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    metrics: Mapping[str, list[dict[str, Any]]],
+    skipped: Mapping[str, str],
+    machine: str,
+    started: float,
+) -> dict[str, Any]:
+    """What evaluation.json holds.
+
+    Args:
+        metrics: of each part.
+        skipped: part -> why it was not measured.
+        machine: in words.
+        started: `time.monotonic()` at the beginning.
+    """
+    return {
+        "checkpoint": checkpoint.name,
+        "family": checkpoint.family.name,
+        "data": recipe.data.name,
+        "metrics": [m for measured in metrics.values() for m in measured],
+        "skipped": skipped,
+        "hardware": machine,
+        "seconds": round(time.monotonic() - started, 1),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
 
 
 def told(parameters: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from genarium.evaluation.images import PARTS, ImageEvaluation
 from genarium.evaluation.voices import evaluate_voices
 from genarium.parallel import join
 from genarium.recipe import Recipe
-from genarium.records import EVALUATION, hardware, write_json
+from genarium.records import EVALUATION, hardware, report, write_json
 from genarium.runtime import Runtime
 from genarium.tasks import has_method
 
@@ -123,16 +122,7 @@ def evaluate(
         for part in bar:
             bar.set_postfix_str(part)
             metrics[part] = getattr(evaluation, part)()
-            result = {
-                "checkpoint": found.name,
-                "family": found.family.name,
-                "data": recipe.data.name,
-                "metrics": [m for measured in metrics.values() for m in measured],
-                "skipped": skipped,
-                "hardware": hardware(runtime.device, runtime.dtype),
-                "seconds": round(time.monotonic() - started, 1),
-                "date": datetime.now(UTC).date().isoformat(),
-            }
+            result = report(found, recipe, metrics, skipped, hardware(runtime.device, runtime.dtype), started)
             if main:  # after each part: a kill loses the part in progress only
                 write_json(found.folder / EVALUATION, result)
     if main and card:

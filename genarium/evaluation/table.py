@@ -124,8 +124,11 @@ class _Figures:
         return tuple(dict.fromkeys(f"{m['name']}: {m['protocol']}" for m in wanted))
 
 
-def _training_time(recipe: Recipe) -> str:
-    return (recipe.card.time or training_time(recipe)).split(",")[0] or NOTHING
+def _introduction(checkpoint: Checkpoint, recipe: Recipe, parameters: int) -> tuple[str, ...]:
+    """The first five cells: name, family, parameters, training time, and what the training saw."""
+    time = (recipe.card.time or training_time(recipe)).split(",")[0] or NOTHING
+    seen = f"{images_seen(recipe) / 1e3:.0f} k"
+    return f"`{checkpoint.name}`", checkpoint.family.title, f"{parameters / 1e6:.2f} M", time, seen
 
 
 def make_row(checkpoint: Checkpoint, recipe: Recipe, parameters: int, evaluations: float) -> Row:
@@ -141,11 +144,7 @@ def make_row(checkpoint: Checkpoint, recipe: Recipe, parameters: int, evaluation
     controls = checkpoint.controls("anomaly") if "anomaly" in checkpoint.tasks else {}
     score = str(controls["score"].default) if "score" in controls else "default"
     cells = (
-        f"`{checkpoint.name}`",
-        checkpoint.family.title,
-        f"{parameters / 1e6:.2f} M",
-        _training_time(recipe),
-        f"{images_seen(recipe) / 1e3:.0f} k",
+        *_introduction(checkpoint, recipe, parameters),
         figures.show("{:.0f}", name) + (" (FID)" if distance and name == "fid" else ""),
         figures.show("{:.2f}", "precision", features=features),
         figures.show("{:.2f}", "recall", features=features),
@@ -187,11 +186,7 @@ def make_voice_row(checkpoint: Checkpoint, recipe: Recipe, parameters: int) -> R
     """A row of voices from the checkpoint's evaluation.json; `parameters` of its networks."""
     figures = _Figures(checkpoint.evaluation.get("metrics", []))
     cells = (
-        f"`{checkpoint.name}`",
-        checkpoint.family.title,
-        f"{parameters / 1e6:.2f} M",
-        _training_time(recipe),
-        f"{images_seen(recipe) / 1e3:.0f} k",
+        *_introduction(checkpoint, recipe, parameters),
         figures.show("{:.0%}", "target_beats_source", speakers="known"),
         figures.show("{:.0%}", "target_beats_source", speakers="unseen"),
         figures.show("{:.2f}", "content_kept", speakers="known"),

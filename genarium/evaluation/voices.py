@@ -12,7 +12,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from genarium.evaluation.measures import area_under_roc
 from genarium.evaluation.voice_measures import Listener, Recogniser, chords, mel_cepstra, plain, warped_distance
 from genarium.pictures import enlarge, heat_map
 from genarium.recipe import AudioSpec, Recipe
-from genarium.records import EVALUATION, hardware, write_json, write_quantiles
+from genarium.records import EVALUATION, hardware, report, write_json, write_quantiles
 from genarium.runtime import Runtime
 
 # part -> the method that the pipeline needs for it
@@ -374,16 +373,7 @@ def evaluate_voices(
                 if isinstance(error, (CheckpointError, RecipeError)):
                     raise
                 skipped[part] = str(error)
-            result = {
-                "checkpoint": found.name,
-                "family": found.family.name,
-                "data": recipe.data.name,
-                "metrics": [m for measured in metrics.values() for m in measured],
-                "skipped": skipped,
-                "hardware": hardware(runtime.device, runtime.dtype),
-                "seconds": round(time.monotonic() - started, 1),
-                "date": datetime.now(UTC).date().isoformat(),
-            }
+            result = report(found, recipe, metrics, skipped, hardware(runtime.device, runtime.dtype), started)
             write_json(found.folder / EVALUATION, result)  # after each part: a kill loses the part in progress only
     if card:
         from genarium.card import write_readme

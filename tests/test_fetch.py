@@ -14,7 +14,8 @@ from test_adoption import stock, vq_model
 from genarium.checkpoints import Catalogue, load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, HubError, InputError, Stopped
 from genarium.hub import fetch as fetch_module
-from genarium.hub.fetch import fetch, look, make_room, parse_address
+from genarium.hub.fetch import fetch, make_room
+from genarium.hub.offer import look, parse_address
 
 WEIGHTS = "vae/diffusion_pytorch_model.safetensors"
 

@@ -12,7 +12,8 @@ from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, InputError
 from genarium.families import Families
 from genarium.hub.errors import hub_errors
-from genarium.hub.fetch import Report, fetch, look, parse_address
+from genarium.hub.fetch import Report, fetch
+from genarium.hub.offer import look, parse_address
 
 
 def pull(

@@ -18,7 +18,8 @@ import gradio as gr
 from genarium import foreign, paths
 from genarium.checkpoints import Checkpoint, open_checkpoint
 from genarium.errors import CheckpointError, GenariumError, InputError, Stopped
-from genarium.hub.fetch import Offer, fetch, look, make_room, max_download
+from genarium.hub.fetch import fetch, make_room
+from genarium.hub.offer import Offer, look, max_download
 from genarium.runtime import Runtime
 from genarium.ui.picker import hub_link, list_html, megabytes, short
 from genarium.ui.publishing import PublishPanel, can_sign_in

@@ -1,0 +1,90 @@
+"""One file from the Hub: into the cache, whole, with the Hub's own checksum; and errors in words for a visitor."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from tqdm import tqdm
+
+from genarium.errors import HubError
+from genarium.hub.errors import hub_errors
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a repository. `sha256` of large files, `git_hash` of all others: what the bytes must add up to."""
+
+    path: str
+    size: int
+    sha256: str | None
+    git_hash: str | None
+
+
+@contextlib.contextmanager
+def telling(repo_id: str, token: str | bool | None) -> Iterator[None]:
+    """`hub_errors`, in words for a visitor where the Hub is asked without a token."""
+    with hub_errors(repo_id):
+        try:
+            yield
+        except RepositoryNotFoundError as error:  # of which GatedRepoError is a kind
+            if token is not False:
+                raise
+            state = "is gated" if isinstance(error, GatedRepoError) else "is not on the Hub, or is private"
+            raise HubError(
+                f"{repo_id} {state}. Visitors of this app get what everybody gets; whoever runs it can give it a token that "
+                "may read more, as GENARIUM_HUB_TOKEN."
+            ) from error
+
+
+def download(
+    repo_id: str,
+    commit: str,
+    token: str | bool | None,
+    file: RemoteFile,
+    cache: Path | None,
+    came: Callable[[int], None] | None = None,
+) -> str:
+    """A file in the cache, whole and with the Hub's own checksum -> its path."""
+
+    class Meter(tqdm):
+        """Counts bytes and shows nothing."""
+
+        def __init__(self, *args, **options):
+            super().__init__(*args, **{**options, "disable": True})
+            self.size = 0
+
+        def update(self, n=1):
+            self.size += n
+            if came is not None:
+                came(self.size)
+
+    with telling(repo_id, token):
+        path = hf_hub_download(
+            repo_id,
+            file.path,
+            revision=commit,
+            cache_dir=cache,
+            token=token,
+            tqdm_class=Meter,
+        )
+        if not _is_whole(Path(path), file):
+            for damaged in (Path(path).resolve(), Path(path)):
+                damaged.unlink(missing_ok=True)
+            raise HubError(f"{repo_id}: {file.path} arrived damaged and was thrown away. Try again.")
+    return path
+
+
+def _is_whole(path: Path, file: RemoteFile) -> bool:
+    if path.stat().st_size != file.size:
+        return False
+    with path.open("rb") as stream:
+        if file.sha256:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
+        start = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+        return not file.git_hash or hashlib.file_digest(stream, lambda: start).hexdigest() == file.git_hash

@@ -1,0 +1,249 @@
+"""What a Hub repository holds, told before anything heavy is fetched: its class, its size, its licence, what is wrong.
+
+Of a repository only what the loader reads is chosen: configurations, safetensors, the card with its pictures. No code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, ModelInfo
+from huggingface_hub.utils import validate_repo_id
+
+from genarium.errors import InputError
+from genarium.families import Families, Family, class_of
+from genarium.hub.download import RemoteFile, download, telling
+
+MAX_DOWNLOAD_GB = 1.0  # of one checkpoint; GENARIUM_MAX_DOWNLOAD_GB sets another limit
+MAX_TEXT = 2 * 10**6  # bytes of a configuration or a card; the longest here have a tenth of it
+MAX_PICTURES = 8  # of a card
+
+MODEL_INDEX = "model_index.json"
+MODEL_CONFIG = "config.json"
+WEIGHTS = re.compile(r"diffusion_pytorch_model(-\d{5}-of-\d{5})?\.safetensors")
+SHARDS = "diffusion_pytorch_model.safetensors.index.json"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a repository holds at one commit, and what of it would be fetched.
+
+    `problem` says in a sentence why it cannot be used; it is empty where it can. `family` is the one that takes it, None
+    where none does. `revision` is what was asked for, `commit` what that means today.
+    """
+
+    repo_id: str
+    revision: str | None
+    commit: str
+    class_name: str
+    family: Family | None
+    files: tuple[RemoteFile, ...]
+    license: str = ""
+    problem: str = ""
+    token: str | bool | None = None
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's name here, which means the same for ever."""
+        return f"{self.repo_id}@{self.commit}"
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch."""
+        return sum(file.size for file in self.files)
+
+
+def parse_address(address: str) -> tuple[str, str | None]:
+    """ "user/name", "user/name@revision" or the address of its page -> (repo id, revision or None).
+
+    Raises:
+        InputError: none of these.
+    """
+    text = address.strip()
+    page = re.fullmatch(
+        r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(.+?)(?:/(?:tree|blob|commit)/([^/]+).*)?/?", text
+    )
+    repo_id, _, revision = text.partition("@")
+    if page:
+        repo_id, revision = page.group(1), page.group(2) or ""
+    try:
+        validate_repo_id(repo_id)
+    except ValueError:  # of which huggingface_hub's own error is a kind
+        repo_id = ""
+    if (
+        repo_id.count("/") != 1
+        or ("@" in text and not page and not revision)
+        or not re.fullmatch(r"[\w./-]*", revision)
+    ):
+        raise InputError(
+            f"{address.strip()[:100]!r} is no Hub id: write it as user/name or user/name@revision, where the revision is a "
+            "branch, a tag or a commit."
+        )
+    return repo_id, revision or None
+
+
+def max_download() -> int:
+    """Bytes that one download may have.
+
+    Raises:
+        InputError: GENARIUM_MAX_DOWNLOAD_GB is no number.
+    """
+    value = os.environ.get("GENARIUM_MAX_DOWNLOAD_GB") or MAX_DOWNLOAD_GB
+    try:
+        return int(float(value) * 10**9)
+    except ValueError:
+        raise InputError(f"GENARIUM_MAX_DOWNLOAD_GB: takes a number such as 2.5, not {value!r}.") from None
+
+
+def look(
+    address: str,
+    families: Families,
+    token: str | bool | None = None,
+    cache: Path | None = None,
+    trust_remote_code: bool = False,
+) -> Offer:
+    """Ask the Hub what is at an address. Fetches a few kilobytes: the model_index.json, or of a single model the config.json.
+
+    Args:
+        address: "user/name" or "user/name@revision".
+        families: one of them may take it.
+        token: None is this machine's own; False is none, as for a visitor, who shall see no more than everybody.
+        cache: folder to fetch into; huggingface_hub's own unless told.
+        trust_remote_code: a class that no family knows is no problem; its code is among the files to fetch.
+
+    Raises:
+        InputError: no address.
+        HubError: missing, private or gated, or the Hub cannot be asked.
+    """
+    repo_id, revision = parse_address(address)
+    with telling(repo_id, token):
+        info = HfApi().model_info(repo_id, revision=revision, files_metadata=True, token=token)
+    files = {
+        s.rfilename: RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None, None if s.lfs else s.blob_id)
+        for s in info.siblings or ()
+    }
+    common = {
+        "repo_id": repo_id,
+        "revision": revision,
+        "commit": info.sha,
+        "license": _license(info),
+        "token": token,
+    }
+    offer = Offer(**common, class_name="", family=None, files=())
+    alone = MODEL_INDEX not in files  # a single model, with no pipeline around it
+    told = MODEL_CONFIG if alone else MODEL_INDEX
+    if told not in files:
+        return replace(offer, problem=_no_pipeline(repo_id, families))
+    try:
+        index = _read_json(offer, files[told], cache)
+        class_name = class_of(index)
+    except (ValueError, KeyError, TypeError, IndexError):
+        unread = f"{repo_id}: its {MODEL_INDEX} cannot be read; this is no diffusers pipeline."
+        return replace(offer, problem=_no_pipeline(repo_id, families) if alone else unread)
+    family = families.taking_model(class_name) if alone else families.taking(class_name)
+    if alone and family is None:
+        problem = (
+            f"{repo_id} is a single model of the class {class_name!r}, not a whole pipeline, and no installed plugin takes "
+            f"it alone. Known: {families.known_classes()}."
+        )
+        return replace(offer, class_name=class_name, problem=problem)
+    if alone:
+        index = family.index_of_model(class_name)
+    trusted = family is None and trust_remote_code
+    chosen, problem = _choose(repo_id, index, files, everything=trusted)
+    if family is None and not trusted:
+        problem = (
+            f"{repo_id}: no installed plugin knows the pipeline class {class_name!r}, and code from the Hub is not run "
+            f"here. Known: {families.known_classes()}."
+        )
+    offer = Offer(**common, class_name=class_name, family=family, files=tuple(chosen), problem=problem)
+    if not problem and offer.size > max_download():
+        problem = (
+            f"{repo_id} has {offer.size / 1e9:.2f} GB to fetch, more than the {max_download() / 1e9:g} GB allowed here. "
+            "Whoever runs this can set GENARIUM_MAX_DOWNLOAD_GB."
+        )
+        return replace(offer, problem=problem)
+    return offer
+
+
+def _license(info: ModelInfo) -> str:
+    value = info.card_data.get("license") if info.card_data else None
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+
+
+def _read_json(offer: Offer, file: RemoteFile, cache: Path | None) -> Any:
+    """
+    Raises:
+        ValueError: too long, or no JSON.
+        HubError: cannot be had.
+    """
+    if file.size > MAX_TEXT:
+        raise ValueError(f"{file.path} has {file.size} bytes")
+    return json.loads(Path(download(offer.repo_id, offer.commit, offer.token, file, cache)).read_text(encoding="utf-8"))
+
+
+def _no_pipeline(repo_id: str, families: Families) -> str:
+    """That a repository with neither a pipeline nor a model of diffusers is of no use here."""
+    return f"{repo_id} has no {MODEL_INDEX}: it is no diffusers pipeline. Known: {families.known_classes()}."
+
+
+def _choose(
+    repo_id: str, index: Mapping[str, Any], files: Mapping[str, RemoteFile], everything: bool
+) -> tuple[list[RemoteFile], str]:
+    """The files that the loader will read, and what is wrong with them.
+
+    Args:
+        everything: with the code and whatever texts lie beside the weights, for a class that is not installed.
+    """
+    texts = (MODEL_INDEX, "README.md", "evaluation.json")
+    chosen = [files[name] for name in texts if name in files and files[name].size <= MAX_TEXT]
+    beside = {p: f for p, f in files.items() if "/" not in p}
+    root = {
+        p: f
+        for p, f in beside.items()
+        if p in (MODEL_CONFIG, "scheduler_config.json", SHARDS) or p.endswith((".safetensors", *PICKLED))
+    }
+    pictures = [f for p, f in beside.items() if p.endswith(".png") and f.size <= MAX_TEXT]
+    chosen += pictures[:MAX_PICTURES]
+    if everything:
+        chosen += [f for p, f in beside.items() if p.endswith(".py")]
+    for component, value in index.items():
+        if component.startswith("_") or not isinstance(value, list) or [type(v) for v in value] != [str, str]:
+            continue
+        inside = {p.removeprefix(f"{component}/"): f for p, f in files.items() if p.startswith(f"{component}/")}
+        inside = inside or root  # a single model; or of the time before folders, as google/ddpm-cifar10-32
+        weights = [name for name in inside if name.endswith(".safetensors") and (everything or WEIGHTS.fullmatch(name))]
+        if everything:
+            weights = [name for name in weights if name.count(".") == 1]  # no model.fp16.safetensors
+        if SHARDS in inside:  # diffusers reads the parts then, whatever else lies there
+            weights = [name for name in weights if "-of-" in name]
+        endings = (".json", ".txt", ".model", ".py") if everything else (".json",)
+        for name, file in inside.items():
+            plain = "/" not in name and name.endswith(endings) and (name == SHARDS or ".safetensors.index." not in name)
+            if name in weights or (plain and (file.size <= MAX_TEXT or everything)):
+                chosen.append(file)
+        if MODEL_CONFIG in inside and not weights and not everything:
+            return chosen, _no_weights(repo_id, component, list(inside))
+    return list(dict.fromkeys(chosen)), ""
+
+
+def _no_weights(repo_id: str, component: str, names: list[str]) -> str:
+    variants = sorted({n.split(".")[1] for n in names if n.endswith(".safetensors") and n.count(".") == 2})
+    if variants:
+        return (
+            f"{repo_id}: {component} has weights of the variant {', '.join(variants)} only; the plain ones are needed."
+        )
+    if any(n.endswith(PICKLED) for n in names):
+        return (
+            f"{repo_id}: the weights of {component} are pickled ({', '.join(n for n in names if n.endswith(PICKLED))}). "
+            "Unpickling can run any program, so only safetensors are loaded. Ask its author for these; "
+            "https://huggingface.co/spaces/safetensors/convert makes them."
+        )
+    return f"{repo_id}: there are no weights of {component}."

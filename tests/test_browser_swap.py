@@ -67,6 +67,8 @@ def test_two_uploads_become_a_result_that_plays(page, tmp_path):
     page.locator("#swap_style-run").click()
     expect(page.locator("#swap_style-status")).to_contain_text("Done in", timeout=PATIENCE)
     made = page.locator("#swap_style-made")
+    # Gradio's player forgets a press that comes before its sound is loaded, which is when the length appears
+    expect(made.get_by_text("0:02", exact=True)).to_be_visible(timeout=PATIENCE)
     made.get_by_label("Play", exact=True).click()
     expect(made.get_by_label("Pause", exact=True)).to_be_visible(timeout=PATIENCE)
     answer = page.locator("#swap_style-answer")

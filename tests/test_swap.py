@@ -1,7 +1,9 @@
 """The host with models of sound beside models of pictures: runs, the page, the web API, the command line."""
 
 import asyncio
+import itertools
 import json
+import re
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -326,6 +328,23 @@ def test_a_map_keeps_its_points_inside_and_escapes_names():
     many = StyleMap(tuple(f"voice {i}" for i in range(40)), (), np.random.default_rng(0).normal(size=(40, 2)))
     assert map_html(many).count("<title>") == 40 and "<text" not in map_html(many)
     assert map_html(None) == map_html(StyleMap(("a",), (), np.full((1, 2), np.nan))) == ""
+
+
+def test_names_on_a_map_cover_nothing():
+    # two names nearly share a place, and a mark lies on one of them
+    points = np.array([[0, 0], [3, 0], [0, 10], [100, 50], [3, 1]])
+    shown = map_html(StyleMap(("noto", "blobmoji", "twemoji", "fluent"), ("result",), points))
+    written = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">(\w+)<', shown)
+    assert {"twemoji", "fluent"} <= {name for *_, name in written} and shown.count("<title>") == 4
+    spans = []
+    for x, y, anchor, name in written:
+        width = 6 * len(name)
+        left = float(x) - {"start": 0, "middle": width / 2, "end": width}[anchor]
+        spans.append((left, left + width, float(y)))
+    pairs = itertools.combinations(spans, 2)
+    assert all(a[0] >= b[1] or b[0] >= a[1] or abs(a[2] - b[2]) >= 12 for a, b in pairs)
+    crowd = StyleMap(tuple("abcdefghij"), (), np.array([[i % 3 / 50, i // 3 / 50] for i in range(9)] + [[9, 9]]))
+    assert 1 < map_html(crowd).count("<text") < 10, "where there is no room, the name comes on hover"
 
 
 # ---- the web API ----

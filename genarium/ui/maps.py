@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,11 +12,20 @@ from genarium.ui.texts import Texts
 
 WIDTH, HEIGHT, MARGIN = 640, 360, 44
 NAMED = 12  # known styles whose names are written beside them; of more, the names come on hover
+LETTER, LINE = 7.0, 14.0  # room that a name takes: for each letter and in height, in the style sheet's type
+SIDES = (  # of a point: anchor of the name, and where from the point
+    ("middle", 0, 18),
+    ("middle", 0, -10),
+    ("start", 10, 4),
+    ("end", -10, 4),
+)
 MARKS = {  # a shape for each part of a run, about its point; the style sheet gives each a colour
     "content": "M-7,-7h14v14h-14z",
     "style": "M0,-9l9,16h-18z",
     "result": "M-8,0a8,8 0 1,0 16,0a8,8 0 1,0 -16,0",
 }
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def map_html(style_map: StyleMap | None) -> str:
@@ -24,7 +34,8 @@ def map_html(style_map: StyleMap | None) -> str:
         return ""
     places = _places(style_map.points)
     known, given = places[: len(style_map.names)], places[len(style_map.names) :]
-    marks = [_known(name, *place, len(known) <= NAMED) for name, place in zip(style_map.names, known)]
+    sides = _sides(style_map.names, known, given) if len(known) <= NAMED else [None] * len(known)
+    marks = [_known(name, *place, side) for name, place, side in zip(style_map.names, known, sides, strict=True)]
     marks += [_mark(part, x, y) for part, (x, y) in zip(style_map.parts, given, strict=True)]
     legend = "".join(
         f'<span><svg viewBox="-10 -10 20 20" width="14" height="14">{_mark(part)}</svg>{Texts.both(f"map_{part}")}</span>'
@@ -44,9 +55,34 @@ def _places(points: np.ndarray) -> np.ndarray:
     return np.array([WIDTH, HEIGHT]) / 2 + (points - (low + high) / 2) * scale * [1, -1]
 
 
-def _known(name: str, x: float, y: float, written: bool) -> str:
-    name = html.escape(name)
-    text = f'<text x="{x:.1f}" y="{y + 18:.1f}">{name}</text>' if written else ""
+def _sides(names: Sequence[str], known: np.ndarray, given: np.ndarray) -> list[tuple[str, int, int] | None]:
+    """On which side of its point each name covers neither a mark nor another name; None where there is no such side."""
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in known] + [(x - 9, y - 9, x + 9, y + 9) for x, y in given]
+    found: list[tuple[str, int, int] | None] = []
+    for name, (x, y) in zip(names, known, strict=True):
+        found.append(None)
+        for side in SIDES:
+            anchor, dx, dy = side
+            width = LETTER * len(name)
+            left = x + dx - {"start": 0, "middle": width / 2, "end": width}[anchor]
+            box = left, y + dy + 2 - LINE, left + width, y + dy + 2
+            inside = box[0] >= 0 and box[1] >= 0 and box[2] <= WIDTH and box[3] <= HEIGHT
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                found[-1] = side
+                break
+    return found
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _known(name: str, x: float, y: float, side: tuple[str, int, int] | None) -> str:
+    name, text = html.escape(name), ""
+    if side is not None:
+        anchor, dx, dy = side
+        text = f'<text x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{anchor}">{name}</text>'
     return f'<g class="known"><circle cx="{x:.1f}" cy="{y:.1f}" r="5"><title>{name}</title></circle>{text}</g>'
 
 

@@ -174,7 +174,7 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .style-map > svg { display: block; width: 100%; border: 1px solid var(--block-border-color);
   border-radius: var(--block-radius); background: var(--block-background-fill); margin-bottom: 8px; }
 .style-map .known circle { fill: var(--neutral-400); }
-.style-map .known text { font-size: 12px; text-anchor: middle; fill: var(--body-text-color-subdued); }
+.style-map .known text { font-size: 12px; fill: var(--body-text-color-subdued); }
 .style-map path { stroke: var(--block-background-fill); stroke-width: 1.5; }
 .style-map .content { fill: #6366f1; }
 .style-map .style { fill: #d97706; }

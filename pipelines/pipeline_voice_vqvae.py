@@ -776,8 +776,9 @@ class VoiceVQVAEPipeline(VoicePipeline):
 
         "vocoder": spectral distances, and, once there are discriminators, their opinion and their own loss.
 
-        "autoencoder" (while the codebook is in training mode, each call also moves it): what the decoder says of one half of a clip in the voice of its other half, the
-        commitment to the codes, telling the voices apart, and what conversions to the voices of other clips must fulfil.
+        "autoencoder": what the decoder says of one half of a clip in the voice of its other half, the commitment to the
+        codes, telling the voices apart, and what conversions to the voices of other clips must fulfil. While the codebook is
+        in training mode, each call also moves it.
 
         Args:
             batch: "audio" float [B, T] in [-1, 1], "conditions" {"speaker": int64 [B]}.

@@ -13,7 +13,8 @@ def register(add):
                 "en": (
                     "An encoder writes speech down as a row of codes out of a few hundred, forty each second: room for what "
                     "is said and hardly for who says it. A decoder reads the codes aloud in any voice, known from a clip of "
-                    "a few seconds, one never heard in training too, to the clip's own melody at that voice's pitch. A small vocoder makes sound of the spectrogram."
+                    "a few seconds, one never heard in training too, and keeps the melody, at that voice's pitch. A small "
+                    "vocoder makes sound of the spectrogram."
                 ),
                 "zh": (
                     "编码器把语音写成一串编码，每秒四十个，取自几百个编码：足以表示说了什么，却几乎容不下是谁在说。"

@@ -22,7 +22,7 @@ SIDES = (  # of a point: anchor of the name, and where from the point
 MARKS = {  # a shape for each part of a run, about its point; the style sheet gives each a colour
     "content": "M-7,-7h14v14h-14z",
     "style": "M0,-9l9,16h-18z",
-    "result": "M-8,0a8,8 0 1,0 16,0a8,8 0 1,0 -16,0",
+    "result": "M-11,0a11,11 0 1,0 22,0a11,11 0 1,0 -22,0",  # a ring, since it often lies on the style
 }
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -38,7 +38,7 @@ def map_html(style_map: StyleMap | None) -> str:
     marks = [_known(name, *place, side) for name, place, side in zip(style_map.names, known, sides, strict=True)]
     marks += [_mark(part, x, y) for part, (x, y) in zip(style_map.parts, given, strict=True)]
     legend = "".join(
-        f'<span><svg viewBox="-10 -10 20 20" width="14" height="14">{_mark(part)}</svg>{Texts.both(f"map_{part}")}</span>'
+        f'<span><svg viewBox="-13 -13 26 26" width="18" height="18">{_mark(part)}</svg>{Texts.both(f"map_{part}")}</span>'
         for part in style_map.parts
     )
     return (
@@ -57,7 +57,7 @@ def _places(points: np.ndarray) -> np.ndarray:
 
 def _sides(names: Sequence[str], known: np.ndarray, given: np.ndarray) -> list[tuple[str, int, int] | None]:
     """On which side of its point each name covers neither a mark nor another name; None where there is no such side."""
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in known] + [(x - 9, y - 9, x + 9, y + 9) for x, y in given]
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in known] + [(x - 12, y - 12, x + 12, y + 12) for x, y in given]
     found: list[tuple[str, int, int] | None] = []
     for name, (x, y) in zip(names, known, strict=True):
         found.append(None)

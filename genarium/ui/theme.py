@@ -178,7 +178,7 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .style-map path { stroke: var(--block-background-fill); stroke-width: 1.5; }
 .style-map .content { fill: #6366f1; }
 .style-map .style { fill: #d97706; }
-.style-map .result { fill: #0d9488; }
+.style-map .result { fill: none; stroke: #0d9488; stroke-width: 3; }
 .style-map .legend { display: flex; gap: 4px 18px; flex-wrap: wrap; font-size: 14px; margin-bottom: 4px; }
 .style-map .legend > span { display: inline-flex; align-items: center; gap: 6px; }
 .question .sound .upload-container { height: 96px !important; min-height: 0 !important; }

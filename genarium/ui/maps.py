@@ -13,6 +13,7 @@ from genarium.ui.texts import Texts
 WIDTH, HEIGHT, MARGIN = 640, 360, 44
 NAMED = 12  # known styles whose names are written beside them; of more, the names come on hover
 LETTER, LINE = 7.0, 14.0  # room that a name takes: for each letter and in height, in the style sheet's type
+DOT, MARK = 6, 12  # half the room of a known style's point, and of a mark
 SIDES = (  # of a point: anchor of the name, and where from the point
     ("middle", 0, 18),
     ("middle", 0, -10),
@@ -25,6 +26,7 @@ MARKS = {  # a shape for each part of a run, about its point; the style sheet gi
     "result": "M-11,0a11,11 0 1,0 22,0a11,11 0 1,0 -22,0",  # a ring, since it often lies on the style
 }
 
+Side = tuple[str, int, int]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
@@ -55,30 +57,37 @@ def _places(points: np.ndarray) -> np.ndarray:
     return np.array([WIDTH, HEIGHT]) / 2 + (points - (low + high) / 2) * scale * [1, -1]
 
 
-def _sides(names: Sequence[str], known: np.ndarray, given: np.ndarray) -> list[tuple[str, int, int] | None]:
+def _sides(names: Sequence[str], known: np.ndarray, given: np.ndarray) -> list[Side | None]:
     """On which side of its point each name covers neither a mark nor another name; None where there is no such side."""
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in known] + [(x - 12, y - 12, x + 12, y + 12) for x, y in given]
-    found: list[tuple[str, int, int] | None] = []
+    taken = [(x - r, y - r, x + r, y + r) for points, r in ((known, DOT), (given, MARK)) for x, y in points]
+    found = []
     for name, (x, y) in zip(names, known, strict=True):
-        found.append(None)
-        for side in SIDES:
-            anchor, dx, dy = side
-            width = LETTER * len(name)
-            left = x + dx - {"start": 0, "middle": width / 2, "end": width}[anchor]
-            box = left, y + dy + 2 - LINE, left + width, y + dy + 2
-            inside = box[0] >= 0 and box[1] >= 0 and box[2] <= WIDTH and box[3] <= HEIGHT
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                found[-1] = side
-                break
+        boxes = {side: _box(name, x, y, side) for side in SIDES}
+        free = (side for side, box in boxes.items() if _inside(box) and not any(_overlap(box, b) for b in taken))
+        found.append(next(free, None))
+        if found[-1] is not None:
+            taken.append(boxes[found[-1]])
     return found
+
+
+def _box(name: str, x: float, y: float, side: Side) -> Box:
+    """The room of a name on a side of its point."""
+    anchor, dx, dy = side
+    width = LETTER * len(name)
+    left = x + dx - {"start": 0, "middle": width / 2, "end": width}[anchor]
+    return left, y + dy + 2 - LINE, left + width, y + dy + 2
+
+
+def _inside(box: Box) -> bool:
+    left, top, right, bottom = box
+    return left >= 0 and top >= 0 and right <= WIDTH and bottom <= HEIGHT
 
 
 def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _known(name: str, x: float, y: float, side: tuple[str, int, int] | None) -> str:
+def _known(name: str, x: float, y: float, side: Side | None) -> str:
     name, text = html.escape(name), ""
     if side is not None:
         anchor, dx, dy = side

@@ -41,6 +41,7 @@ TITLES = {
     "ssim": "Reconstruction SSIM",
     "log_likelihood": "Log-likelihood",
     "bits_per_dim": "Bits per dimension",
+    "auroc_one_class": "Anomaly AUROC of a class against the others ({score})",
     "auroc_other_data": "Anomaly AUROC against {against} ({score})",
     "auroc_noise": "Anomaly AUROC against {against} ({score})",
     "style_accuracy": "Swaps whose style is told right, style by {how}",

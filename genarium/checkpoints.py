@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import json
 import sys
 from collections.abc import Mapping
@@ -111,6 +112,11 @@ class Checkpoint:
         id2label = self.index.get("id2label") or {}
         return tuple(id2label[key] for key in sorted(id2label, key=int))
 
+    def takes_classes(self, task: str) -> bool:
+        """Whether classes can be told: the checkpoint names them and the task's method takes them."""
+        method = getattr(self.family.pipeline_class(), self.tasks[task].method)
+        return bool(self.class_names) and "class_labels" in inspect.signature(method).parameters
+
     @property
     def condition_names(self) -> dict[str, tuple[str, ...]]:
         """Condition -> names of its values, in the order of their numbers; empty where there is only the class."""
@@ -140,10 +146,19 @@ class Checkpoint:
         except (OSError, ValueError):  # none, or damaged: the weights are good without
             return {}
 
-    def quantiles(self, parameters: Mapping[str, Any]) -> list[float] | None:
-        """The 201 quantiles of ordinary test images' scores that fit these anomaly parameters, if stored."""
+    def quantiles(self, parameters: Mapping[str, Any], class_told: bool = False) -> list[float] | None:
+        """The 201 quantiles of ordinary test images' scores that fit these anomaly parameters, if stored.
+
+        Args:
+            class_told: those of images whose own class was told.
+        """
         stored = self.index.get("anomaly_quantiles") or {}
-        return stored.get(str(parameters.get("score", "default")))
+        return stored.get(quantiles_key(parameters.get("score", "default"), class_told))
+
+
+def quantiles_key(score: Any, class_told: bool = False) -> str:
+    """Where `anomaly_quantiles` holds the quantiles of a score: under its name, those of images whose class was told apart."""
+    return f"{score}, class told" if class_told else str(score)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,8 @@ class Request:
         if self.invert not in ("auto", "yes", "no"):
             raise InputError(f"invert: choose auto, yes or no, not {self.invert!r}.")
         if self.class_labels is not None:
+            if not checkpoint.takes_classes(self.task):
+                raise InputError(f"{checkpoint.name}, {self.task}: takes no classes; leave them out.")
             number = len(checkpoint.class_names)
             wrong = [label for label in self.class_labels if not 0 <= label < number]
             if wrong:

@@ -594,24 +594,31 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
         self,
         images: Images,
         generator: Generators = None,
+        class_labels: Labels = None,
         num_noise_levels: Annotated[int, {"minimum": 1, "maximum": 20, "step": 1}] = 6,
         num_samples: Annotated[int, {"minimum": 1, "maximum": 8, "step": 1}] = 2,
         callback_on_step_end: Callable | None = None,
     ) -> AnomalyOutput:
         """How badly the model denoises an image, over several noise levels (after Graham et al. 2023).
 
-        score = mean over levels and pixels of (x_0 - x_0_hat(x_t))^2, images in [-1, 1].
+        score = mean over levels and pixels of (x_0 - x_0_hat(x_t))^2, images in [-1, 1]; x_0_hat of the network that is told
+        the class, if one is.
 
         Args:
             images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
             generator: one `torch.Generator`, or a list with one for each image; None: seed 0 for each image.
+            class_labels: of the images, if known: strange for its class; None: strange for every class.
             num_noise_levels: Noise levels, evenly spread over the middle of the schedule.
             num_samples: Noise draws at each level; more is steadier.
 
         Returns:
             `AnomalyOutput` with scores [N], maps [N, H, W] and the unit.
+
+        Raises:
+            TypeError, ValueError: images of another kind or size, or labels or generators that do not fit.
         """
         x = self._to_tensor(images)
+        labels = self._to_labels(class_labels, len(x))
         if generator is None:  # a score is a measurement: the same image gets the same score
             generator = [torch.Generator().manual_seed(0) for _ in range(len(x))]
         generator = self._to_generators(generator, len(x))
@@ -623,7 +630,7 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
             alpha_bar = self.scheduler.alphas_cumprod[t].to(x.device)
             for _ in range(num_samples):
                 x_t = alpha_bar**0.5 * x.float() + (1 - alpha_bar) ** 0.5 * self._randn(x.shape, generator).float()
-                output = self._network(x_t.to(self.dtype), t, None).float()
+                output = self._network(x_t.to(self.dtype), t, labels).float()
                 x0 = self._clip(output, x_t, alpha_bar)[1]
                 error += (x0 - x.float()).square() / (num_samples * num_noise_levels)
             self._report(callback_on_step_end, i, t, num_noise_levels, x0)

@@ -46,6 +46,7 @@ Papers:
     Morningstar et al.: Density of States Estimation for Out-of-Distribution Detection, 2021,
         https://arxiv.org/abs/2006.09273
     Mahmood et al.: Multiscale Score Matching for Out-of-Distribution Detection, 2021, https://arxiv.org/abs/2010.13132
+    Li et al.: Your Diffusion Model is Secretly a Zero-Shot Classifier, 2023, https://arxiv.org/abs/2303.16203
 """
 
 from __future__ import annotations
@@ -1039,6 +1040,7 @@ class LatentTransformerPipeline(FamilyPipeline):
         self,
         images: Images,
         generator: Generators = None,
+        class_labels: Labels = None,
         score: Annotated[
             Literal["typicality", "denoising", "autoencoder"],
             {"needs": {"typicality": "transformer", "denoising": "transformer"}},
@@ -1053,14 +1055,21 @@ class LatentTransformerPipeline(FamilyPipeline):
         like the training images in several statistics at once (Morningstar et al. 2021), in either direction: errors of
         the auto-encoder and of the velocity, the noise that the network sees in the latent (the norm of the score, Mahmood
         et al. 2021), and norm and neighbours' correlation of the noise it is encoded to. It is their Mahalanobis distance
-        from the training images, by the mean and covariance that `fit` found; before `fit`, their plain norm.
+        d from the training images, by the mean and covariance that `fit` found; before `fit`, their plain norm.
 
-        The maps show (x - x_hat)^2 of the auto-encoder, (z - z_hat)^2 of the transformer brought to the image's size, or
-        for typicality the sum of both, each in units of its mean over the training images.
+        Told an image's class, "denoising" is the error of the transformer that is told it, and typicality
+        sqrt(d^2 + F max(m, 0)^2): F is the number of statistics, and m how much less being told helps than it does training
+        images of their own class, in standard deviations. Being told helps by the mean over several times of
+        log(error untold / error told), the same noise added, which is what a diffusion classifier goes by (Li et al. 2023
+        sec. 3). So both halves weigh the same, and no class makes an image less strange. The auto-encoder knows no classes.
+
+        The maps show (x - x_hat)^2 of the auto-encoder, (z - z_hat)^2 of the transformer, told the class if one is, brought
+        to the image's size, or for typicality the sum of both, each in units of its mean over the training images.
 
         Args:
             images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
             generator: one `torch.Generator`, or a list with one for each image; None: seed 0 for each image.
+            class_labels: of the images, if known: strange for its class; None: strange for every class.
             score: "typicality" is high for images unlike the training images in any direction, also for all too simple ones; "denoising" is the mean error of the transformer's predictions; "autoencoder" is the error of the reconstruction.
             num_inference_steps: Steps on the way into noise (typicality only, which is calibrated for the default).
 
@@ -1068,8 +1077,8 @@ class LatentTransformerPipeline(FamilyPipeline):
             `AnomalyOutput` with scores [N], maps [N, H, W], and the unit.
 
         Raises:
-            ValueError, TypeError: images of another kind or size, an unknown score, or another than "autoencoder" without a
-                transformer.
+            ValueError, TypeError: images of another kind or size, labels that do not fit, an unknown score, or another than
+                "autoencoder" without a transformer.
         """
         if score != "autoencoder":
             self._need_transformer(f"score: {score!r}")
@@ -1077,14 +1086,19 @@ class LatentTransformerPipeline(FamilyPipeline):
         if generator is None:  # a score is a measurement: the same image gets the same score
             generator = [torch.Generator().manual_seed(0) for _ in range(len(x))]
         generator, callback = self._to_generators(generator, len(x)), callback_on_step_end
-        z, error, _ = self._restored(x)
+        classes = self._to_labels(class_labels, len(x))
         if score == "autoencoder":
+            z, error, _ = self._restored(x)
             self._tell(callback, 0, 0.0, 1, z)
             return self._measured(error.mean((1, 2, 3)), error.mean(1))
+        labels = self._labels(len(x), classes, None)
         if score == "denoising":
-            errors, map_ = self._denoising_errors(z, generator, callback, 0, len(ERROR_TIMES))
+            z = self._normalised(self.coder.encode(x)[0])
+            (errors,), map_ = self._denoising_errors(z, [labels], generator, callback, 0, len(ERROR_TIMES))
             return self._measured(errors.mean(1), self._enlarged(map_))
-        features, (pixel_map, latent_map) = self._features(x, generator, num_inference_steps, callback)
+        features, mismatch, (pixel_map, latent_map) = self._features(
+            x, labels, generator, num_inference_steps, callback
+        )
         known, units = self.config.typicality, (1.0, 1.0)
         if known:
             mean = torch.tensor(known["mean"], dtype=torch.float64)
@@ -1093,6 +1107,10 @@ class LatentTransformerPipeline(FamilyPipeline):
             squared = ((features @ precision) * features).sum(1)
         else:
             squared = features.square().sum(1)
+        if mismatch is not None:
+            usual = (known or {}).get("class_mismatch") or {"mean": 0.0, "std": 1.0}
+            above = ((mismatch - usual["mean"]) / usual["std"]).clamp(min=0)
+            squared = squared.clamp(min=0) + features.shape[1] * above.square()
         map_ = pixel_map / units[0] + self._enlarged(latent_map) / units[1]
         return self._measured(squared.clamp(min=0).sqrt(), map_, "Mahalanobis distance")
 
@@ -1112,21 +1130,41 @@ class LatentTransformerPipeline(FamilyPipeline):
         size = self.config.sample_size
         return F.interpolate(map_[:, None], size=(size, size), mode="bilinear")[:, 0]
 
-    def _denoising_errors(self, z, generator, callback, first: int, total: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(v_hat - v)^2 at the ERROR_TIMES -> means [N, T], and the map of (z_hat - z)^2 = r^2 (v_hat - v)^2 [N, h, w]."""
-        errors, map_ = [], 0.0
+    def _denoising_errors(
+        self,
+        z: torch.Tensor,
+        told: list[torch.Tensor | None],
+        generator,
+        callback: Callable | None,
+        first: int,
+        total: int,
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """(v_hat - v)^2 at the ERROR_TIMES, of the network told each of `told`, labels [N, K] or None, about the same u.
+
+        Returns:
+            (means [N, T] for each of `told`, map [N, h, w] of (z_hat - z)^2 = r^2 (v_hat - v)^2 for the last of them).
+        """
+        errors, map_ = [[] for _ in told], 0.0
         for i, place in enumerate(ERROR_TIMES):
             noise = self._randn(z.shape, generator).float()
             u = (1 - place) * z + place * noise
-            v = self._velocity(u, u.new_full((len(u),), place), None)
-            squared = (v - (noise - z)).square()  # [N, c, h, w]
-            errors.append(squared.mean((1, 2, 3)))
+            for labels, means in zip(told, errors, strict=True):
+                v = self._velocity(u, u.new_full((len(u),), place), labels)
+                squared = (v - (noise - z)).square()  # [N, c, h, w]
+                means.append(squared.mean((1, 2, 3)))
             map_ = map_ + place**2 * squared.mean(1) / len(ERROR_TIMES)
             self._tell(callback, first + i, place, total, u - place * v)
-        return torch.stack(errors, dim=1), map_
+        return [torch.stack(means, dim=1) for means in errors], map_
 
-    def _features(self, x, generator, num_inference_steps: int, callback=None):
-        """FEATURES of images, float64 [N, F] on the CPU, and the two maps: [N, S, S] of pixels, [N, h, w] of latents."""
+    def _features(
+        self, x: torch.Tensor, labels: torch.Tensor | None, generator, num_inference_steps: int, callback=None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, tuple[torch.Tensor, torch.Tensor]]:
+        """FEATURES of images, in which labels [N, K] play no part, and how badly these fit.
+
+        Returns:
+            (features, float64 [N, F] on the CPU; mean over the times of log(error told / error untold), float64 [N] on the
+            CPU, None without labels; the two maps, [N, S, S] of pixels and [N, h, w] of latents).
+        """
         z, error, blur = self._restored(x)
         total = num_inference_steps + len(ERROR_TIMES)
         # `_follow` counts its own steps; what comes after is added to the number that it tells
@@ -1137,7 +1175,10 @@ class LatentTransformerPipeline(FamilyPipeline):
                 callback(pipe, step, timestep, {**values, "num_timesteps": total})
 
         noise = self._follow(z, 0.0, self._start, None, num_inference_steps, steps)
-        errors, latent_map = self._denoising_errors(z, generator, callback, num_inference_steps, total)
+        told = [None] if labels is None else [None, labels]
+        (untold_errors, *told_errors), latent_map = self._denoising_errors(
+            z, told, generator, callback, num_inference_steps, total
+        )
         seen = []
         for place in SCORE_TIMES:
             u = (1 - place) * z
@@ -1147,45 +1188,56 @@ class LatentTransformerPipeline(FamilyPipeline):
             _log(error.mean((1, 2, 3))),
             _log(blur),
             z.square().mean((1, 2, 3)),
-            *map(_log, errors.unbind(1)),
+            *_log(untold_errors).unbind(1),
             *map(_log, seen),
             noise.square().mean((1, 2, 3)),
             (noise[..., 1:] * noise[..., :-1]).mean((1, 2, 3)),
             (noise[..., 1:, :] * noise[..., :-1, :]).mean((1, 2, 3)),
         ]
-        return torch.stack(features, dim=1).double().cpu(), (error.mean(1), latent_map)
+        mismatch = None
+        if told_errors:
+            mismatch = (_log(told_errors[0]) - _log(untold_errors)).mean(1).double().cpu()
+        return torch.stack(features, dim=1).double().cpu(), mismatch, (error.mean(1), latent_map)
 
     @torch.no_grad()
     def fit(self, batches: Iterable[dict]) -> None:
         """Calibrate the typicality score: mean and precision of the FEATURES of training images, into the configuration.
 
+        With labels, also mean and standard deviation of how badly their own class fits them.
+
         Takes NUM_CALIBRATION_IMAGES at random from one pass (reservoir sampling, Vitter 1985), or all if there are fewer.
 
         Args:
-            batches: of `{"images": ...}`, one pass over the training data.
+            batches: of `{"images", "class_labels"}`, the labels None or missing where there are none; one pass over the
+                training data.
 
         Raises:
             ValueError: fewer than two images.
         """
         random = np.random.default_rng(0)
-        chosen: list[torch.Tensor] = []
+        chosen: list[tuple[torch.Tensor, torch.Tensor | None]] = []
         seen = 0
         for batch in batches:
-            for image in batch["images"]:
+            classes = batch.get("class_labels") if self.config.id2label else None
+            for i, image in enumerate(batch["images"]):
                 seen += 1
+                item = (image, None if classes is None else classes[i])
                 if len(chosen) < NUM_CALIBRATION_IMAGES:
-                    chosen.append(image)
+                    chosen.append(item)
                 elif (place := random.integers(seen)) < NUM_CALIBRATION_IMAGES:
-                    chosen[place] = image
+                    chosen[place] = item
         if len(chosen) < 2:
             raise ValueError("batches: calibration needs at least two images.")
-        rows, units = [], []
+        rows, mismatches, units = [], [], []
         steps = inspect.signature(self.anomaly_score).parameters["num_inference_steps"].default
         for start in range(0, len(chosen), 64):
-            x = self._to_tensor(torch.stack(chosen[start : start + 64]))
+            images, classes = zip(*chosen[start : start + 64], strict=True)
+            x = self._to_tensor(torch.stack(images))
+            told = None if any(label is None for label in classes) else torch.stack(classes).to(x.device)
             generators = [torch.Generator().manual_seed(start + i) for i in range(len(x))]
-            features, maps = self._features(x, generators, steps)
+            features, mismatch, maps = self._features(x, self._labels(len(x), told, None), generators, steps)
             rows.append(features)
+            mismatches.append(mismatch)
             units.append([map_.mean().item() * len(x) for map_ in maps])
         features = torch.cat(rows)  # [M, F]
         centred = features - features.mean(0)
@@ -1194,15 +1246,20 @@ class LatentTransformerPipeline(FamilyPipeline):
         # between them so fine that the rounding of half precision would decide it.
         variance = covariance.diagonal().clamp(min=1e-8)
         precision = torch.linalg.inv(0.95 * covariance + 0.05 * torch.diag(variance) + 1e-8 * torch.eye(len(variance)))
-        self.register_to_config(
-            typicality={
-                "features": list(FEATURES),
-                "mean": features.mean(0).tolist(),
-                "precision": precision.tolist(),
-                "map_units": [max(sum(unit) / len(chosen), 1e-8) for unit in zip(*units, strict=True)],
-            }
-        )
+        calibration = {
+            "features": list(FEATURES),
+            "mean": features.mean(0).tolist(),
+            "precision": precision.tolist(),
+            "map_units": [max(sum(unit) / len(chosen), 1e-8) for unit in zip(*units, strict=True)],
+        }
+        if all(mismatch is not None for mismatch in mismatches):
+            calibration["class_mismatch"] = _mean_and_std(torch.cat(mismatches))
+        self.register_to_config(typicality=calibration)
 
 
 def _log(values: torch.Tensor) -> torch.Tensor:
     return values.clamp(min=1e-8).log()
+
+
+def _mean_and_std(values: torch.Tensor) -> dict[str, float]:
+    return {"mean": values.mean().item(), "std": max(values.std().item(), 1e-8)}

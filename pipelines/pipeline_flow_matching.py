@@ -31,6 +31,7 @@ Papers:
     Morningstar et al.: Density of States Estimation for Out-of-Distribution Detection, 2021,
         https://arxiv.org/abs/2006.09273
     Mahmood et al.: Multiscale Score Matching for Out-of-Distribution Detection, 2021, https://arxiv.org/abs/2010.13132
+    Li et al.: Your Diffusion Model is Secretly a Zero-Shot Classifier, 2023, https://arxiv.org/abs/2303.16203
 """
 
 from __future__ import annotations
@@ -973,6 +974,7 @@ class FlowMatchingPipeline(FamilyPipeline):
         self,
         images: Images,
         generator: Generators = None,
+        class_labels: Labels = None,
         score: Literal["typicality", "likelihood", "velocity"] = "typicality",
         num_inference_steps: Steps = 8,
         callback_on_step_end: Callable | None = None,
@@ -983,14 +985,22 @@ class FlowMatchingPipeline(FamilyPipeline):
         therefore asks whether an image is like the training images in several statistics at once (Morningstar et al.
         2021), in either direction: errors of the velocity and norms of the score (Mahmood et al. 2021) at several times,
         and, from the way into noise, the divergence, the norm of the noise and the correlation of its neighbours. It is
-        their Mahalanobis distance from the training images, by the mean and covariance that `fit` found; before `fit`,
+        their Mahalanobis distance d from the training images, by the mean and covariance that `fit` found; before `fit`,
         their plain norm.
 
-        The maps show (x_0 - x_0_hat)^2, mean over the times; the likelihood has none.
+        Told an image's class, "likelihood" is -log p(x | y), "velocity" the error of the network that is told it, and
+        typicality sqrt(d^2 + F max(m, 0)^2): F is the number of statistics, and m how much less being told helps than it
+        does training images of their own class, in standard deviations. Being told helps by the mean over the times of
+        log(error untold / error told), the same noise added, which is what a diffusion classifier goes by (Li et al. 2023
+        sec. 3). So both halves weigh the same, and no class makes an image less strange.
+
+        The maps show (x_0 - x_0_hat)^2, mean over the times, of the network told the class if one is; the likelihood has
+        none.
 
         Args:
             images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
             generator: one `torch.Generator`, or a list with one for each image; None: seed 0 for each image.
+            class_labels: of the images, if known: strange for its class; None: strange for every class.
             score: "typicality" is high for images unlike the training images in any direction, also for all too simple ones; "likelihood" is the negative log-likelihood; "velocity" is the mean error of the predicted velocities.
             num_inference_steps: Steps on the way into noise ("velocity" takes none); typicality is calibrated for the default.
 
@@ -998,20 +1008,20 @@ class FlowMatchingPipeline(FamilyPipeline):
             `AnomalyOutput` with scores [N], maps [N, H, W] or None, and the unit.
 
         Raises:
-            ValueError, TypeError: images of another kind or size, or an unknown score.
+            ValueError, TypeError: images of another kind or size, labels that do not fit, or an unknown score.
         """
-        x, _, generator = self._measured(images, None, generator)
+        x, labels, generator = self._measured(images, class_labels, generator)
         if score not in ("typicality", "likelihood", "velocity"):
             raise ValueError(f"score: choose 'typicality', 'likelihood' or 'velocity', not {score!r}.")
         if score == "likelihood":
             how = {"num_inference_steps": num_inference_steps, "callback_on_step_end": callback_on_step_end}
-            nats = self.log_likelihood(x, generator, **how)
+            nats = self.log_likelihood(x, generator, labels, **how)
             return AnomalyOutput(scores=-nats, maps=None, unit="nats")
         if score == "velocity":
             total = len(ERROR_TIMES)
-            errors, maps = self._velocity_errors(x, generator, callback_on_step_end, 0, total)
+            (errors,), maps = self._velocity_errors(x, [labels], generator, callback_on_step_end, 0, total)
             return AnomalyOutput(scores=errors.mean(1).cpu(), maps=maps.cpu(), unit="mean squared error")
-        features, maps = self._features(x, generator, num_inference_steps, callback_on_step_end)
+        features, mismatch, maps = self._features(x, labels, generator, num_inference_steps, callback_on_step_end)
         known = self.config.typicality
         if known:
             mean = torch.tensor(known["mean"], dtype=torch.float64)
@@ -1020,6 +1030,10 @@ class FlowMatchingPipeline(FamilyPipeline):
             squared = ((features @ precision) * features).sum(1)
         else:
             squared = features.square().sum(1)
+        if mismatch is not None:
+            usual = (known or {}).get("class_mismatch") or {"mean": 0.0, "std": 1.0}
+            above = ((mismatch - usual["mean"]) / usual["std"]).clamp(min=0)
+            squared = squared.clamp(min=0) + features.shape[1] * above.square()
         return AnomalyOutput(scores=squared.clamp(min=0).sqrt().float(), maps=maps.cpu(), unit="Mahalanobis distance")
 
     def _measured(self, images, class_labels, generator):
@@ -1029,48 +1043,74 @@ class FlowMatchingPipeline(FamilyPipeline):
             generator = [torch.Generator().manual_seed(0) for _ in range(len(x))]
         return x, self._to_labels(class_labels, len(x)), self._to_generators(generator, len(x))
 
-    def _velocity_errors(self, x, generator, callback, first: int, total: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(v_hat - v)^2 at the ERROR_TIMES -> means [N, T], and maps of (x_0_hat - x_0)^2 = t^2 (v_hat - v)^2 [N, H, W]."""
-        errors, maps = [], 0.0
+    def _velocity_errors(
+        self,
+        x: torch.Tensor,
+        told: list[torch.Tensor | None],
+        generator,
+        callback: Callable | None,
+        first: int,
+        total: int,
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """(v_hat - v)^2 at the ERROR_TIMES, of the network told each of `told`, labels [N] or None, about the same x_t.
+
+        Returns:
+            (means [N, T] for each of `told`, maps [N, H, W] of (x_0_hat - x_0)^2 = t^2 (v_hat - v)^2 for the last of them).
+        """
+        errors, maps = [[] for _ in told], 0.0
         for i, time in enumerate(ERROR_TIMES):
             noise = self._randn(x.shape, generator).float()
             t = torch.full((len(x),), time, device=x.device)
             x_t = (1 - time) * x.float() + time * noise
-            v = self._velocity(x_t, t, None)
-            squared = (v - (noise - x.float())).square()  # [N, C, S, S]
-            errors.append(squared.mean((1, 2, 3)))
+            for labels, means in zip(told, errors, strict=True):
+                v = self._velocity(x_t, t, labels)
+                squared = (v - (noise - x.float())).square()  # [N, C, S, S]
+                means.append(squared.mean((1, 2, 3)))
             maps = maps + time**2 * squared.mean(1) / len(ERROR_TIMES)
             self._report(callback, first + i, time * 1000, total, from_velocity("x0", v, x_t, time))
-        return torch.stack(errors, dim=1), maps
+        return [torch.stack(means, dim=1) for means in errors], maps
 
-    def _features(self, x, generator, num_inference_steps: int, callback=None) -> tuple[torch.Tensor, torch.Tensor]:
-        """FEATURES of images [N, C, S, S], float64 [N, F] on the CPU, and the maps [N, H, W]."""
+    def _features(
+        self, x: torch.Tensor, labels: torch.Tensor | None, generator, num_inference_steps: int, callback=None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """FEATURES of images [N, C, S, S], in which labels play no part, and how badly these fit.
+
+        Returns:
+            (features, float64 [N, F] on the CPU; mean over the times of log(error told / error untold), float64 [N] on the
+            CPU, None without labels; maps [N, H, W]).
+        """
         encoding = self._num_reports("midpoint", num_inference_steps)
         total = encoding + len(ERROR_TIMES)
         dequantized = self._dequantized(x, generator)
         probes = self._signs(x.shape, generator)[None]
         how = ("midpoint", num_inference_steps, 0.0, callback, total)
         noise, integral = self._encode_with_divergence(dequantized, None, probes, *how)
-        errors, maps = self._velocity_errors(x, generator, callback, encoding, total)
+        told = [None] if labels is None else [None, labels]
+        (untold_errors, *told_errors), maps = self._velocity_errors(x, told, generator, callback, encoding, total)
         scores = []
         for time in SCORE_TIMES:
             t = torch.full((len(x),), time, device=x.device)
             x_t = (1 - time) * x.float()
             score = from_velocity("score", self._velocity(x_t, t, None), x_t, time)
-            scores.append(score.square().mean((1, 2, 3)).clamp(min=1e-8).log() / 2)
+            scores.append(_log(score.square().mean((1, 2, 3))) / 2)
         features = [
-            *errors.clamp(min=1e-8).log().unbind(1),
+            *_log(untold_errors).unbind(1),
             *scores,
             integral / x[0].numel(),
             noise.square().mean((1, 2, 3)),
             (noise[..., 1:] * noise[..., :-1]).mean((1, 2, 3)),
             (noise[..., 1:, :] * noise[..., :-1, :]).mean((1, 2, 3)),
         ]
-        return torch.stack(features, dim=1).double().cpu(), maps
+        mismatch = None
+        if told_errors:
+            mismatch = (_log(told_errors[0]) - _log(untold_errors)).mean(1).double().cpu()
+        return torch.stack(features, dim=1).double().cpu(), mismatch, maps
 
     @torch.no_grad()
     def fit(self, batches: Iterable[dict]) -> None:
         """Calibrate the typicality score: mean and precision of the FEATURES of training images, into the configuration.
+
+        With labels, also mean and standard deviation of how badly their own class fits them.
 
         Takes NUM_CALIBRATION_IMAGES at random from one pass (reservoir sampling, Vitter 1985), or all if there are fewer.
 
@@ -1081,23 +1121,29 @@ class FlowMatchingPipeline(FamilyPipeline):
             ValueError: fewer than two images.
         """
         random = np.random.default_rng(0)
-        chosen: list[torch.Tensor] = []
+        chosen: list[tuple[torch.Tensor, torch.Tensor | None]] = []
         seen = 0
         for batch in batches:
-            for image in batch["images"]:
+            labels = batch.get("class_labels") if self.config.id2label else None
+            for i, image in enumerate(batch["images"]):
                 seen += 1
+                item = (image, None if labels is None else labels[i])
                 if len(chosen) < NUM_CALIBRATION_IMAGES:
-                    chosen.append(image)
+                    chosen.append(item)
                 elif (place := random.integers(seen)) < NUM_CALIBRATION_IMAGES:
-                    chosen[place] = image
+                    chosen[place] = item
         if len(chosen) < 2:
             raise ValueError("batches: calibration needs at least two images.")
-        rows = []
+        rows, mismatches = [], []
         steps = inspect.signature(self.anomaly_score).parameters["num_inference_steps"].default
         for start in range(0, len(chosen), 64):
-            x = self._to_tensor(torch.stack(chosen[start : start + 64]))
+            images, labels = zip(*chosen[start : start + 64], strict=True)
+            x = self._to_tensor(torch.stack(images))
+            told = None if any(label is None for label in labels) else torch.stack(labels).to(x.device)
             generators = [torch.Generator().manual_seed(start + i) for i in range(len(x))]
-            rows.append(self._features(x, generators, steps)[0])
+            features, mismatch, _ = self._features(x, told, generators, steps)
+            rows.append(features)
+            mismatches.append(mismatch)
         features = torch.cat(rows)  # [M, F]
         centred = features - features.mean(0)
         covariance = centred.T @ centred / (len(features) - 1)
@@ -1106,6 +1152,8 @@ class FlowMatchingPipeline(FamilyPipeline):
         variance = covariance.diagonal().clamp(min=1e-8)
         precision = torch.linalg.inv(0.95 * covariance + 0.05 * torch.diag(variance) + 1e-8 * torch.eye(len(variance)))
         calibration = {"features": list(FEATURES), "mean": features.mean(0).tolist(), "precision": precision.tolist()}
+        if all(mismatch is not None for mismatch in mismatches):
+            calibration["class_mismatch"] = _mean_and_std(torch.cat(mismatches))
         self.register_to_config(typicality=calibration)
 
     # ---- training ----
@@ -1176,6 +1224,14 @@ class FlowMatchingPipeline(FamilyPipeline):
         """The noise, float32 [C, S, S], that `__call__` begins with for the sample with this seed."""
         shape = (self.config.channels, self.config.sample_size, self.config.sample_size)
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _log(values: torch.Tensor) -> torch.Tensor:
+    return values.clamp(min=1e-8).log()
+
+
+def _mean_and_std(values: torch.Tensor) -> dict[str, float]:
+    return {"mean": values.mean().item(), "std": max(values.std().item(), 1e-8)}
 
 
 def _standard_normal(x: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ Papers:
     Meng et al.: SDEdit, 2021, https://arxiv.org/abs/2108.01073
     Mahmood et al.: Multiscale Score Matching for Out-of-Distribution Detection, 2021, https://arxiv.org/abs/2010.13132
     Nalisnick et al.: Do Deep Generative Models Know What They Don't Know?, 2018, https://arxiv.org/abs/1810.09136
+    Li et al.: Your Diffusion Model is Secretly a Zero-Shot Classifier, 2023, https://arxiv.org/abs/2303.16203
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ Generators = torch.Generator | list[torch.Generator] | None
 TIMESTEPS_PER_C_NOISE = 100
 # Where an image's score is measured: from fine texture to the outline. Beyond, all images look alike.
 FEATURE_SIGMAS = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
+# Where it is measured whether a class helps to denoise it: in less noise the image says all by itself, in more it is gone.
+CLASS_SIGMAS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 # --- shared block: the same in every pipeline file (tests/test_contract.py), since each must stand alone on the Hub ---
@@ -328,7 +331,8 @@ class ScoreSdePipeline(FamilyPipeline):
         patch_size: p, space-to-depth factor in front of the network. A permutation of pixels: white noise stays white
             noise and the diffusion is the same, several times cheaper on a CPU.
         class_dropout: part of the training labels that is replaced by "no class", for classifier-free guidance.
-        calibration: {"mean": [K], "covariance": [K][K]} of the features of training images, written by `fit`.
+        calibration: {"mean": [K], "covariance": [K][K]} of the features of training images and, where they have classes,
+            "class_mismatch": {"mean", "std"}; written by `fit`.
         id2label: names of the classes.
         anomaly_quantiles: 201 quantiles of ordinary test images' scores for each `score` of `anomaly_score`.
     """
@@ -652,6 +656,7 @@ class ScoreSdePipeline(FamilyPipeline):
         self,
         images: Images,
         generator: Generators = None,
+        class_labels: Labels = None,
         score: Score = "typicality",
         num_inference_steps: Annotated[int, {"minimum": 2, "maximum": 100, "step": 1}] = 10,
         callback_on_step_end: Callable | None = None,
@@ -662,13 +667,19 @@ class ScoreSdePipeline(FamilyPipeline):
         density than clothes (Nalisnick et al. 2018). So the default asks not how dense the place is where the image lies,
         but whether the score field around it looks as around training images: at L noise levels the squared norms of
         the score (Mahmood et al. 2021 sec. 3), as logarithms, make a vector of features, and the score is its
-        Mahalanobis distance from the training images' (`fit`). Too simple and too complex are both far. The map is the
+        Mahalanobis distance d from the training images' (`fit`). Too simple and too complex are both far. The map is the
         mean of (sigma score)^2 over the levels: where the model would change the image.
+
+        Told an image's class, "likelihood" is -log p(x | y), "score norms" are those of the network that is told it, and
+        typicality is sqrt(d^2 + K max(m, 0)^2): K is the number of features, and m how much less being told helps than it
+        does training images of their own class, in standard deviations (`class_mismatch`). So both halves weigh the same,
+        and no class makes an image less strange; the map is then the error of denoising it, told the class.
 
         Args:
             images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
-            generator: one `torch.Generator`, or a list with one for each image, of the noise of "likelihood"; None: seed 0
-                for each image.
+            generator: one `torch.Generator`, or a list with one for each image, of the noise of "likelihood" and of what a
+                class helps; None: seed 0 for each image.
+            class_labels: of the images, if known: strange for its class; None: strange for every class.
             score: "typicality" is the distance from training images over many noise levels; "score norms" is the same measurement before calibration; "likelihood" is the negative log-likelihood, which takes digits for ordinary.
             num_inference_steps: Noise levels on the path of the likelihood; the others have their own.
             callback_on_step_end: called as (pipe, step, timestep, {"pred_original_sample", "num_timesteps"}).
@@ -677,31 +688,44 @@ class ScoreSdePipeline(FamilyPipeline):
             `AnomalyOutput` with scores [N], maps [N, H, W] and the unit.
 
         Raises:
-            TypeError, ValueError: images of another kind or size, generators that do not fit, or an unknown score.
+            TypeError, ValueError: images of another kind or size, labels or generators that do not fit, or an unknown score.
         """
         if score not in ("typicality", "score norms", "likelihood"):
             raise ValueError(f"score: choose 'typicality', 'score norms' or 'likelihood', not {score!r}.")
         x = self._to_tensor(images).float()
         generator = self._measuring(generator, len(x))
+        labels = self._to_labels(class_labels, len(x))
         if score == "likelihood":
             nats = self.log_likelihood(
-                x, generator, num_inference_steps=num_inference_steps, callback_on_step_end=callback_on_step_end
+                x, generator, labels, num_inference_steps=num_inference_steps, callback_on_step_end=callback_on_step_end
             )
             return AnomalyOutput(scores=-nats, maps=None, unit="nats")
-        features, maps = self.score_features(x, callback_on_step_end)
-        maps = maps.cpu()
         if score == "score norms":
-            return AnomalyOutput(scores=features.exp().mean(dim=1).cpu(), maps=maps, unit="squared norm per pixel")
+            features, maps = self.score_features(x, callback_on_step_end, labels)
+            norms = features.exp().mean(dim=1)
+            return AnomalyOutput(scores=norms.cpu(), maps=maps.cpu(), unit="squared norm per pixel")
+        extra = 0 if labels is None else len(CLASS_SIGMAS)
+        features, maps = self.score_features(x, callback_on_step_end, num_more_steps=extra)
         off, covariance = features.double().cpu(), torch.eye(features.shape[1], dtype=torch.float64)
-        if self.config.calibration:  # an untrained model knows no typical image: distances from 0
-            off = off - torch.tensor(self.config.calibration["mean"], dtype=torch.float64)
-            covariance = torch.tensor(self.config.calibration["covariance"], dtype=torch.float64)
+        known = self.config.calibration or {}
+        if known:  # an untrained model knows no typical image: distances from 0
+            off = off - torch.tensor(known["mean"], dtype=torch.float64)
+            covariance = torch.tensor(known["covariance"], dtype=torch.float64)
         squared = (off * torch.linalg.solve(covariance, off.T).T).sum(dim=1)
-        return AnomalyOutput(scores=squared.sqrt().float(), maps=maps, unit="Mahalanobis distance")
+        if labels is not None:
+            mismatch, maps = self.class_mismatch(x, labels, generator, callback_on_step_end, len(FEATURE_SIGMAS))
+            usual = known.get("class_mismatch") or {"mean": 0.0, "std": 1.0}
+            above = ((mismatch.double().cpu() - usual["mean"]) / usual["std"]).clamp(min=0)
+            squared = squared + features.shape[1] * above.square()
+        return AnomalyOutput(scores=squared.sqrt().float(), maps=maps.cpu(), unit="Mahalanobis distance")
 
     @torch.no_grad()
     def score_features(
-        self, images: torch.Tensor, callback_on_step_end: Callable | None = None
+        self,
+        images: torch.Tensor,
+        callback_on_step_end: Callable | None = None,
+        class_labels: Labels = None,
+        num_more_steps: int = 0,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logarithms of the mean of (sigma score)^2 over the pixels, at each of `FEATURE_SIGMAS` (Mahmood et al. 2021 sec. 3).
 
@@ -710,22 +734,67 @@ class ScoreSdePipeline(FamilyPipeline):
         Args:
             images: float32 [N, C, S, S] in [-1, 1].
             callback_on_step_end: called after each level.
+            class_labels: told to the network; None: the unconditional model.
+            num_more_steps: of the caller, to come after these.
 
         Returns:
             (features [N, K], map [N, S, S]: the mean of (sigma score)^2 over levels and channels).
         """
         features, maps = [], torch.zeros(len(images), *images.shape[2:], device=images.device)
+        labels, total = self._to_labels(class_labels, len(images)), len(FEATURE_SIGMAS) + num_more_steps
         for i, sigma in enumerate(FEATURE_SIGMAS):
-            x0 = Denoiser(self)(images, sigma)
+            x0 = Denoiser(self, labels)(images, sigma)
             squared = ((x0 - images) / sigma).square()  # |sigma score|^2, pixel by pixel
             features.append(squared.mean(dim=(1, 2, 3)).clamp(min=1e-8).log())
             maps += squared.mean(dim=1) / len(FEATURE_SIGMAS)
-            self._report(callback_on_step_end, i, sigma, len(FEATURE_SIGMAS), x0)
+            self._report(callback_on_step_end, i, sigma, total, x0)
         return torch.stack(features, dim=1), maps
+
+    @torch.no_grad()
+    def class_mismatch(
+        self,
+        images: torch.Tensor,
+        class_labels: Labels,
+        generator: Generators = None,
+        callback_on_step_end: Callable | None = None,
+        first_step: int = 0,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """How badly a class fits: the mean over `CLASS_SIGMAS` of log(error told / error untold) of denoising the image.
+
+        Both errors are of the same noise, which is what a diffusion classifier goes by (Li et al. 2023 sec. 3).
+
+        Args:
+            images: float32 [N, C, S, S] in [-1, 1].
+            class_labels: int, list or int64 tensor [N].
+            generator: one `torch.Generator`, or a list with one for each image; None: seed 0 for each image.
+            callback_on_step_end: called after each level.
+            first_step: number of steps of the caller that came before.
+
+        Returns:
+            (float32 [N]: negative where the class helps; map [N, S, S]: the squared error of the network that is told the
+            class, mean over levels and channels).
+
+        Raises:
+            TypeError, ValueError: labels or generators that do not fit.
+        """
+        generator, labels = self._measuring(generator, len(images)), self._to_labels(class_labels, len(images))
+        ratios, maps = [], torch.zeros(len(images), *images.shape[2:], device=images.device)
+        for i, sigma in enumerate(CLASS_SIGMAS):
+            y = images + sigma * self._noise(images.shape, generator)
+            x0 = Denoiser(self, labels)(y, sigma)
+            told = (x0 - images).square()  # [N, C, S, S]
+            untold = (Denoiser(self)(y, sigma) - images).square()
+            errors = torch.stack([told.mean(dim=(1, 2, 3)), untold.mean(dim=(1, 2, 3))]).clamp(min=1e-8).log()
+            ratios.append(errors[0] - errors[1])
+            maps += told.mean(dim=1) / len(CLASS_SIGMAS)
+            self._report(callback_on_step_end, first_step + i, sigma, first_step + len(CLASS_SIGMAS), x0)
+        return torch.stack(ratios).mean(dim=0), maps
 
     @torch.no_grad()
     def fit(self, batches: Iterable[dict], num_images: int = 2000) -> None:
         """Measure the features of training images: their mean and covariance calibrate "typicality".
+
+        With labels, also mean and standard deviation of how badly their own class fits them.
 
         Args:
             batches: of `{"images", "class_labels"}`, one pass over the training data.
@@ -735,25 +804,34 @@ class ScoreSdePipeline(FamilyPipeline):
             ValueError: fewer images than features.
         """
         generator = torch.Generator().manual_seed(0)
-        sample, keys = torch.empty(0), torch.empty(0)
-        for (
-            batch
-        ) in batches:  # each image gets a random key; those with the largest stay, wherever in the data they lie
-            images = batch["images"].cpu()
-            sample, keys = (
-                torch.cat([sample, images]) if len(sample) else images,
-                torch.cat([keys, torch.rand(len(images), generator=generator)]),
-            )
+        sample, classes, keys = torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0)
+        # each image gets a random key; those with the largest stay, wherever in the data they lie
+        for batch in batches:
+            images, labels = batch["images"].cpu(), batch.get("class_labels")
+            labels = torch.full((len(images),), -1) if labels is None or not self.config.id2label else labels.cpu()
+            sample = torch.cat([sample, images]) if len(sample) else images
+            classes = torch.cat([classes, labels])
+            keys = torch.cat([keys, torch.rand(len(images), generator=generator)])
             keys, order = keys.topk(min(num_images, len(keys)))
-            sample = sample[order]
-        features = [self.score_features(part.to(self.device, torch.float32))[0] for part in sample.split(100)]
+            sample, classes = sample[order], classes[order]
+        features, mismatches = [], []
+        for start in range(0, len(sample), 100):
+            x = sample[start : start + 100].to(self.device, torch.float32)
+            features.append(self.score_features(x)[0])
+            if (classes >= 0).all():
+                noise = [torch.Generator().manual_seed(start + i) for i in range(len(x))]
+                mismatches.append(self.class_mismatch(x, classes[start : start + 100], noise)[0])
         features = torch.cat(features).double().cpu()  # [num_images, K]
         if len(features) <= features.shape[1]:
             raise ValueError(f"fit: needs more than {features.shape[1]} images, not {len(features)}.")
         covariance = torch.cov(features.T)
         # neighbouring levels say nearly the same: a little on the diagonal keeps the inverse from their rounding
         covariance += 1e-4 * covariance.diagonal().mean() * torch.eye(len(covariance))
-        self.register_to_config(calibration={"mean": features.mean(dim=0).tolist(), "covariance": covariance.tolist()})
+        calibration = {"mean": features.mean(dim=0).tolist(), "covariance": covariance.tolist()}
+        if mismatches:
+            found = torch.cat(mismatches).double().cpu()
+            calibration["class_mismatch"] = {"mean": found.mean().item(), "std": max(found.std().item(), 1e-8)}
+        self.register_to_config(calibration=calibration)
 
     # ---- likelihood ----
 

@@ -158,6 +158,11 @@ def test_anomaly_score(client):
     assert pixels(files).shape == (1, 28, 28, 3)
     assert report["score"] > 0 and 0 <= report["stranger_than"] <= 1
     assert report["unit"] == "mean squared error"
+    _, of_class = client.predict(
+        checkpoint="tiny-ddpm", image=handle_file(SNEAKER), class_labels="class 7", api_name="/anomaly_score"
+    )
+    assert of_class["request"]["class_labels"] == [7] and of_class["score"] != report["score"]
+    assert of_class["stranger_than"] == 1, "by the quantiles of images whose class was told"
 
 
 @pytest.mark.parametrize(

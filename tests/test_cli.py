@@ -132,6 +132,10 @@ def test_reconstruct_interpolate_anomaly(run, images, tmp_path):
     told = json.loads((tmp_path / "s.json").read_text())
     assert [i["name"] for i in told["images"]] == ["0.png", "1.png"] and told["unit"] == "nats"
     assert all(0 <= i["percentile"] <= 100 and np.isfinite(i["score"]) for i in told["images"])
+    run("anomaly", "tiny-vae", "--images", images, "--out", "c.json", "--classes", "class 3,4")
+    run("anomaly", "tiny-vae", "--images", images, "--out", "d.json", "--classes", "4,3")
+    of_class = [json.loads((tmp_path / name).read_text())["images"] for name in ("c.json", "d.json")]
+    assert of_class[0] != of_class[1] and {i["percentile"] for i in of_class[0]} == {100}
     assert told["parameters"]["score"] == "reconstruction" and Image.open("maps/1.png.png").width == 224
 
 

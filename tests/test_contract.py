@@ -134,6 +134,30 @@ def test_reports_each_step_and_stops_within_one(tiny, family, task):
     assert len(call(tiny[family], task)) > 0, "usable after a stop"
 
 
+def asks_for_classes(family, task):
+    return (
+        "class_labels" in inspect.signature(getattr(FAMILIES[family].pipeline_class(), TASKS[task].method)).parameters
+    )
+
+
+@pytest.mark.parametrize(("family", "task"), [c for c in CASES if c[1] != "generate" and asks_for_classes(*c)])
+def test_inputs_may_be_told_their_classes(tiny, family, task):
+    steps = []
+
+    def watch(pipe, step, timestep, values):
+        steps.append((step, values["num_timesteps"]))
+
+    together = call(tiny[family], task, seeds=(3, 5, 7), class_labels=[3, 5, 7], callback_on_step_end=watch)
+    assert steps and [step for step, _ in steps] == list(range(steps[0][1])), "steps count up to num_timesteps"
+    alone = call(tiny[family], task, seeds=(5,), class_labels=5)
+    for key, value in together.items():
+        if value is not None:
+            assert torch.isfinite(value).all() and torch.allclose(value[1:2], alone[key], rtol=1e-4, atol=1e-4)
+    for wrong, error in (([1, 2, 3], ValueError), ([1, 10], ValueError), ("Bag", TypeError)):
+        with pytest.raises(error, match="class_labels"):
+            call(tiny[family], task, class_labels=wrong)
+
+
 @pytest.mark.parametrize(("family", "task"), CASES)
 def test_signature_makes_controls_with_help(family, task):
     pipeline_class = FAMILIES[family].pipeline_class()

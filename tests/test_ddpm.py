@@ -152,6 +152,32 @@ def test_strangers_score_higher_than_the_data():
     assert torch.equal(pipeline.anomaly_score(data).scores, ordinary.scores), "a measurement is repeatable"
 
 
+def test_told_a_class_the_images_of_another_are_strange():
+    """Class y is MEAN + y; a network that is told nothing knows the class 0 only."""
+    pipeline = gaussian_pipeline()
+    pipeline.register_to_config(id2label={"0": "low", "1": "high"})
+    low = pipeline._network
+
+    def network(x, t, labels):
+        a = pipeline.scheduler.alphas_cumprod[t]
+        shift = 0.0 if labels is None else 0.5 * labels.float().reshape(-1, 1, 1, 1)
+        # v of x_0 + shift is v of x_0 where x_t is moved back, less the shift's own part
+        return low(x - a**0.5 * shift, t, None) - (1 - a) ** 0.5 * shift
+
+    pipeline._network = network
+    labels = torch.arange(16) % 2
+    data = (
+        MEAN
+        + 0.5 * labels[:, None, None, None]
+        + STD * torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    )
+    right, wrong = (pipeline.anomaly_score(data, class_labels=y).scores for y in (labels, 1 - labels))
+    assert wrong.min() > right.max()
+    assert torch.allclose(pipeline.anomaly_score(data).scores[::2], right[::2])
+    with pytest.raises(ValueError, match="class_labels"):
+        pipeline.anomaly_score(data, class_labels=2)
+
+
 @pytest.mark.parametrize("strength", [0.05, 0.3, 1.0])
 def test_noising_and_denoising_spreads_as_the_closed_form_says(strength):
     """x = MEAN + noise of level sigma is carried by DDIM to MEAN + S sigma / sqrt(S^2 + sigma^2) N(0, 1)."""

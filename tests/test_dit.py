@@ -264,6 +264,53 @@ def test_typicality_finds_the_likeliest_image_strange_and_noise_too():
     assert pipeline.anomaly_score(data[:2], score="autoencoder").scores.max() < 1e-9
 
 
+CENTRES = torch.stack([MEAN - 0.8, MEAN + 0.8])  # of two classes that overlap
+
+
+def two_classes(x, t, labels=None):
+    """The velocity of latents N(CENTRES[y], STD^2) for those told y, of their even mixture for the others (y = 2)."""
+    t = t.reshape(-1, 1, 1, 1).to(x.dtype)
+    variance = (1 - t) ** 2 * STD**2 + t**2
+    centred = [(x - (1 - t) * centre) / variance for centre in CENTRES]
+    each = torch.stack([t * c - (m + (1 - t) * STD**2 * c) for c, m in zip(centred, CENTRES, strict=True)])
+    density = torch.stack([(-0.5 * variance * c.square()).sum((1, 2, 3)) for c in centred])  # log, up to a constant
+    even = (each * density.softmax(0)[..., None, None, None]).sum(0)
+    if labels is None:
+        return even
+    told = each[labels[:, 0].clamp(max=1), torch.arange(len(x))]
+    return torch.where((labels < 2)[..., None, None], told, even)
+
+
+def test_told_a_class_the_images_of_another_are_strange():
+    pipeline = gaussian_pipeline(id2label={"0": "low", "1": "high"})
+    pipeline._network = two_classes
+
+    def data(number, seed):
+        labels = torch.arange(number) % 2
+        latents = F.pixel_unshuffle(gaussian_images(number, seed)[0], 2) - MEAN + CENTRES[labels]
+        return F.pixel_shuffle(latents, 2), labels
+
+    images, labels = data(600, seed=1)
+    pipeline.fit({"images": images[i : i + 100], "class_labels": labels[i : i + 100]} for i in range(0, 600, 100))
+    known = pipeline.config.typicality["class_mismatch"]
+    assert known["mean"] < 0 < known["std"], "being told the right class helps"
+    x, labels = data(64, seed=2)
+    untold, right, wrong = (pipeline.anomaly_score(x, class_labels=y) for y in (None, labels, 1 - labels))
+    assert (right.scores >= untold.scores).all()
+    assert wrong.scores.quantile(0.05) > right.scores.quantile(0.95)
+    assert wrong.maps.mean() > right.maps.mean()
+    generators = [torch.Generator().manual_seed(0) for _ in range(64)]
+    mismatch = pipeline._features(x, (1 - labels)[:, None], generators, 8)[1]
+    above = ((mismatch - known["mean"]) / known["std"]).clamp(min=0).float()
+    assert torch.allclose(wrong.scores, (untold.scores.square() + 14 * above.square()).sqrt(), rtol=1e-3)
+    right, wrong = (pipeline.anomaly_score(x, class_labels=y, score="denoising").scores for y in (labels, 1 - labels))
+    assert wrong.mean() > right.mean() + right.std()
+    same = (pipeline.anomaly_score(x, class_labels=y, score="autoencoder").scores for y in (labels, 1 - labels))
+    assert torch.equal(*same), "it knows no classes"
+    pipeline.fit([{"images": images[:100]}])
+    assert "class_mismatch" not in pipeline.config.typicality
+
+
 # ---- guidance and labels ----
 
 

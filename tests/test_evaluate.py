@@ -1,5 +1,8 @@
 """The measures against known answers, and an evaluation from data to card on a tiny model."""
 
+import collections
+import dataclasses
+import inspect
 import json
 import math
 import shutil
@@ -29,6 +32,7 @@ from genarium.pictures import read_request
 from genarium.recipe import DataSpec, EvaluationSpec, Recipe, TrainingSpec
 from genarium.records import write_json
 from genarium.runtime import Runtime
+from pipelines.pipeline_vae import AnomalyOutput
 
 
 def gaussian(number: int, mean: list[float], deviations: list[float], seed: int) -> torch.Tensor:
@@ -180,7 +184,7 @@ def test_evaluate_writes_figures_quantiles_and_card(mine):
     metrics = {(m["name"], m.get("score")): m for m in result["metrics"]}
     assert {name for name, _ in metrics} == {
         *("frechet_distance", "frechet_distance_of_real", "precision", "recall", "psnr", "ssim", "log_likelihood"),
-        *("bits_per_dim", "auroc_other_data", "auroc_noise", "seconds_per_image"),
+        *("bits_per_dim", "auroc_other_data", "auroc_noise", "auroc_one_class", "seconds_per_image"),
     }
     assert all(np.isfinite(m["value"]) and m["n"] > 0 and m["seed"] == 3 and m["protocol"] for m in metrics.values())
     distance = metrics["frechet_distance", None]
@@ -191,7 +195,7 @@ def test_evaluate_writes_figures_quantiles_and_card(mine):
     index = json.loads((folder / "model_index.json").read_text())
     quantiles = index.pop("anomaly_quantiles")
     assert index == {k: v for k, v in before.items() if k != "anomaly_quantiles"}
-    assert set(quantiles) == {"elbo", "reconstruction"}
+    assert set(quantiles) == {"elbo", "elbo, class told", "reconstruction", "reconstruction, class told"}
     assert all(len(q) == 201 and q == sorted(q) for q in quantiles.values())
 
     card = ModelCard.load(folder / "README.md")
@@ -232,7 +236,47 @@ def test_what_is_missing_is_said(mine, tmp_path):
         evaluate("nothing-here", Runtime(), recipe)
     (tmp_path / "digits.npz").unlink()
     result = evaluate(str(folder), Runtime(), recipe, parts=["anomaly"], test=test, card=False)
-    assert "auroc_other_data" in result["skipped"] and {m["name"] for m in result["metrics"]} == {"auroc_noise"}
+    assert "auroc_other_data" in result["skipped"] and {m["name"] for m in result["metrics"]} == {
+        "auroc_noise",
+        "auroc_one_class",
+    }
+
+
+def test_one_class_is_told_from_the_others_by_a_score_that_knows_the_class(mine, monkeypatch):
+    """Images of one brightness for each class, and a score that is how far an image is off its class's."""
+    folder, recipe, _ = mine
+    runtime = Runtime()
+    labels = torch.arange(40) % 10
+    images = (20 * labels + 5).to(torch.uint8)[:, None, None, None].expand(40, 1, 28, 28).contiguous()
+    asked = []
+
+    def score(images, generator=None, class_labels=None, score="elbo", num_samples=8, callback_on_step_end=None):
+        callback_on_step_end(None, 0, 0, {"num_timesteps": 1})
+        level = torch.from_numpy(images[:, 0, 0, 0].astype(np.float32))
+        if class_labels is None:
+            return AnomalyOutput(scores=level, maps=None, unit="levels")
+        asked.extend(zip((level / 20).int().tolist(), class_labels, strict=True))
+        off = (level - (20 * torch.tensor(class_labels) + 5)).abs()
+        return AnomalyOutput(scores=off if score == "elbo" else level, maps=None, unit="levels")
+
+    score.__signature__ = inspect.signature(type(runtime.pipeline(str(folder))).anomaly_score)
+    monkeypatch.setattr(runtime.pipeline(str(folder)), "anomaly_score", score)
+    recipe = dataclasses.replace(recipe, evaluation=dataclasses.replace(recipe.evaluation, num_test_images=30))
+    test = ImageData(images, labels, None)
+    result = evaluate(str(folder), runtime, recipe, parts=["anomaly"], test=test, card=False)
+    values = {m["score"]: m for m in result["metrics"] if m["name"] == "auroc_one_class"}
+    assert values["elbo"]["value"] == 1.0 and values["elbo"]["n"] == 60
+    assert values["reconstruction"]["value"] < 0.8, "a score of its own opinion"
+    pairs = collections.Counter(claimed for true, claimed in asked[:60] if true == claimed)
+    assert pairs == dict.fromkeys(range(10), 3), "as many of each class"
+    assert collections.Counter(claimed for true, claimed in asked[:60] if true != claimed) == dict.fromkeys(
+        range(10), 3
+    )
+    quantiles = json.loads((folder / "model_index.json").read_text())["anomaly_quantiles"]
+    assert quantiles["elbo, class told"] == [0.0] * 201 and quantiles["elbo"][-1] == 185
+    evaluate(str(folder), runtime, recipe, parts=["anomaly"], test=ImageData(images, None, None), card=False)
+    names = {m["name"] for m in json.loads((folder / "evaluation.json").read_text())["metrics"]}
+    assert "auroc_one_class" not in names, "of data without classes"
 
 
 def test_figures_that_are_no_numbers_are_not_written(tmp_path):

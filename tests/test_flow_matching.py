@@ -241,6 +241,76 @@ def test_typicality_finds_strangers_that_are_more_likely_than_the_data(calibrate
     )
 
 
+CENTRES = torch.stack([MEAN - 0.3, MEAN + 0.3])  # of two classes that overlap
+
+
+def two_classes(x, t, labels=None):
+    """E[x_1 - x_0 | x_t] of N(CENTRES[y], STD^2) for those told y, of their even mixture for the others (y = 2)."""
+    t = t.reshape(-1, 1, 1, 1).to(x.dtype)
+    variance = (1 - t) ** 2 * STD**2 + t**2
+    centred = [(x - (1 - t) * centre) / variance for centre in CENTRES]
+    each = torch.stack([t * c - (m + (1 - t) * STD**2 * c) for c, m in zip(centred, CENTRES, strict=True)])
+    density = torch.stack([(-0.5 * variance * c.square()).sum((1, 2, 3)) for c in centred])  # log, up to a constant
+    even = (each * density.softmax(0)[..., None, None, None]).sum(0)
+    if labels is None:
+        return even
+    told = each[labels.clamp(max=1), torch.arange(len(x))]
+    return torch.where((labels < 2)[:, None, None, None], told, even)
+
+
+def two_class_data(number, seed):
+    labels = torch.arange(number) % 2
+    return CENTRES[labels] + gaussian_data(number, seed)[0] - MEAN, labels
+
+
+@pytest.fixture(scope="module")
+def told_classes():
+    pipeline = FlowMatchingPipeline.build(SIZE, 1, {"0": "low", "1": "high"}, **SMALL)
+    pipeline._network = two_classes
+    images, labels = two_class_data(600, seed=1)
+    pipeline.fit({"images": images[i : i + 100], "class_labels": labels[i : i + 100]} for i in range(0, 600, 100))
+    return pipeline
+
+
+def test_told_a_class_the_images_of_another_are_strange(told_classes):
+    x, labels = two_class_data(64, seed=2)
+    untold, right, wrong = (told_classes.anomaly_score(x, class_labels=y).scores for y in (None, labels, 1 - labels))
+    assert (right >= untold).all() and wrong.quantile(0.05) > right.quantile(0.95)
+    known = told_classes.config.typicality["class_mismatch"]
+    assert known["mean"] < 0 < known["std"], "being told the right class helps"
+    for score in ("likelihood", "velocity"):
+        right, wrong = (told_classes.anomaly_score(x, class_labels=y, score=score) for y in (labels, 1 - labels))
+        assert wrong.scores.mean() > right.scores.mean() + right.scores.std()
+    nats = told_classes.log_likelihood(x, class_labels=labels, num_inference_steps=8)
+    assert torch.equal(told_classes.anomaly_score(x, class_labels=labels, score="likelihood").scores, -nats)
+
+
+def test_the_typicality_of_a_class_is_as_documented(told_classes):
+    x, labels = two_class_data(8, seed=3)
+    claimed = 1 - labels
+    log_ratios = []
+    generator = [torch.Generator().manual_seed(0) for _ in range(8)]
+    told_classes._dequantized(x, generator), told_classes._signs(x.shape, generator)  # what is drawn before
+    for time in (0.1, 0.3, 0.5, 0.7, 0.9):
+        noise = torch.stack([torch.randn(1, SIZE, SIZE, generator=g) for g in generator])
+        t = torch.full((8,), time)
+        told, untold = (two_classes((1 - time) * x + time * noise, t, y) - (noise - x) for y in (claimed, None))
+        log_ratios.append((told.square().mean((1, 2, 3)) / untold.square().mean((1, 2, 3))).log())
+    known = told_classes.config.typicality["class_mismatch"]
+    m = ((torch.stack(log_ratios).mean(0) - known["mean"]) / known["std"]).clamp(min=0)
+    expected = (told_classes.anomaly_score(x).scores.square() + 12 * m.square()).sqrt()
+    assert torch.allclose(told_classes.anomaly_score(x, class_labels=claimed).scores, expected, rtol=1e-3)
+
+
+def test_images_without_classes_calibrate_without(calibrated, told_classes):
+    assert "class_mismatch" not in calibrated.config.typicality
+    images, labels = two_class_data(20, seed=4)
+    pipeline = FlowMatchingPipeline.build(SIZE, 1, {"0": "low", "1": "high"}, **SMALL)
+    pipeline.fit([{"images": images[:10], "class_labels": labels[:10]}, {"images": images[10:], "class_labels": None}])
+    assert "class_mismatch" not in pipeline.config.typicality
+    assert pipeline.anomaly_score(images, class_labels=labels).scores.isfinite().all(), "in plain units then"
+
+
 def test_calibration_travels_in_the_configuration(calibrated, tmp_path):
     tiny_pipeline = tiny()
     images = torch.rand(4, 1, 28, 28) * 2 - 1

@@ -52,7 +52,8 @@ def test_the_catalogue_reads_no_weights(catalogue, runtime):
     assert runtime.loaded() == []
     checkpoint = catalogue["tiny-ddpm"]
     assert checkpoint.class_names[3] == "class 3" and checkpoint.size > 10_000
-    assert len(checkpoint.quantiles({})) == 201
+    assert len(checkpoint.quantiles({})) == len(checkpoint.quantiles({}, class_told=True)) == 201
+    assert checkpoint.quantiles({}) != checkpoint.quantiles({}, class_told=True)
     assert checkpoint.controls("generate")["sampler"].choices[0] == "unipc"
 
 
@@ -232,6 +233,7 @@ def test_every_task_runs_from_pictures_of_any_size_and_mode(runtime):
         (Request("tiny-ddpm", "generate", seed=-1), None, "between 0"),
         (Request("tiny-ddpm", "generate", batch_size=0), None, "number of images"),
         (Request("tiny-ddpm", "generate", class_labels=(10,)), None, "classes 0 ... 9"),
+        (Request("tiny-ddpm", "interpolate", class_labels=(1,)), None, "takes no classes"),
         (Request("tiny-ddpm", "reconstruct"), None, "no picture"),
         (Request("tiny-ddpm", "reconstruct"), {"images": []}, "no picture"),
         (Request("tiny-ddpm", "reconstruct", invert="perhaps"), {"images": [picture()]}, "invert"),

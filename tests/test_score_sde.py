@@ -9,7 +9,7 @@ from conftest import ID2LABEL, TINY, pictures
 from scipy.integrate import solve_ivp
 
 from pipelines import scheduling_score_sde as sde
-from pipelines.pipeline_score_sde import Denoiser, ScoreSdePipeline
+from pipelines.pipeline_score_sde import FEATURE_SIGMAS, Denoiser, ScoreSdePipeline
 
 SIZE, MEAN = 4, 0.1
 PROCESSES = ["edm", "ve", "vp", "sub-vp"]
@@ -450,6 +450,54 @@ def test_calibrated_typicality_finds_what_is_too_likely_and_too_unlikely():
     assert torch.equal(ordinary.scores, pipeline.anomaly_score(gaussian_data(100)).scores), (
         "a measurement is repeatable"
     )
+
+
+def test_told_a_class_the_images_of_another_are_strange():
+    """Two Gaussians that overlap; the network that is told nothing denoises their even mixture."""
+    pipeline = ScoreSdePipeline.build(
+        SIZE, 1, {"0": "low", "1": "high"}, block_out_channels=[8], norm_num_groups=8, attention_head_dim=8
+    )
+    centres, std = torch.tensor([-0.3, 0.3]), 0.2
+
+    def denoise(y, sigma, labels=None):
+        sigma = sigma.reshape(-1, 1, 1, 1)
+        each = torch.stack([c + std**2 / (std**2 + sigma**2) * (y - c) for c in centres])
+        density = torch.stack([(-0.5 * (y - c).square() / (std**2 + sigma**2)).sum((1, 2, 3)) for c in centres])
+        even = (each * density.softmax(0)[..., None, None, None]).sum(0)
+        return even if labels is None else each[labels, torch.arange(len(y))]
+
+    def data(number, seed):
+        labels = torch.arange(number) % 2
+        noise = torch.randn(number, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+        return centres[labels][:, None, None, None] + std * noise, labels
+
+    pipeline.denoise = denoise
+    images, labels = data(600, seed=1)
+    pipeline.fit({"images": images[i : i + 100], "class_labels": labels[i : i + 100]} for i in range(0, 600, 100))
+    known = pipeline.config.calibration["class_mismatch"]
+    assert known["mean"] < 0 < known["std"], "being told the right class helps"
+
+    x, labels = data(64, seed=2)
+    untold, right, wrong = (pipeline.anomaly_score(x, class_labels=y) for y in (None, labels, 1 - labels))
+    assert (right.scores >= untold.scores).all()
+    assert wrong.scores.quantile(0.05) > right.scores.quantile(0.95)
+    assert wrong.maps.shape == (64, SIZE, SIZE) and wrong.maps.mean() > right.maps.mean()
+    above = ((pipeline.class_mismatch(x, 1 - labels)[0] - known["mean"]) / known["std"]).clamp(min=0)
+    expected = (untold.scores.square() + len(FEATURE_SIGMAS) * above.square()).sqrt()
+    assert torch.allclose(wrong.scores, expected, rtol=1e-4)
+    for score in ("score norms", "likelihood"):
+        right, wrong = (pipeline.anomaly_score(x, class_labels=y, score=score).scores for y in (labels, 1 - labels))
+        assert wrong.mean() > right.mean() + right.std()
+
+    steps = []
+    pipeline.anomaly_score(
+        x[:1],
+        class_labels=0,
+        callback_on_step_end=lambda _, step, __, values: steps.append((step, values["num_timesteps"])),
+    )
+    assert steps == [(i, 13) for i in range(13)]
+    pipeline.fit([{"images": images, "class_labels": None}])
+    assert "class_mismatch" not in pipeline.config.calibration
 
 
 def test_calibration_is_the_mahalanobis_distance_and_survives_saving():

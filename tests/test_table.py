@@ -36,6 +36,7 @@ def figures(distance, score):
         metric("distance", "precision", 0.25, features="efficientnet-lite0"),
         metric("distance", "frechet_distance_of_real", 41.2, features="efficientnet-lite0"),
         metric("reconstruction", "psnr", 23.456),
+        metric("anomaly", "auroc_one_class", 0.75, score=score),
         metric("anomaly", "auroc_other_data", 0.5, score="other"),
         metric("anomaly", "auroc_other_data", 0.9876, score=score),
         metric("speed", "seconds_per_image", 0.125),
@@ -74,6 +75,7 @@ def test_the_figures_are_those_of_the_files(runtime, tmp_path):
     assert one["Fréchet distance"] == "200" and one["precision"] == "0.25" and one["recall"] == "–"
     assert one["reconstruction"] == "23.5 dB" and one["16 images"] == "2 s" and one["bits/dim"] == "–"
     assert one["AUROC, other data"] == two["AUROC, other data"] == "0.988", "of the default score"
+    assert one["AUROC, one class"] == "0.750" and "  - auroc_one_class: how of auroc_one_class" in path.read_text()
     assert one["training time"] == "3 minutes alone" and one["images seen"] == "2 k"
     unet = runtime.pipeline("two").unet
     assert two["parameters"] == f"{sum(p.numel() for p in unet.parameters()) / 1e6:.2f} M"

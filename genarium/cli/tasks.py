@@ -220,6 +220,9 @@ def anomaly(
     images: Images,
     out: Annotated[Path, typer.Option(help="A .json file.")] = Path("scores.json"),
     maps: Annotated[Path | None, typer.Option(help="A folder for heat maps, one PNG for each picture.")] = None,
+    classes: Annotated[
+        str, typer.Option(help="That they should be of, names or numbers, in order; any: strange for every class.")
+    ] = "any",
     seed: Seed = "0",
     set_: Set = None,
     invert: Invert = "auto",
@@ -232,7 +235,7 @@ def anomaly(
     from genarium.evaluation.measures import percentile
     from genarium.pictures import enlarge, heat_map, load_folder
     from genarium.records import write_json
-    from genarium.requests import Request
+    from genarium.requests import Request, choose_labels
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
@@ -243,11 +246,12 @@ def anomaly(
         names, batch_size = [path.name for path in material], 1
     else:
         material, names = load_folder(images)
-    request = Request(checkpoint, "anomaly", seed, parameters=options.parameters(set_), invert=invert)
+    labels = choose_labels(found, _classes(classes), len(material))
+    request = Request(checkpoint, "anomaly", seed, 1, labels, options.parameters(set_), invert)
     request, results, seconds = run_batches(runtime, request, len(material), batch_size, material)
     if not is_main():
         return
-    quantiles = found.quantiles(request.parameters)
+    quantiles = found.quantiles(request.parameters, class_told=labels is not None)
     scores = [float(score) for result in results for score in result.scores]
     told = [
         {

@@ -4,6 +4,8 @@ Papers:
     Heusel et al.: GANs Trained by a Two Time-Scale Update Rule (FID), 2017, https://arxiv.org/abs/1706.08500
     Kynkaanniemi et al.: Improved Precision and Recall Metric for Assessing Generative Models, 2019,
         https://arxiv.org/abs/1904.06991
+    Ruff et al.: Deep One-Class Classification, 2018, https://proceedings.mlr.press/v80/ruff18a.html (one class against the
+        rest)
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from genarium.checkpoints import Checkpoint
+from genarium.checkpoints import Checkpoint, quantiles_key
 from genarium.data.images import ImageData
 from genarium.errors import RecipeError
 from genarium.evaluation.features import extract, load_network
@@ -134,14 +136,25 @@ class ImageEvaluation:
 
         return map_batches(compute, len(images), self.batch_size, description)
 
-    def scores(self, images: torch.Tensor, parameters: Mapping[str, Any], description: str) -> torch.Tensor:
-        """Anomaly scores, float64 [N]."""
+    def scores(
+        self,
+        images: torch.Tensor,
+        parameters: Mapping[str, Any],
+        description: str,
+        labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Anomaly scores, float64 [N], of images that are told to be of these classes, int64 [N], or of none."""
         call = self.pipeline.anomaly_score
 
         def compute(start: int, stop: int, advance: Callable[[float], None]) -> torch.Tensor:
             batch = images[start:stop].permute(0, 2, 3, 1).numpy()
+            told_labels = {} if labels is None else {"class_labels": labels[start:stop].tolist()}
             output = call(
-                batch, generator=self.generators(start, stop), callback_on_step_end=_on_step(advance), **parameters
+                batch,
+                generator=self.generators(start, stop),
+                callback_on_step_end=_on_step(advance),
+                **told_labels,
+                **parameters,
             )
             return output.scores  # the maps are dropped here rather than gathered
 
@@ -242,7 +255,8 @@ class ImageEvaluation:
         ]
 
     def anomaly(self) -> list[dict[str, Any]]:
-        """AUROC against other data and against noise; quantiles of ordinary images into model_index.json."""
+        """AUROC against other data, against noise and against other classes; quantiles of ordinary images into
+        model_index.json."""
         ordinary = self.test_images(self.num_test_images)
         generator = torch.Generator().manual_seed(self.seed)
         size = (min(NUM_NOISE_IMAGES, len(ordinary)), *ordinary.shape[1:])
@@ -254,12 +268,12 @@ class ImageEvaluation:
             strange = {"other_data": (f"{spec.name} {spec.test_split}", self.other.images[order])} | strange
         control = self.checkpoint.controls("anomaly").get("score")
         choices = control.choices if control is not None and control.kind == "choice" else ("default",)
+        asked = self.claims()
         quantiles, found = {}, []
         for choice in choices:
             parameters = self.defaults("anomaly", {} if choice == "default" else {"score": choice})
             normal = self.scores(ordinary, parameters, f"anomaly, ordinary, {choice}")
-            levels = np.quantile(normal.numpy(), np.linspace(0, 1, 201))
-            quantiles[str(choice)] = [float(f"{q:.6g}") for q in levels]
+            quantiles[quantiles_key(choice)] = _quantiles(normal)
             for kind, (title, images) in strange.items():
                 value = area_under_roc(normal, self.scores(images, parameters, f"anomaly, {title}, {choice}"))
                 how = f"""{len(ordinary)} images of {self.test_name} against {len(images)} of {title}, image i with seed
@@ -268,9 +282,57 @@ class ImageEvaluation:
                 found.append(
                     self.metric("anomaly", f"auroc_{kind}", value, number, how, score=str(choice), against=title)
                 )
+            if asked is not None:
+                own, one_class = self.one_class(*asked, str(choice), parameters)
+                quantiles[quantiles_key(choice, class_told=True)] = _quantiles(own)
+                found.append(one_class)
         if join().is_main_process:
             write_quantiles(self.checkpoint.folder, quantiles)
         return found
+
+    def claims(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """True and false claims of what class test images are of: for each class as many of its images as of the others'.
+
+        Returns:
+            (rows of test images, int64 [N]; the classes claimed, int64 [N]; whether that is true, bool [N]); None where the
+            family's scores ask for no class, or the checkpoint or its data have none.
+        """
+        labels = self.test.labels
+        if labels is None or not self.checkpoint.takes_classes("anomaly"):
+            return None
+        generator = torch.Generator().manual_seed(self.seed)
+        size = max(self.num_test_images // len(self.checkpoint.class_names), 1)
+        known = labels[self.order]
+        own = {k: self.order[known == k][:size] for k in sorted(set(known.tolist()) - {-1})}
+        if len(own) < 2:
+            return None
+        rows, claimed, true = [], [], []
+        for k, mine in own.items():
+            others = torch.cat([theirs for j, theirs in own.items() if j != k])
+            others = others[torch.randperm(len(others), generator=generator)[: len(mine)]]
+            rows += [mine, others]
+            claimed.append(torch.full((len(mine) + len(others),), k))
+            true.append(torch.arange(len(mine) + len(others)) < len(mine))
+        return torch.cat(rows), torch.cat(claimed), torch.cat(true)
+
+    def one_class(
+        self, rows: torch.Tensor, claimed: torch.Tensor, true: torch.Tensor, choice: str, parameters: Mapping[str, Any]
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """How well a class's own images are told from others that are claimed to be of it -> (the former's scores, metric).
+
+        As in one-class classification, each class in turn is the ordinary one and the rest is strange (Ruff et al. 2018
+        sec. 4.2), and the figure is the mean over the classes; but there is one model of all classes, told which to expect.
+        """
+        scores = self.scores(self.test.images[rows], parameters, f"anomaly, one class, {choice}", claimed)
+        values = [
+            area_under_roc(scores[(claimed == k) & true], scores[(claimed == k) & ~true])
+            for k in claimed.unique().tolist()
+        ]
+        how = f"""mean over {len(values)} classes of the AUROC of images of the class against as many of the other classes,
+            {int(true.sum())} and {int((~true).sum())} of {self.test_name} in all, the model being told of each that it is of
+            the class, image i with seed {self.seed} + i, {told(parameters)}; 1 is perfect, 0.5 chance"""
+        value = statistics.fmean(values)
+        return scores[true], self.metric("anomaly", "auroc_one_class", value, len(rows), how, score=choice)
 
     def swap_style(self) -> list[dict[str, Any]]:
         """Test images drawn in the style of another, beside the true drawings: style, content and distance."""
@@ -311,6 +373,11 @@ PARTS = {
     "swap_style": "swap_style",
     "speed": "__call__",
 }
+
+
+def _quantiles(scores: torch.Tensor) -> list[float]:
+    """The quantiles 0, 0.005 ... 1."""
+    return [float(f"{q:.6g}") for q in np.quantile(scores.numpy(), np.linspace(0, 1, 201))]
 
 
 def _on_step(advance: Callable[[float], None]) -> Callable:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,12 +15,6 @@ from genarium.tasks import Control, Task, controls_of
 from genarium.ui.texts import Texts
 
 DICE = "() => String(Math.floor(Math.random() * 2 ** 32))"
-
-
-def takes_classes(checkpoint: Checkpoint, task: str) -> bool:
-    """Whether the visitor can choose classes: the checkpoint names them and the task's method takes them."""
-    method = getattr(checkpoint.family.pipeline_class(), checkpoint.tasks[task].method)
-    return bool(checkpoint.class_names) and "class_labels" in inspect.signature(method).parameters
 
 
 class FamilyControls:
@@ -138,7 +131,7 @@ class ClassChooser:
         self.task, self.many = task, task == "generate"
         modes = ["cycle", "any", "chosen"] if self.many else ["unknown", "chosen"]
         self.default = modes[0]
-        offered = checkpoint is not None and takes_classes(checkpoint, task)
+        offered = checkpoint is not None and checkpoint.takes_classes(task)
         with gr.Column(visible=offered, elem_classes="classes") as self.group:
             self.mode = gr.Radio([(texts(f"class_{m}"), m) for m in modes], value=modes[0], label=texts("class_choice"))
             self.names = gr.Dropdown(
@@ -168,7 +161,7 @@ class ClassChooser:
 
     def labels(self, checkpoint: Checkpoint, data: Mapping[Any, Any], number: int) -> tuple[int, ...] | None:
         """What goes into the request."""
-        if not takes_classes(checkpoint, self.task):
+        if not checkpoint.takes_classes(self.task):
             return None
         mode, chosen = data[self.mode], data[self.names]
         if mode != "chosen":
@@ -180,7 +173,7 @@ class ClassChooser:
     def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
         """Updates for another checkpoint: its classes, nothing chosen."""
         return {
-            self.group: gr.update(visible=takes_classes(checkpoint, self.task)),
+            self.group: gr.update(visible=checkpoint.takes_classes(self.task)),
             self.mode: gr.update(value=self.default),
             self.names: gr.update(choices=_choices(checkpoint), value=[] if self.many else None, visible=False),
         }
@@ -189,7 +182,7 @@ class ClassChooser:
         """Updates that bring back a request's labels."""
         updates = self.show(checkpoint)
         labels = request.class_labels
-        if not takes_classes(checkpoint, self.task) or labels == choose_labels(checkpoint, "cycle", request.batch_size):
+        if not checkpoint.takes_classes(self.task) or labels == choose_labels(checkpoint, "cycle", request.batch_size):
             return updates
         if labels is None:
             return {**updates, self.mode: gr.update(value="any")}

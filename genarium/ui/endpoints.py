@@ -95,12 +95,13 @@ def build_endpoints(runtime: Runtime) -> None:
         """
         return await _answer(runtime, "swap_style", checkpoint, seed, parameters, (content, style))
 
-    async def anomaly_score(checkpoint, image, seed, parameters):
+    async def anomaly_score(checkpoint, image, class_labels, seed, parameters):
         """Say how strange a generative model finds an image, or a recording of a voice.
 
         Args:
             checkpoint: Name of the checkpoint.
             image: Picture file of any size; for a checkpoint of voices, a WAV, FLAC, OGG or MP3 file.
+            class_labels: "any" to ask how strange it is for every class, or the name or number of the class that it should be.
             seed: Of the randomness, where the method has any.
             parameters: Further parameters of the checkpoint's family.
 
@@ -108,7 +109,7 @@ def build_endpoints(runtime: Runtime) -> None:
             A heat map as a PNG file (none where the family draws none, or for sound), and the score (higher is stranger)
             with the share of ordinary test data below it; for sound, also the score of each frame, where there is one.
         """
-        return await _answer(runtime, "anomaly", checkpoint, seed, parameters, (image,))
+        return await _answer(runtime, "anomaly", checkpoint, seed, parameters, (image,), class_labels)
 
     with gr.Row(visible=False):
         button = gr.Button()
@@ -129,7 +130,7 @@ def build_endpoints(runtime: Runtime) -> None:
         add(reconstruct, "reconstruct", gr.File(label="picture"), _classes("any"))
         add(interpolate, "interpolate", gr.File(label="first picture"), gr.File(label="last picture"))
         add(swap_style, "swap_style", gr.File(label="content"), gr.File(label="style"))
-        add(anomaly_score, "anomaly", gr.File(label="picture"))
+        add(anomaly_score, "anomaly", gr.File(label="picture"), _classes("any"))
 
 
 def _common() -> list[Any]:
@@ -214,7 +215,7 @@ def _report(result: Result, checkpoint: Checkpoint) -> dict[str, Any]:
     if result.sampling_rate:
         report["sampling_rate"] = result.sampling_rate
     if result.scores is not None:
-        quantiles = checkpoint.quantiles(result.request.parameters)
+        quantiles = checkpoint.quantiles(result.request.parameters, result.request.class_labels is not None)
         score = float(result.scores[0])
         report |= {"score": score, "unit": result.unit}
         report["stranger_than"] = percentile(score, quantiles) / 100 if quantiles else None

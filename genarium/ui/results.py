@@ -220,7 +220,7 @@ class Scored(Panel):
         measured = {
             "score": float(result.scores[0]),
             "unit": result.unit,
-            "quantiles": checkpoint.quantiles(result.request.parameters),
+            "quantiles": checkpoint.quantiles(result.request.parameters, result.request.class_labels is not None),
         }
         return {
             self.measured: measured,

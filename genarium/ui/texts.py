@@ -148,8 +148,8 @@ TEXTS = {
     "score": ("Score", "分数"),
     "threshold_score": ("Threshold", "阈值"),
     "no_quantiles": (
-        "This checkpoint keeps no scores of ordinary samples, so the score cannot be compared.",
-        "此模型没有保存普通样本的分数，因此无法比较。",
+        "This checkpoint keeps no scores of ordinary samples for these settings, so the score cannot be compared.",
+        "此模型没有保存此设置下普通样本的分数，因此无法比较。",
     ),
     "preparing": ("Getting ready: loading, or waiting for a turn", "准备中：正在加载或排队"),
     "running": ("Step {step} of {total}", "第 {step} / {total} 步"),

@@ -173,6 +173,12 @@ def test_told_a_class_the_images_of_another_are_strange():
     )
     right, wrong = (pipeline.anomaly_score(data, class_labels=y).scores for y in (labels, 1 - labels))
     assert wrong.min() > right.max()
+    untold = pipeline.anomaly_score(data).scores
+    plain, ignored = (pipeline.anomaly_score(data, class_labels=labels, class_weight=w).scores for w in (1.0, 0.0))
+    assert torch.allclose(ignored, untold) and torch.allclose(right, untold + 8 * (plain - untold), atol=1e-5)
+    alone = gaussian_pipeline()
+    alone._network = lambda x, t, _: network(x, t, labels)
+    assert torch.allclose(plain, alone.anomaly_score(data).scores), "the error of the network that is told"
     assert torch.allclose(pipeline.anomaly_score(data).scores[::2], right[::2])
     with pytest.raises(ValueError, match="class_labels"):
         pipeline.anomaly_score(data, class_labels=2)

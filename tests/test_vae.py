@@ -150,6 +150,26 @@ def test_elbo_below_iwae_below_log_p():
     assert torch.allclose(score, elbo, atol=1.0) and (score < exact + 0.5).all()
 
 
+def test_told_a_class_the_score_counts_it_by_its_weight():
+    pipeline = tiny(num_classes=10)
+    x, labels = images_8px(6), torch.arange(6)
+    pipeline.vae.class_means.data.normal_(generator=torch.Generator().manual_seed(0))
+    mean, logvar = pipeline.vae.encode(x)
+    with torch.no_grad():
+        untold, told = pipeline.vae.kl(mean, logvar), pipeline.vae.kl(mean, logvar, labels)
+    scores = pipeline.anomaly_score(x).scores
+    for weight in (0.0, 1.0, 30.0):
+        expected = scores + weight * (told - untold)
+        assert torch.allclose(
+            pipeline.anomaly_score(x, class_labels=labels, class_weight=weight).scores, expected, rtol=1e-4
+        )
+    best = (pipeline.vae.class_means[None] - mean[:, None]).square().sum(2).argmin(1)
+    others = pipeline.anomaly_score(x, class_labels=(best + 1) % 10).scores
+    assert (pipeline.anomaly_score(x, class_labels=best).scores < others).all()
+    parts = (pipeline.anomaly_score(x, class_labels=y, score="reconstruction").scores for y in (None, labels))
+    assert torch.equal(*parts), "it knows no class"
+
+
 def test_training_loss_is_the_elbo():
     pipeline, x, _ = linear_gaussian()
     batch = {"images": x, "class_labels": None}

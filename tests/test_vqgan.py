@@ -415,6 +415,24 @@ def test_the_surprise_is_the_log_probability_of_the_map():
     assert torch.allclose(error.maps.mean((1, 2)), error.scores)
 
 
+def test_told_a_class_its_nats_count_by_their_weight():
+    pipeline = tiny()
+    x, labels = pictures(4), torch.tensor([1, 1, 7, 9])
+    codes = pipeline.encode(x)
+    with torch.no_grad():
+        untold, told = (pipeline._nats(codes, y) for y in (None, labels))
+    assert not torch.allclose(untold, told)
+    for weight in (0.0, 1.0, 10.0):
+        of_class = pipeline.anomaly_score(x, class_labels=labels, score="likelihood", class_weight=weight)
+        expected = untold + weight * (told - untold)
+        assert torch.allclose(of_class.scores, expected.sum((1, 2)), rtol=1e-4)
+        assert torch.allclose(of_class.maps[:, ::4, ::4], expected.clamp(min=0), atol=1e-3)
+    parts = (pipeline.anomaly_score(x, class_labels=y, score="reconstruction").scores for y in (None, labels))
+    assert torch.equal(*parts), "it knows no class"
+    both = (pipeline.anomaly_score(x, class_labels=y).scores for y in (None, labels))
+    assert torch.allclose(torch.sub(*both), -10 * (told - untold).sum((1, 2)), rtol=1e-3), "before `fit`, as it is"
+
+
 def test_both_scores_are_calibrated_on_training_images():
     pipeline = tiny()
     data = ImageData(((pictures(80) + 1) * 127.5).to(torch.uint8), None, None)

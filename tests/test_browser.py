@@ -159,6 +159,15 @@ def test_tasks_on_examples(page):
         run(page, task)
         assert answers(page, task).count() == number
     expect(page.locator("#anomaly-answer")).to_contain_text("ordinary test sample")
+    panel = page.get_by_role("tabpanel").filter(has=page.locator("#anomaly-run"))
+    panel.get_by_label("Chosen").check()
+    page.locator("#anomaly-run").click()
+    expect(page.locator("#anomaly-status")).to_contain_text("No class is chosen", timeout=PATIENCE)
+    panel.get_by_label("Which").click()
+    page.get_by_role("option", name="class 3").click()
+    run(page, "anomaly")
+    page.get_by_text("The same in Python").locator("visible=true").click()
+    expect(page.locator("#anomaly-answer")).to_contain_text("class_labels=[3]", timeout=PATIENCE)
     open_tab(page, "About")
     expect(page.get_by_text("Denoising Diffusion Probabilistic Models")).to_be_visible()
 

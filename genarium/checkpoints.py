@@ -25,7 +25,7 @@ from genarium.errors import CheckpointError, InputError, PluginError, RecipeErro
 from genarium.families import Broken, Families, Family, class_of
 from genarium.hub.fetch import fetch_address
 from genarium.recipe import Recipe, load_recipe, recipe_paths
-from genarium.tasks import ANY, TASKS, Control, Modality, Task, controls_of, needed_by, tasks_of
+from genarium.tasks import ANY, CLASSES, TASKS, Control, Modality, Task, controls_of, needed_by, tasks_of
 
 MODEL_INDEX = "model_index.json"
 MODEL_CONFIG = "config.json"  # of a single model; beside a MODEL_INDEX, of a component that has no folder of its own
@@ -72,7 +72,8 @@ class Checkpoint:
         """The controls of one task, by parameter, as they are for this checkpoint.
 
         Its own defaults hold where its config has some, and the choices of a condition are the values it was trained with;
-        the control of a condition that it was trained without is left out, and so is what needs a component it lacks.
+        the control of a condition that it was trained without is left out, and so is what needs a component it lacks, or
+        classes where it has none.
 
         Raises:
             CheckpointError: this checkpoint cannot do the task, or its config has a default that the task does not take.
@@ -84,9 +85,9 @@ class Checkpoint:
         known = controls_of(
             self.family.pipeline_class(), self.tasks[task], self.family.controls, skip_others=self.is_foreign
         )
-        controls = {}
+        controls, lacking = {}, self.lacking if self.class_names else self.lacking | {CLASSES}
         for name, every in known.items():
-            control = every.without(self.lacking)
+            control = every.without(lacking)
             if control is None:
                 continue
             values = self.condition_names.get(control.choices_from, ())
@@ -114,6 +115,8 @@ class Checkpoint:
 
     def takes_classes(self, task: str) -> bool:
         """Whether classes can be told: the checkpoint names them and the task's method takes them."""
+        if task not in self.tasks:
+            return False
         method = getattr(self.family.pipeline_class(), self.tasks[task].method)
         return bool(self.class_names) and "class_labels" in inspect.signature(method).parameters
 
@@ -150,14 +153,22 @@ class Checkpoint:
         """The 201 quantiles of ordinary test images' scores that fit these anomaly parameters, if stored.
 
         Args:
-            class_told: those of images whose own class was told.
+            class_told: those of images that are told their own class.
         """
+        if class_told and "class_weight" in parameters:
+            usual = self.controls("anomaly")["class_weight"].default
+            if parameters["class_weight"] != usual:  # another scale than that of what is stored
+                return None
         stored = self.index.get("anomaly_quantiles") or {}
         return stored.get(quantiles_key(parameters.get("score", "default"), class_told))
 
 
 def quantiles_key(score: Any, class_told: bool = False) -> str:
-    """Where `anomaly_quantiles` holds the quantiles of a score: under its name, those of images whose class was told apart."""
+    """Under what `anomaly_quantiles` holds the quantiles of a score.
+
+    Args:
+        class_told: of images that are told their own class.
+    """
     return f"{score}, class told" if class_told else str(score)
 
 

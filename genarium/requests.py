@@ -122,14 +122,14 @@ def choose_labels(checkpoint: Checkpoint, choice: Any, number: int) -> tuple[int
     """Turn what a person chose into labels.
 
     Args:
-        choice: "cycle" (each class in turn; no labels for an unconditional model), "any" or None, a class's name or
+        choice: "cycle" (each class in turn; no labels where none can be told), "any" or None, a class's name or
             number, or a list of these, which is repeated as needed.
 
     Raises:
         InputError: no such class.
     """
     names = checkpoint.class_names
-    if choice is None or choice == "any" or (choice == "cycle" and not names):
+    if choice is None or choice == "any" or (choice == "cycle" and not checkpoint.takes_classes("generate")):
         return None
     if choice == "cycle":
         return tuple(i % len(names) for i in range(number))

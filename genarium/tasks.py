@@ -14,6 +14,7 @@ from genarium.errors import InputError
 
 KINDS = {bool: "checkbox", int: "integer", float: "number", str: "text"}  # of controls, by annotation
 ANY = "any"  # what a choice of a condition's values offers beside them: each sample draws its own
+CLASSES = "classes"  # what a control needs that says how a class counts
 Modality = Literal["image", "audio"]  # what a model works on
 # What the host fills in by itself; everything else in a task's method is a control.
 HOST_PARAMETERS = frozenset(
@@ -71,7 +72,7 @@ class Control:
         default: of the parameter.
         help: its line in the docstring.
         choices_from: the condition whose values are the choices, after "any"; only a checkpoint knows them.
-        needs: the component without which there is no such control; or, of a choice, by choice.
+        needs: the component without which there is no such control, or CLASSES; or, of a choice, by choice.
     """
 
     name: str

@@ -269,7 +269,8 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
             several times cheaper on a CPU.
         class_dropout: part of the training labels that is replaced by "no class", for classifier-free guidance.
         id2label: names of the classes.
-        anomaly_quantiles: see `anomaly_score`; 201 quantiles of ordinary test images under "default".
+        anomaly_quantiles: 201 quantiles of the scores of ordinary test images under "default", and under "default, class
+            told" where each is told its own class.
     """
 
     def __init__(
@@ -598,7 +599,7 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
         class_labels: Labels = None,
         num_noise_levels: Annotated[int, {"minimum": 1, "maximum": 20, "step": 1}] = 6,
         num_samples: Annotated[int, {"minimum": 1, "maximum": 8, "step": 1}] = 2,
-        class_weight: Annotated[float, {"minimum": 0.0, "maximum": 100.0, "step": 0.5}] = 8.0,
+        class_weight: Annotated[float, {"minimum": 0.0, "maximum": 100.0, "step": 0.5, "needs": "classes"}] = 8.0,
         callback_on_step_end: Callable | None = None,
     ) -> AnomalyOutput:
         """How badly the model denoises an image, over several noise levels (after Graham et al. 2023).
@@ -613,7 +614,7 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
         Args:
             images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
             generator: one `torch.Generator`, or a list with one for each image; None: seed 0 for each image.
-            class_labels: of the images, if known: strange for its class; None: strange for every class.
+            class_labels: int, list or int64 tensor [N], the class that each image should be of; None: any.
             num_noise_levels: Noise levels, evenly spread over the middle of the schedule.
             num_samples: Noise draws at each level; more is steadier.
             class_weight: How much the class counts where one is told; 0 ignores it, 1 is the plain error of the network that is told it.

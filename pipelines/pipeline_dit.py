@@ -404,7 +404,8 @@ class LatentTransformerPipeline(FamilyPipeline):
         defaults: {task: {parameter: value}}, what this checkpoint's controls stand at where that differs from the
             signatures.
         typicality: what `fit` found; see `anomaly_score`.
-        anomaly_quantiles: 201 quantiles of ordinary test images for each `score`.
+        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "typicality, class
+            told" and the like where each is told its own class.
     """
 
     _optional_components: ClassVar[list[str]] = ["transformer", "scheduler"]  # as diffusers has it
@@ -1061,7 +1062,9 @@ class LatentTransformerPipeline(FamilyPipeline):
         sqrt(d^2 + F max(m, 0)^2): F is the number of statistics, and m how much less being told helps than it does training
         images of their own class, in standard deviations. Being told helps by the mean over several times of
         log(error untold / error told), the same noise added, which is what a diffusion classifier goes by (Li et al. 2023
-        sec. 3). So both halves weigh the same, and no class makes an image less strange. The auto-encoder knows no classes.
+        sec. 3). A class that helps one deviation less than usual so adds F, which is what d^2 is on average over training
+        images, and no class makes an image less strange. Before `fit` has seen images with classes, m is in nats, as it is.
+        The auto-encoder knows no classes.
 
         The maps show (x - x_hat)^2 of the auto-encoder, (z - z_hat)^2 of the transformer, told the class if one is, brought
         to the image's size, or for typicality the sum of both, each in units of its mean over the training images.
@@ -1069,7 +1072,7 @@ class LatentTransformerPipeline(FamilyPipeline):
         Args:
             images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
             generator: one `torch.Generator`, or a list with one for each image; None: seed 0 for each image.
-            class_labels: of the images, if known: strange for its class; None: strange for every class.
+            class_labels: int, list or int64 tensor [N], the class that each image should be of; None: any.
             score: "typicality" is high for images unlike the training images in any direction, also for all too simple ones; "denoising" is the mean error of the transformer's predictions; "autoencoder" is the error of the reconstruction.
             num_inference_steps: Steps on the way into noise (typicality only, which is calibrated for the default).
 
@@ -1094,9 +1097,9 @@ class LatentTransformerPipeline(FamilyPipeline):
         labels = self._labels(len(x), classes, None)
         if score == "denoising":
             z = self._normalised(self.coder.encode(x)[0])
-            (errors,), map_ = self._denoising_errors(z, [labels], generator, callback, 0, len(ERROR_TIMES))
+            (errors,), (map_,) = self._denoising_errors(z, [labels], generator, callback, 0, len(ERROR_TIMES))
             return self._measured(errors.mean(1), self._enlarged(map_))
-        features, mismatch, (pixel_map, latent_map) = self._features(
+        features, mismatch, (pixel_map, *latent_maps) = self._features(
             x, labels, generator, num_inference_steps, callback
         )
         known, units = self.config.typicality, (1.0, 1.0)
@@ -1111,7 +1114,7 @@ class LatentTransformerPipeline(FamilyPipeline):
             usual = (known or {}).get("class_mismatch") or {"mean": 0.0, "std": 1.0}
             above = ((mismatch - usual["mean"]) / usual["std"]).clamp(min=0)
             squared = squared.clamp(min=0) + features.shape[1] * above.square()
-        map_ = pixel_map / units[0] + self._enlarged(latent_map) / units[1]
+        map_ = pixel_map / units[0] + self._enlarged(latent_maps[-1]) / units[1]
         return self._measured(squared.clamp(min=0).sqrt(), map_, "Mahalanobis distance")
 
     @staticmethod
@@ -1142,28 +1145,29 @@ class LatentTransformerPipeline(FamilyPipeline):
         """(v_hat - v)^2 at the ERROR_TIMES, of the network told each of `told`, labels [N, K] or None, about the same u.
 
         Returns:
-            (means [N, T] for each of `told`, map [N, h, w] of (z_hat - z)^2 = r^2 (v_hat - v)^2 for the last of them).
+            (means [N, T], maps [N, h, w] of (z_hat - z)^2 = r^2 (v_hat - v)^2), both for each of `told`.
         """
-        errors, map_ = [[] for _ in told], 0.0
+        errors, maps = [[] for _ in told], [0.0 for _ in told]
         for i, place in enumerate(ERROR_TIMES):
             noise = self._randn(z.shape, generator).float()
             u = (1 - place) * z + place * noise
-            for labels, means in zip(told, errors, strict=True):
+            for k, labels in enumerate(told):
                 v = self._velocity(u, u.new_full((len(u),), place), labels)
                 squared = (v - (noise - z)).square()  # [N, c, h, w]
-                means.append(squared.mean((1, 2, 3)))
-            map_ = map_ + place**2 * squared.mean(1) / len(ERROR_TIMES)
+                errors[k].append(squared.mean((1, 2, 3)))
+                maps[k] = maps[k] + place**2 * squared.mean(1) / len(ERROR_TIMES)
             self._tell(callback, first + i, place, total, u - place * v)
-        return [torch.stack(means, dim=1) for means in errors], map_
+        return [torch.stack(means, dim=1) for means in errors], maps
 
     def _features(
         self, x: torch.Tensor, labels: torch.Tensor | None, generator, num_inference_steps: int, callback=None
-    ) -> tuple[torch.Tensor, torch.Tensor | None, tuple[torch.Tensor, torch.Tensor]]:
+    ) -> tuple[torch.Tensor, torch.Tensor | None, tuple[torch.Tensor, ...]]:
         """FEATURES of images, in which labels [N, K] play no part, and how badly these fit.
 
         Returns:
             (features, float64 [N, F] on the CPU; mean over the times of log(error told / error untold), float64 [N] on the
-            CPU, None without labels; the two maps, [N, S, S] of pixels and [N, h, w] of latents).
+            CPU, None without labels; the maps, [N, S, S] of pixels, [N, h, w] of latents, and with labels one more of those,
+            of the network that is told them).
         """
         z, error, blur = self._restored(x)
         total = num_inference_steps + len(ERROR_TIMES)
@@ -1176,7 +1180,7 @@ class LatentTransformerPipeline(FamilyPipeline):
 
         noise = self._follow(z, 0.0, self._start, None, num_inference_steps, steps)
         told = [None] if labels is None else [None, labels]
-        (untold_errors, *told_errors), latent_map = self._denoising_errors(
+        (untold_errors, *told_errors), latent_maps = self._denoising_errors(
             z, told, generator, callback, num_inference_steps, total
         )
         seen = []
@@ -1196,8 +1200,8 @@ class LatentTransformerPipeline(FamilyPipeline):
         ]
         mismatch = None
         if told_errors:
-            mismatch = (_log(told_errors[0]) - _log(untold_errors)).mean(1).double().cpu()
-        return torch.stack(features, dim=1).double().cpu(), mismatch, (error.mean(1), latent_map)
+            mismatch = (_log(told_errors[0]) - _log(untold_errors)).mean(1).cpu().double()
+        return torch.stack(features, dim=1).cpu().double(), mismatch, (error.mean(1), *latent_maps)
 
     @torch.no_grad()
     def fit(self, batches: Iterable[dict]) -> None:
@@ -1233,12 +1237,13 @@ class LatentTransformerPipeline(FamilyPipeline):
         for start in range(0, len(chosen), 64):
             images, classes = zip(*chosen[start : start + 64], strict=True)
             x = self._to_tensor(torch.stack(images))
-            told = None if any(label is None for label in classes) else torch.stack(classes).to(x.device)
+            known = all(label is not None and label >= 0 for label in classes)
+            given = torch.stack(classes).to(x.device) if known else None
             generators = [torch.Generator().manual_seed(start + i) for i in range(len(x))]
-            features, mismatch, maps = self._features(x, self._labels(len(x), told, None), generators, steps)
+            features, mismatch, maps = self._features(x, self._labels(len(x), given, None), generators, steps)
             rows.append(features)
             mismatches.append(mismatch)
-            units.append([map_.mean().item() * len(x) for map_ in maps])
+            units.append([map_.mean().item() * len(x) for map_ in maps[:2]])  # of the network that is told nothing
         features = torch.cat(rows)  # [M, F]
         centred = features - features.mean(0)
         covariance = centred.T @ centred / (len(features) - 1)

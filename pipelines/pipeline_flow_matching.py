@@ -477,7 +477,8 @@ class FlowMatchingPipeline(FamilyPipeline):
         defaults: {task: {parameter: value}}, what this checkpoint's controls stand at where that differs from the
             signatures; e.g. a student's two steps.
         typicality: what `fit` found; see `anomaly_score`.
-        anomaly_quantiles: 201 quantiles of ordinary test images for each `score`.
+        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "typicality, class
+            told" and the like where each is told its own class.
     """
 
     def __init__(
@@ -992,7 +993,9 @@ class FlowMatchingPipeline(FamilyPipeline):
         typicality sqrt(d^2 + F max(m, 0)^2): F is the number of statistics, and m how much less being told helps than it
         does training images of their own class, in standard deviations. Being told helps by the mean over the times of
         log(error untold / error told), the same noise added, which is what a diffusion classifier goes by (Li et al. 2023
-        sec. 3). So both halves weigh the same, and no class makes an image less strange.
+        sec. 3). A class that helps one deviation less than usual so adds F, which is what d^2 is on average over training
+        images, and no class makes an image less strange. Before `fit` has seen images with classes, m is in nats, as it is.
+        Beside the rest of "likelihood" and "velocity" the class is all but lost.
 
         The maps show (x_0 - x_0_hat)^2, mean over the times, of the network told the class if one is; the likelihood has
         none.
@@ -1000,7 +1003,7 @@ class FlowMatchingPipeline(FamilyPipeline):
         Args:
             images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
             generator: one `torch.Generator`, or a list with one for each image; None: seed 0 for each image.
-            class_labels: of the images, if known: strange for its class; None: strange for every class.
+            class_labels: int, list or int64 tensor [N], the class that each image should be of; None: any.
             score: "typicality" is high for images unlike the training images in any direction, also for all too simple ones; "likelihood" is the negative log-likelihood; "velocity" is the mean error of the predicted velocities.
             num_inference_steps: Steps on the way into noise ("velocity" takes none); typicality is calibrated for the default.
 
@@ -1103,8 +1106,8 @@ class FlowMatchingPipeline(FamilyPipeline):
         ]
         mismatch = None
         if told_errors:
-            mismatch = (_log(told_errors[0]) - _log(untold_errors)).mean(1).double().cpu()
-        return torch.stack(features, dim=1).double().cpu(), mismatch, maps
+            mismatch = (_log(told_errors[0]) - _log(untold_errors)).mean(1).cpu().double()
+        return torch.stack(features, dim=1).cpu().double(), mismatch, maps
 
     @torch.no_grad()
     def fit(self, batches: Iterable[dict]) -> None:
@@ -1139,9 +1142,10 @@ class FlowMatchingPipeline(FamilyPipeline):
         for start in range(0, len(chosen), 64):
             images, labels = zip(*chosen[start : start + 64], strict=True)
             x = self._to_tensor(torch.stack(images))
-            told = None if any(label is None for label in labels) else torch.stack(labels).to(x.device)
+            known = all(label is not None and label >= 0 for label in labels)
+            given = torch.stack(labels).to(x.device) if known else None
             generators = [torch.Generator().manual_seed(start + i) for i in range(len(x))]
-            features, mismatch, _ = self._features(x, told, generators, steps)
+            features, mismatch, _ = self._features(x, given, generators, steps)
             rows.append(features)
             mismatches.append(mismatch)
         features = torch.cat(rows)  # [M, F]

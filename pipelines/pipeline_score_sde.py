@@ -334,7 +334,8 @@ class ScoreSdePipeline(FamilyPipeline):
         calibration: {"mean": [K], "covariance": [K][K]} of the features of training images and, where they have classes,
             "class_mismatch": {"mean", "std"}; written by `fit`.
         id2label: names of the classes.
-        anomaly_quantiles: 201 quantiles of ordinary test images' scores for each `score` of `anomaly_score`.
+        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "typicality, class
+            told" and the like where each is told its own class.
     """
 
     def __init__(
@@ -672,14 +673,16 @@ class ScoreSdePipeline(FamilyPipeline):
 
         Told an image's class, "likelihood" is -log p(x | y), "score norms" are those of the network that is told it, and
         typicality is sqrt(d^2 + K max(m, 0)^2): K is the number of features, and m how much less being told helps than it
-        does training images of their own class, in standard deviations (`class_mismatch`). So both halves weigh the same,
-        and no class makes an image less strange; the map is then the error of denoising it, told the class.
+        does training images of their own class, in standard deviations (`class_mismatch`). A class that helps
+        one deviation less than usual so adds K, which is what d^2 is on average over training images, and no class makes an
+        image less strange. Before `fit` has seen images with classes, m is in nats, as it is. The map is then the error of
+        denoising the image, told the class. In "likelihood" and "score norms" the class is all but lost beside the rest.
 
         Args:
             images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
             generator: one `torch.Generator`, or a list with one for each image, of the noise of "likelihood" and of what a
                 class helps; None: seed 0 for each image.
-            class_labels: of the images, if known: strange for its class; None: strange for every class.
+            class_labels: int, list or int64 tensor [N], the class that each image should be of; None: any.
             score: "typicality" is the distance from training images over many noise levels; "score norms" is the same measurement before calibration; "likelihood" is the negative log-likelihood, which takes digits for ordinary.
             num_inference_steps: Noise levels on the path of the likelihood; the others have their own.
             callback_on_step_end: called as (pipe, step, timestep, {"pred_original_sample", "num_timesteps"}).
@@ -706,7 +709,7 @@ class ScoreSdePipeline(FamilyPipeline):
             return AnomalyOutput(scores=norms.cpu(), maps=maps.cpu(), unit="squared norm per pixel")
         extra = 0 if labels is None else len(CLASS_SIGMAS)
         features, maps = self.score_features(x, callback_on_step_end, num_more_steps=extra)
-        off, covariance = features.double().cpu(), torch.eye(features.shape[1], dtype=torch.float64)
+        off, covariance = features.cpu().double(), torch.eye(features.shape[1], dtype=torch.float64)
         known = self.config.calibration or {}
         if known:  # an untrained model knows no typical image: distances from 0
             off = off - torch.tensor(known["mean"], dtype=torch.float64)
@@ -715,7 +718,7 @@ class ScoreSdePipeline(FamilyPipeline):
         if labels is not None:
             mismatch, maps = self.class_mismatch(x, labels, generator, callback_on_step_end, len(FEATURE_SIGMAS))
             usual = known.get("class_mismatch") or {"mean": 0.0, "std": 1.0}
-            above = ((mismatch.double().cpu() - usual["mean"]) / usual["std"]).clamp(min=0)
+            above = ((mismatch.cpu().double() - usual["mean"]) / usual["std"]).clamp(min=0)
             squared = squared + features.shape[1] * above.square()
         return AnomalyOutput(scores=squared.sqrt().float(), maps=maps.cpu(), unit="Mahalanobis distance")
 
@@ -821,7 +824,7 @@ class ScoreSdePipeline(FamilyPipeline):
             if (classes >= 0).all():
                 noise = [torch.Generator().manual_seed(start + i) for i in range(len(x))]
                 mismatches.append(self.class_mismatch(x, classes[start : start + 100], noise)[0])
-        features = torch.cat(features).double().cpu()  # [num_images, K]
+        features = torch.cat(features).cpu().double()  # [num_images, K]
         if len(features) <= features.shape[1]:
             raise ValueError(f"fit: needs more than {features.shape[1]} images, not {len(features)}.")
         covariance = torch.cov(features.T)
@@ -829,7 +832,7 @@ class ScoreSdePipeline(FamilyPipeline):
         covariance += 1e-4 * covariance.diagonal().mean() * torch.eye(len(covariance))
         calibration = {"mean": features.mean(dim=0).tolist(), "covariance": covariance.tolist()}
         if mismatches:
-            found = torch.cat(mismatches).double().cpu()
+            found = torch.cat(mismatches).cpu().double()
             calibration["class_mismatch"] = {"mean": found.mean().item(), "std": max(found.std().item(), 1e-8)}
         self.register_to_config(calibration=calibration)
 

@@ -720,7 +720,6 @@ class StyleAutoencoderPipeline(FamilyPipeline):
         self,
         images: Images,
         generator: Generators = None,
-        class_labels: Labels = None,
         callback_on_step_end: Callable | None = None,
     ) -> AnomalyOutput:
         """What content and style together could not say of an image: the mean squared error of drawing it again.
@@ -730,17 +729,15 @@ class StyleAutoencoderPipeline(FamilyPipeline):
         Args:
             images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
             generator: not used: nothing here is left to chance.
-            class_labels: not used.
             callback_on_step_end: called once as (pipe, step, timestep, {"pred_original_sample", "num_timesteps"}).
 
         Returns:
             `AnomalyOutput` with scores [N], maps [N, H, W] and the unit.
 
         Raises:
-            TypeError, ValueError: images of another kind or size, or labels or generators that do not fit.
+            TypeError, ValueError: images of another kind or size, or generators that do not fit.
         """
         x = self._to_tensor(images)
-        self._to_labels(class_labels, len(x))
         self._to_generators(generator, len(x))
         x_hat = self._restore(x)
         self._report(callback_on_step_end, 0, 0, 1, x_hat)

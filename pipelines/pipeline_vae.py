@@ -254,7 +254,8 @@ class VAEPipeline(FamilyPipeline):
         beta: weight of the KL in the training loss; below 1 sharper reconstructions, above 1 a smoother latent space.
         kl_annealing: fraction of the training over which that weight rises linearly from 0.
         id2label: names of the classes.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images under "elbo" and "reconstruction".
+        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "elbo, class told"
+            and the like where each is told its own class.
     """
 
     def __init__(
@@ -531,7 +532,7 @@ class VAEPipeline(FamilyPipeline):
         class_labels: Labels = None,
         score: Literal["elbo", "reconstruction"] = "elbo",
         num_samples: Annotated[int, {"minimum": 1, "maximum": 64, "step": 1}] = 8,
-        class_weight: Annotated[float, {"minimum": 0.0, "maximum": 100.0, "step": 0.5}] = 30.0,
+        class_weight: Annotated[float, {"minimum": 0.0, "maximum": 100.0, "step": 0.5, "needs": "classes"}] = 30.0,
         callback_on_step_end: Callable | None = None,
     ) -> AnomalyOutput:
         """How strange an image is to the model, in nats.
@@ -548,7 +549,7 @@ class VAEPipeline(FamilyPipeline):
         Args:
             images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
             generator: one `torch.Generator`, or a list with one for each image; None: seed 0 for each image.
-            class_labels: of the images, if known: strange for its class; None: strange for every class.
+            class_labels: int, list or int64 tensor [N], the class that each image should be of; None: any.
             score: "elbo" is the negative evidence lower bound; "reconstruction" looks only at what the decoder could not restore.
             num_samples: Draws of the latent for each image; more is steadier.
             class_weight: How much the class counts where one is told; 0 ignores it, 1 is the plain likelihood of images of the class.

@@ -368,7 +368,8 @@ class VQGANPipeline(FamilyPipeline):
         defaults: {task: {parameter: value}}, what this checkpoint's controls stand at where that differs from the
             signatures.
         calibration: what `fit` found; see `anomaly_score`.
-        anomaly_quantiles: 201 quantiles of ordinary test images for each `score`.
+        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "both, class told"
+            and the like where each is told its own class.
     """
 
     _optional_components: ClassVar[list[str]] = ["transformer"]  # as diffusers has it
@@ -960,7 +961,7 @@ class VQGANPipeline(FamilyPipeline):
             Literal["both", "reconstruction", "likelihood"],
             {"needs": {"both": "transformer", "likelihood": "transformer"}},
         ] = "both",
-        class_weight: Annotated[float, {"minimum": 0.0, "maximum": 100.0, "step": 0.5, "needs": "transformer"}] = 10.0,
+        class_weight: Annotated[float, {"minimum": 0.0, "maximum": 100.0, "step": 0.5, "needs": "classes"}] = 10.0,
         callback_on_step_end: Callable | None = None,
     ) -> AnomalyOutput:
         """How strange an image is to the model.
@@ -979,7 +980,7 @@ class VQGANPipeline(FamilyPipeline):
         Args:
             images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
             generator: not used: nothing here is left to chance.
-            class_labels: of the images, if known: strange for its class; None: strange for every class.
+            class_labels: int, list or int64 tensor [N], the class that each image should be of; None: any.
             score: "reconstruction" is what the codes cannot say of the image, "likelihood" how unusual its codes are together, "both" the sum of the two in standard deviations.
             class_weight: How much the class counts where one is told; 0 ignores it, 1 is the plain likelihood of codes of the class.
             callback_on_step_end: called once as (pipe, step, timestep, {"pred_original_sample", "num_timesteps"}).

@@ -136,6 +136,7 @@ def test_reconstruct_interpolate_anomaly(run, images, tmp_path):
     run("anomaly", "tiny-vae", "--images", images, "--out", "d.json", "--classes", "4,3")
     of_class = [json.loads((tmp_path / name).read_text())["images"] for name in ("c.json", "d.json")]
     assert of_class[0] != of_class[1] and {i["percentile"] for i in of_class[0]} == {100}
+    assert [i["class"] for i in of_class[0]] == ["class 3", "class 4"] and "class" not in told["images"][0]
     assert told["parameters"]["score"] == "reconstruction" and Image.open("maps/1.png.png").width == 224
 
 

@@ -153,6 +153,8 @@ def test_inputs_may_be_told_their_classes(tiny, family, task):
     for key, value in together.items():
         if value is not None:
             assert torch.isfinite(value).all() and torch.allclose(value[1:2], alone[key], rtol=1e-4, atol=1e-4)
+    other = call(tiny[family], task, seeds=(5,), class_labels=4)
+    assert task != "anomaly" or not same(other, alone, rtol=0, atol=0), "the score and its map are of that class"
     for wrong, error in (([1, 2, 3], ValueError), ([1, 10], ValueError), ("Bag", TypeError)):
         with pytest.raises(error, match="class_labels"):
             call(tiny[family], task, class_labels=wrong)

@@ -307,8 +307,10 @@ def test_told_a_class_the_images_of_another_are_strange():
     assert wrong.mean() > right.mean() + right.std()
     same = (pipeline.anomaly_score(x, class_labels=y, score="autoencoder").scores for y in (labels, 1 - labels))
     assert torch.equal(*same), "it knows no classes"
-    pipeline.fit([{"images": images[:100]}])
+    units = pipeline.config.typicality["map_units"]
+    pipeline.fit({"images": images[i : i + 100]} for i in range(0, 600, 100))
     assert "class_mismatch" not in pipeline.config.typicality
+    assert pipeline.config.typicality["map_units"] == pytest.approx(units), "of the network that is told nothing"
 
 
 # ---- guidance and labels ----

@@ -250,7 +250,7 @@ def test_one_class_is_told_from_the_others_by_a_score_that_knows_the_class(mine,
     images = (20 * labels + 5).to(torch.uint8)[:, None, None, None].expand(40, 1, 28, 28).contiguous()
     asked = []
 
-    def score(images, generator=None, class_labels=None, score="elbo", num_samples=8, callback_on_step_end=None):
+    def score(images, generator=None, class_labels=None, score="elbo", callback_on_step_end=None, **others):
         callback_on_step_end(None, 0, 0, {"num_timesteps": 1})
         level = torch.from_numpy(images[:, 0, 0, 0].astype(np.float32))
         if class_labels is None:

@@ -308,7 +308,12 @@ def test_images_without_classes_calibrate_without(calibrated, told_classes):
     pipeline = FlowMatchingPipeline.build(SIZE, 1, {"0": "low", "1": "high"}, **SMALL)
     pipeline.fit([{"images": images[:10], "class_labels": labels[:10]}, {"images": images[10:], "class_labels": None}])
     assert "class_mismatch" not in pipeline.config.typicality
-    assert pipeline.anomaly_score(images, class_labels=labels).scores.isfinite().all(), "in plain units then"
+    generator = [torch.Generator().manual_seed(0) for _ in range(20)]
+    mismatch = pipeline._features(images, labels, generator, 8)[1]
+    expected = (pipeline.anomaly_score(images).scores.square() + 12 * mismatch.clamp(min=0).square()).sqrt()
+    assert torch.allclose(pipeline.anomaly_score(images, class_labels=labels).scores, expected.float(), rtol=1e-3), (
+        "nats"
+    )
 
 
 def test_calibration_travels_in_the_configuration(calibrated, tmp_path):

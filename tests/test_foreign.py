@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from genarium import foreign, paths
 from genarium.checkpoints import Catalogue, find_checkpoints, open_checkpoint
 from genarium.errors import CheckpointError, InputError
-from genarium.requests import Request
+from genarium.requests import Request, choose_labels
 from genarium.runtime import Runtime
 
 CODE = '''
@@ -94,6 +94,17 @@ def test_a_method_without_batches_draws_one_by_one(odd, families, trusting):
     checkpoint = open_checkpoint(odd("generator=None, shift: int = 0")[0], families)
     runtime = Runtime(Catalogue({"odd": checkpoint}, (), families), device="cpu", dtype=torch.float32)
     assert len(set(brightness(runtime, "odd", seed=0, batch_size=5))) > 2
+
+
+def test_classes_that_its_method_cannot_be_told_are_left_out(odd, families, trusting):
+    folder, _ = odd()
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "id2label": {"0": "cat", "1": "dog"}}))
+    checkpoint = open_checkpoint(folder, families)
+    assert checkpoint.class_names == ("cat", "dog") and choose_labels(checkpoint, "cycle", 4) is None
+    runtime = Runtime(Catalogue({"odd": checkpoint}, (), families), device="cpu", dtype=torch.float32)
+    with pytest.raises(InputError, match="takes no classes"):
+        brightness(runtime, "odd", class_labels=(1,))
 
 
 def test_what_it_needs_and_nobody_gives_is_named(odd, families, trusting):

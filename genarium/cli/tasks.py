@@ -221,7 +221,7 @@ def anomaly(
     out: Annotated[Path, typer.Option(help="A .json file.")] = Path("scores.json"),
     maps: Annotated[Path | None, typer.Option(help="A folder for heat maps, one PNG for each picture.")] = None,
     classes: Annotated[
-        str, typer.Option(help="That they should be of, names or numbers, in order; any: strange for every class.")
+        str, typer.Option(help="Classes that the pictures should be of, names or numbers, in order; any: not told.")
     ] = "any",
     seed: Seed = "0",
     set_: Set = None,
@@ -261,15 +261,18 @@ def anomaly(
         }
         for name, score in zip(names, scores, strict=True)
     ]
+    if labels is not None:
+        told = [{**one, "class": found.class_names[label]} for one, label in zip(told, labels, strict=True)]
     if found.modality == "audio" and results[0].maps is not None:
         curves = [curve.tolist() for result in results for curve in result.maps]
         told = [{**one, "frames": curve} for one, curve in zip(told, curves, strict=True)]
+    own = "" if labels is None else ", each told its own class,"
     values = {
         "checkpoint": found.name,
         "seed": request.seed,
         "parameters": dict(request.parameters),
         "unit": results[0].unit,
-        "percentile": "per cent of ordinary test samples that score lower; null where no quantiles are stored",
+        "percentile": f"per cent of ordinary test samples{own} that score lower; null where no quantiles are stored",
         "images" if found.modality == "image" else "recordings": told,
     }
     write_json(out, values)

@@ -39,6 +39,7 @@ from genarium.recipe import Recipe
 from genarium.records import hardware, told, write_quantiles
 from genarium.requests import Request, choose_labels
 from genarium.runtime import EVALUATIONS, Runtime
+from genarium.tasks import CLASSES
 
 NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments
 NUM_RECONSTRUCTIONS = 500
@@ -148,12 +149,12 @@ class ImageEvaluation:
 
         def compute(start: int, stop: int, advance: Callable[[float], None]) -> torch.Tensor:
             batch = images[start:stop].permute(0, 2, 3, 1).numpy()
-            told_labels = {} if labels is None else {"class_labels": labels[start:stop].tolist()}
+            given = {} if labels is None else {"class_labels": labels[start:stop].tolist()}
             output = call(
                 batch,
                 generator=self.generators(start, stop),
                 callback_on_step_end=_on_step(advance),
-                **told_labels,
+                **given,
                 **parameters,
             )
             return output.scores  # the maps are dropped here rather than gathered
@@ -266,24 +267,26 @@ class ImageEvaluation:
             order = torch.randperm(len(self.other), generator=generator)[: self.num_test_images]
             spec = self.recipe.evaluation.anomaly_data
             strange = {"other_data": (f"{spec.name} {spec.test_split}", self.other.images[order])} | strange
-        control = self.checkpoint.controls("anomaly").get("score")
+        controls = self.checkpoint.controls("anomaly")
+        control = controls.get("score")
         choices = control.choices if control is not None and control.kind == "choice" else ("default",)
-        asked = self.claims()
+        claims = self.claims()
         quantiles, found = {}, []
         for choice in choices:
             parameters = self.defaults("anomaly", {} if choice == "default" else {"score": choice})
+            unlabelled = {name: value for name, value in parameters.items() if controls[name].needs != CLASSES}
             normal = self.scores(ordinary, parameters, f"anomaly, ordinary, {choice}")
             quantiles[quantiles_key(choice)] = _quantiles(normal)
             for kind, (title, images) in strange.items():
                 value = area_under_roc(normal, self.scores(images, parameters, f"anomaly, {title}, {choice}"))
                 how = f"""{len(ordinary)} images of {self.test_name} against {len(images)} of {title}, image i with seed
-                    {self.seed} + i, no labels given, {told(parameters)}; 1 is perfect, 0.5 chance"""
+                    {self.seed} + i, no labels given, {told(unlabelled)}; 1 is perfect, 0.5 chance"""
                 number = len(ordinary) + len(images)
                 found.append(
                     self.metric("anomaly", f"auroc_{kind}", value, number, how, score=str(choice), against=title)
                 )
-            if asked is not None:
-                own, one_class = self.one_class(*asked, str(choice), parameters)
+            if claims is not None:
+                own, one_class = self.one_class(*claims, str(choice), parameters)
                 quantiles[quantiles_key(choice, class_told=True)] = _quantiles(own)
                 found.append(one_class)
         if join().is_main_process:
@@ -303,7 +306,7 @@ class ImageEvaluation:
         generator = torch.Generator().manual_seed(self.seed)
         size = max(self.num_test_images // len(self.checkpoint.class_names), 1)
         known = labels[self.order]
-        own = {k: self.order[known == k][:size] for k in known.unique().tolist()}
+        own = {k: self.order[known == k][:size] for k in range(len(self.checkpoint.class_names)) if (known == k).any()}
         if len(own) < 2:
             return None
         rows, claimed, true = [], [], []

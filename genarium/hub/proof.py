@@ -98,8 +98,8 @@ def _task(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     parameters |= {key: min(parameters[key], most) for key, most in FEW.items() if key in parameters}
     if name == "generate":
         parameters["batch_size"] = len(SEEDS)
-        if checkpoint.class_names:
-            parameters["class_labels"] = [seed % len(checkpoint.class_names) for seed in SEEDS]
+    if checkpoint.takes_classes(name):
+        parameters["class_labels"] = [seed % len(checkpoint.class_names) for seed in SEEDS]
     if name != "anomaly":
         parameters["output_type"] = "np"
     return {"name": name, "method": task.method, "inputs": task.inputs, "parameters": parameters}

@@ -101,13 +101,13 @@ def build_endpoints(runtime: Runtime) -> None:
         Args:
             checkpoint: Name of the checkpoint.
             image: Picture file of any size; for a checkpoint of voices, a WAV, FLAC, OGG or MP3 file.
-            class_labels: "any" to ask how strange it is for every class, or the name or number of the class that it should be.
+            class_labels: The name or number of the class that it should be of, or "any".
             seed: Of the randomness, where the method has any.
             parameters: Further parameters of the checkpoint's family.
 
         Returns:
             A heat map as a PNG file (none where the family draws none, or for sound), and the score (higher is stranger)
-            with the share of ordinary test data below it; for sound, also the score of each frame, where there is one.
+            with the share of ordinary test data below it, told a class: of test data told their own; for sound, also the score of each frame, where there is one.
         """
         return await _answer(runtime, "anomaly", checkpoint, seed, parameters, (image,), class_labels)
 

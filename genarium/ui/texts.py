@@ -38,8 +38,8 @@ TEXTS = {
     ),
     "intro_swap_style": ("Keep the content of one, take the style of another.", "保留一方的内容，换上另一方的风格。"),
     "intro_anomaly": (
-        "Ask a model how strange it finds an image, or a recording.",
-        "问问模型，它觉得一张图像或一段录音有多陌生。",
+        "Ask a model how strange it finds an image, or a recording; or how strange for the class that you choose.",
+        "问问模型，它觉得一张图像或一段录音有多陌生；也可以选定一个类别，问它作为该类别有多陌生。",
     ),
     "checkpoint": ("Checkpoint", "模型"),
     "card": ("Model card", "模型卡"),

@@ -608,7 +608,7 @@ class DenoisingDiffusionPipeline(FamilyPipeline):
 
         Told a class, it is e + w (e_y - e): e and e_y the errors of the network untold and told, in the same noise, and w
         the class's weight. e_y - e is what a diffusion classifier goes by (Li et al. 2023 sec. 3). With w = 1 the score is
-        e_y, in which the class is all but lost: how hard an image is to denoise has more to do with its patterns and folds.
+        e_y, in which the class counts for little: how hard an image is to denoise has more to do with its patterns and folds.
         The default lets both weigh about the same on Fashion-MNIST. The map is cut off at 0.
 
         Args:

@@ -995,7 +995,7 @@ class FlowMatchingPipeline(FamilyPipeline):
         log(error untold / error told), the same noise added, which is what a diffusion classifier goes by (Li et al. 2023
         sec. 3). A class that helps one deviation less than usual so adds F, which is what d^2 is on average over training
         images, and no class makes an image less strange. Before `fit` has seen images with classes, m is in nats, as it is.
-        Beside the rest of "likelihood" and "velocity" the class is all but lost.
+        In "likelihood" the class is all but lost beside the rest.
 
         The maps show (x_0 - x_0_hat)^2, mean over the times, of the network told the class if one is; the likelihood has
         none.

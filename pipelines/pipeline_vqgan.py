@@ -973,7 +973,7 @@ class VQGANPipeline(FamilyPipeline):
         multiples of the training images' mean.
 
         Told a class, the nats are n + w (n_y - n): n and n_y of the transformer untold and told, and w the class's weight.
-        With w = 1 that is -log p of the codes given the class, in which the class is all but lost among hundreds of nats. As
+        With w = 1 that is -log p of the codes given the class, in which the class counts for little among hundreds of nats. As
         with a guidance scale (Ho and Salimans 2022 eq. 6), a larger w counts p(y | codes) that often; the default lets both
         weigh about the same on Fashion-MNIST. The map is cut off at 0. "reconstruction" knows no class.
 

@@ -532,7 +532,7 @@ class VAEPipeline(FamilyPipeline):
         class_labels: Labels = None,
         score: Literal["elbo", "reconstruction"] = "elbo",
         num_samples: Annotated[int, {"minimum": 1, "maximum": 64, "step": 1}] = 8,
-        class_weight: Annotated[float, {"minimum": 0.0, "maximum": 100.0, "step": 0.5, "needs": "classes"}] = 30.0,
+        class_weight: Annotated[float, {"minimum": 0.0, "maximum": 300.0, "step": 1.0, "needs": "classes"}] = 100.0,
         callback_on_step_end: Callable | None = None,
     ) -> AnomalyOutput:
         """How strange an image is to the model, in nats.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from closed_forms import two_class_velocity
 from conftest import ID2LABEL, TINY, pictures
 
 from genarium.checkpoints import load_pipeline, open_checkpoint
@@ -267,23 +268,10 @@ def test_typicality_finds_the_likeliest_image_strange_and_noise_too():
 CENTRES = torch.stack([MEAN - 0.8, MEAN + 0.8])  # of two classes that overlap
 
 
-def two_classes(x, t, labels=None):
-    """The velocity of latents N(CENTRES[y], STD^2) for those told y, of their even mixture for the others (y = 2)."""
-    t = t.reshape(-1, 1, 1, 1).to(x.dtype)
-    variance = (1 - t) ** 2 * STD**2 + t**2
-    centred = [(x - (1 - t) * centre) / variance for centre in CENTRES]
-    each = torch.stack([t * c - (m + (1 - t) * STD**2 * c) for c, m in zip(centred, CENTRES, strict=True)])
-    density = torch.stack([(-0.5 * variance * c.square()).sum((1, 2, 3)) for c in centred])  # log, up to a constant
-    even = (each * density.softmax(0)[..., None, None, None]).sum(0)
-    if labels is None:
-        return even
-    told = each[labels[:, 0].clamp(max=1), torch.arange(len(x))]
-    return torch.where((labels < 2)[..., None, None], told, even)
-
-
 def test_told_a_class_the_images_of_another_are_strange():
     pipeline = gaussian_pipeline(id2label={"0": "low", "1": "high"})
-    pipeline._network = two_classes
+    velocity = two_class_velocity(CENTRES, STD)
+    pipeline._network = lambda x, t, labels: velocity(x, t, None if labels is None else labels[:, 0])
 
     def data(number, seed):
         labels = torch.arange(number) % 2

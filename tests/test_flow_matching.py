@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from closed_forms import two_class_velocity
 from conftest import ID2LABEL, TINY
 
 from pipelines.pipeline_flow_matching import (
@@ -242,20 +243,7 @@ def test_typicality_finds_strangers_that_are_more_likely_than_the_data(calibrate
 
 
 CENTRES = torch.stack([MEAN - 0.3, MEAN + 0.3])  # of two classes that overlap
-
-
-def two_classes(x, t, labels=None):
-    """E[x_1 - x_0 | x_t] of N(CENTRES[y], STD^2) for those told y, of their even mixture for the others (y = 2)."""
-    t = t.reshape(-1, 1, 1, 1).to(x.dtype)
-    variance = (1 - t) ** 2 * STD**2 + t**2
-    centred = [(x - (1 - t) * centre) / variance for centre in CENTRES]
-    each = torch.stack([t * c - (m + (1 - t) * STD**2 * c) for c, m in zip(centred, CENTRES, strict=True)])
-    density = torch.stack([(-0.5 * variance * c.square()).sum((1, 2, 3)) for c in centred])  # log, up to a constant
-    even = (each * density.softmax(0)[..., None, None, None]).sum(0)
-    if labels is None:
-        return even
-    told = each[labels.clamp(max=1), torch.arange(len(x))]
-    return torch.where((labels < 2)[:, None, None, None], told, even)
+two_classes = two_class_velocity(CENTRES, STD)
 
 
 def two_class_data(number, seed):

@@ -107,7 +107,8 @@ def build_endpoints(runtime: Runtime) -> None:
 
         Returns:
             A heat map as a PNG file (none where the family draws none, or for sound), and the score (higher is stranger)
-            with the share of ordinary test data below it, told a class: of test data told their own; for sound, also the score of each frame, where there is one.
+            with the share of ordinary test data below it (where a class is told, of test data told their own); for sound,
+            also the score of each frame, where there is one.
         """
         return await _answer(runtime, "anomaly", checkpoint, seed, parameters, (image,), class_labels)
 

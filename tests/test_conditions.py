@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 import torch
 from conftest import ID2LABEL, TINY
+from diffusers import DiffusionPipeline
 from typer.testing import CliRunner
 
 from genarium.checkpoints import find_checkpoints, open_checkpoint
@@ -28,15 +29,15 @@ from genarium.ui.endpoints import _answer
 from genarium.ui.files import keep_pictures
 from genarium.ui.tab import TaskTab
 from genarium.ui.texts import Texts
+from pipelines.images import ImageFamilyMixin, task
 from pipelines.modeling_vae import VAEModel
-from pipelines.pipeline_vae import FamilyPipeline, checked
 
 STYLES = {"0": "dark", "1": "grey", "2": "bright"}
 Style = Annotated[str, {"choices_from": "style"}]
 SPEC = DataSpec(name="a/b", sample_size=28, channels=1, conditions={"style": "drawn_by"})
 
 
-class StyledPipeline(FamilyPipeline):
+class StyledPipeline(ImageFamilyMixin, DiffusionPipeline):
     """Style k of K is drawn as a grey of brightness k / (K - 1)."""
 
     def __init__(
@@ -64,29 +65,20 @@ class StyledPipeline(FamilyPipeline):
         reconstruction, kl = self.vae(batch["images"], batch["class_labels"], generator)
         return (reconstruction + kl).mean() / 784, {"style": batch["conditions"]["style"].float().mean()}
 
-    @checked
-    def __call__(
-        self,
-        batch_size: int = 1,
-        generator=None,
-        class_labels=None,
-        style: Style = "any",
-        brightness: float = 1.0,
-        callback_on_step_end=None,
-        output_type: str = "pil",
-        return_dict: bool = True,
-    ):
-        """
+    @task
+    def __call__(self, batch_size, generator, labels, report, style: Style = "any", brightness: float = 1.0):
+        """Draw greys.
+
         Args:
             style: Whose drawing it is.
             brightness: A factor.
         """
-        number = self._to_condition("style", style, batch_size, self._to_generators(generator, batch_size))
+        number = self._to_condition("style", style, batch_size, generator)
         number = torch.zeros(batch_size) if number is None else number
         grey = brightness * number.float() / (len(STYLES) - 1) * 2 - 1  # [N]
         x = grey[:, None, None, None].expand(batch_size, 1, 28, 28)
-        self._report(callback_on_step_end, 0, 0, 1, x)
-        return self._to_output(x, output_type, return_dict)
+        report(0, 0, 1, x)
+        return x
 
 
 FAMILY = Family("styled", "Styled", StyledPipeline, {"en": "A test."})

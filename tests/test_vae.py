@@ -14,8 +14,9 @@ from torch.distributions import (
     kl_divergence,
 )
 
+from pipelines.interpolation import slerp
 from pipelines.modeling_vae import VAEModel
-from pipelines.pipeline_vae import VAEPipeline, slerp
+from pipelines.pipeline_vae import VAEPipeline
 
 LATENT = 6
 

@@ -21,11 +21,11 @@ import diffusers
 import torch
 
 from genarium import foreign, paths
-from genarium.errors import CheckpointError, InputError, PluginError, RecipeError
-from genarium.families import Broken, Families, Family, class_of
+from genarium.errors import Broken, CheckpointError, InputError, PluginError, RecipeError
+from genarium.families import Families, Family, class_of
 from genarium.hub.fetch import fetch_address
 from genarium.recipe import Recipe, load_recipe, recipe_paths
-from genarium.tasks import ANY, CLASSES, TASKS, Control, Modality, Task, controls_of, needed_by, tasks_of
+from genarium.tasks import ANY, CLASSES, Control, Modality, Task, controls_of, find_tasks, needed_by, tasks_of
 
 MODEL_INDEX = "model_index.json"
 MODEL_CONFIG = "config.json"  # of a single model; beside a MODEL_INDEX, of a component that has no folder of its own
@@ -59,7 +59,7 @@ class Checkpoint:
     def tasks(self) -> dict[str, Task]:
         """What it can do: the tasks whose method its class has, and whose components are there."""
         if self.is_foreign:
-            return {"generate": TASKS["generate"]}
+            return {task.name: task for task in find_tasks().values() if task.draws}
         pipeline_class = self.family.pipeline_class()
         return {t.name: t for t in tasks_of(pipeline_class) if needed_by(pipeline_class, t) not in self.lacking}
 

@@ -10,6 +10,17 @@ GenariumError                 every message is fit to be shown to a visitor
 └── Stopped                   the visitor pressed Stop (not a failure)
 """
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin, a task or a checkpoint that could not be used: where it came from, why, and the details for its author."""
+
+    origin: str
+    reason: str
+    details: str = ""
+
 
 class GenariumError(Exception):
     """Base of all errors whose text is meant for the user."""

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from genarium import paths
-from genarium.errors import GenariumError, PluginError
+from genarium.errors import Broken, GenariumError, PluginError
 from genarium.tasks import controls_of, tasks_of
 
 ENTRY_POINT_GROUP = "genarium.families"
@@ -88,15 +88,6 @@ def read_translations(plugin: str | Path) -> dict[str, dict[str, str]]:
     """
     files = sorted(Path(plugin).parent.glob("*.yaml"))
     return {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A plugin that could not be used: where it came from, why, and the details for its author."""
-
-    origin: str
-    reason: str
-    details: str = ""
 
 
 @dataclass(frozen=True)

@@ -153,9 +153,9 @@ def tiny_checkpoints(families, tmp_path_factory):
         scores = {}
         if hasattr(pipeline, "anomaly_score"):
             from genarium.checkpoints import quantiles_key
-            from genarium.tasks import TASKS, controls_of
+            from genarium.tasks import controls_of, find_tasks
 
-            score = controls_of(type(pipeline), TASKS["anomaly"]).get("score")
+            score = controls_of(type(pipeline), find_tasks()["anomaly"]).get("score")
             for key in score.choices if score else ["default"]:
                 options = {"score": key} if score else {}
                 values = pipeline.anomaly_score(pictures(16), **options).scores.numpy()

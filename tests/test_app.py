@@ -17,11 +17,12 @@ from gradio_client.exceptions import AppError
 
 import genarium
 from genarium.checkpoints import Catalogue, find_checkpoints
-from genarium.families import Broken, Families, discover
+from genarium.errors import Broken
+from genarium.families import Families, discover
 from genarium.pictures import METADATA_KEY, read_request
 from genarium.requests import Request, to_python
 from genarium.runtime import Runtime
-from genarium.tasks import TASKS
+from genarium.tasks import find_tasks
 from genarium.ui import build_app
 from genarium.ui.about import build_about
 from genarium.ui.files import keep_pictures
@@ -85,7 +86,7 @@ def test_tabs_list_what_is_offered(app, runtime):
     assert all(tab.visible for tab in tabs.values())
     pickers = [b for b in blocks.blocks.values() if isinstance(b, gr.Dropdown) and b.label.key == "checkpoint"]
     offered = [[name for name, _ in picker.choices] for picker in pickers]
-    assert offered == [list(runtime.catalogue.offering(t)) for t in TASKS]
+    assert offered == [list(runtime.catalogue.offering(t)) for t in find_tasks()]
 
 
 def test_every_text_is_in_both_languages():

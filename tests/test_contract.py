@@ -15,7 +15,7 @@ from conftest import ID2LABEL, build_tiny, picture_families, pictures, run_bare
 from genarium import paths
 from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.families import discover
-from genarium.tasks import HOST_PARAMETERS, TASKS, controls_of, tasks_of
+from genarium.tasks import HOST_PARAMETERS, controls_of, find_tasks, tasks_of
 
 FAMILIES = {family.name: family for family in picture_families(discover(installed=False))}
 CASES = [(name, task.name) for name, family in FAMILIES.items() for task in tasks_of(family.pipeline_class())]
@@ -42,7 +42,7 @@ def generators(*seeds):
 
 def call(pipeline, task, seeds=(3, 5), images=None, **options):
     """Run a task on two samples with few steps -> what the task computes, as tensors in a dict."""
-    task = TASKS[task]
+    task = find_tasks()[task]
     method = getattr(pipeline, task.method)
     quick = {k: v for k, v in QUICK.items() if k in controls_of(type(pipeline), task)}
     if task.name == "generate":
@@ -137,7 +137,8 @@ def test_reports_each_step_and_stops_within_one(tiny, family, task):
 
 def asks_for_classes(family, task):
     return (
-        "class_labels" in inspect.signature(getattr(FAMILIES[family].pipeline_class(), TASKS[task].method)).parameters
+        "class_labels"
+        in inspect.signature(getattr(FAMILIES[family].pipeline_class(), find_tasks()[task].method)).parameters
     )
 
 
@@ -164,12 +165,12 @@ def test_inputs_may_be_told_their_classes(tiny, family, task):
 @pytest.mark.parametrize(("family", "task"), CASES)
 def test_signature_makes_controls_with_help(family, task):
     pipeline_class = FAMILIES[family].pipeline_class()
-    controls = controls_of(pipeline_class, TASKS[task], FAMILIES[family].controls)
+    controls = controls_of(pipeline_class, find_tasks()[task], FAMILIES[family].controls)
     for control in controls.values():
         assert control.help, f"{control.name} has no line under Args:"
         assert control.check(control.default) == control.default
-    inspect.signature(getattr(pipeline_class, TASKS[task].method)).bind(
-        None, *[None] * len(TASKS[task].inputs), **{name: c.default for name, c in controls.items()}
+    inspect.signature(getattr(pipeline_class, find_tasks()[task].method)).bind(
+        None, *[None] * len(find_tasks()[task].inputs), **{name: c.default for name, c in controls.items()}
     )
     assert "callback_on_step_end" in HOST_PARAMETERS
 
@@ -214,7 +215,7 @@ def test_what_a_notebook_may_get_wrong_is_refused_with_words(tiny, family, optio
 @pytest.mark.parametrize(("family", "task"), CASES)
 def test_controls_hold_outside_the_app_too(tiny, family, task):
     """Another choice than those of a Literal, a number below the minimum, or no number: refused by the pipeline itself."""
-    for control in controls_of(type(tiny[family]), TASKS[task]).values():
+    for control in controls_of(type(tiny[family]), find_tasks()[task]).values():
         wrong = {"choice": ["no such choice"], "integer": ["many", 1.5], "number": ["much", float("nan")]}
         for value in wrong.get(control.kind, []) + ([control.minimum - 1] if control.minimum is not None else []):
             with pytest.raises((ValueError, TypeError), match=control.name):

@@ -14,7 +14,7 @@ from conftest import SPEAKERS, build_tiny, run_bare, voice
 from genarium import paths
 from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.families import discover
-from genarium.tasks import TASKS, controls_of, modality_of, tasks_of
+from genarium.tasks import controls_of, find_tasks, modality_of, tasks_of
 from pipelines.modeling_voice import CodebookAverage, ContentEncoder, SpeakerEncoder, VoiceCodebook, VoiceDecoder
 from pipelines.modeling_voice_vocoder import (
     VoiceVocoder,
@@ -72,7 +72,7 @@ def call(pipeline, task, **options):
         arguments = {"content": [a, b], "style": [b, a], "generator": generators(3, 5)}
     else:
         arguments = {"a": a, "b": b, "num_frames": 3, "generator": generators(3)[0]}
-    return getattr(pipeline, TASKS[task].method)(**{**arguments, **options})
+    return getattr(pipeline, find_tasks()[task].method)(**{**arguments, **options})
 
 
 def sounds(output):
@@ -446,7 +446,7 @@ def test_reports_each_step_and_stops_within_one(tiny, family, task):
 
 @pytest.mark.parametrize(("family", "task"), CASES)
 def test_signature_makes_controls_with_help_that_hold_outside_the_app_too(tiny, family, task):
-    for control in controls_of(type(tiny[family]), TASKS[task], FAMILIES[family].controls).values():
+    for control in controls_of(type(tiny[family]), find_tasks()[task], FAMILIES[family].controls).values():
         assert control.help, f"{control.name} has no line under Args:"
         assert control.check(control.default) == control.default
         wrong = {"choice": ["no such choice"], "integer": ["many", 1.5], "number": ["much", float("nan")]}

@@ -12,7 +12,7 @@ from accelerate.utils import send_to_device
 from genarium.data.audio import AudioData
 from genarium.data.images import ImageData
 from genarium.pictures import grid, to_pictures, to_pixels
-from genarium.tasks import TASKS
+from genarium.tasks import find_tasks
 
 
 @torch.no_grad()
@@ -23,7 +23,9 @@ def sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int, task: 
     "swap_style": ten contents, the styles asked for, the results, and the true drawings. Families without the task are left
     out.
     """
-    if not callable(getattr(pipeline, TASKS[task].method, None)) or (task == "swap_style" and data.pairs is None):
+    if not callable(getattr(pipeline, find_tasks()[task].method, None)) or (
+        task == "swap_style" and data.pairs is None
+    ):
         return
     defaults = (pipeline.config.get("defaults") or {}).get(task, {})
     generators = [torch.Generator().manual_seed(i) for i in range(20)]

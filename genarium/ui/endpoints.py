@@ -18,7 +18,7 @@ from genarium.evaluation.measures import percentile
 from genarium.pictures import heat_map
 from genarium.requests import Request, choose_labels, parse_seed
 from genarium.runtime import Result, Runtime
-from genarium.tasks import TASKS
+from genarium.tasks import find_tasks
 from genarium.ui.files import keep_picture, keep_pictures, keep_sounds
 from genarium.ui.inputs import any_value, said
 from genarium.ui.streaming import finish
@@ -29,7 +29,7 @@ CALLS = 8  # of one endpoint at the same time; the runtime lets them compute in 
 
 def build_endpoints(runtime: Runtime) -> None:
     """Add the five endpoints to the app that is being built."""
-    first = {task: next(iter(runtime.catalogue.offering(task)), "") for task in TASKS}
+    first = {task: next(iter(runtime.catalogue.offering(task)), "") for task in find_tasks()}
 
     async def generate(checkpoint, num_images, class_labels, seed, parameters):
         """Generate images with a checkpoint of a generative model.
@@ -122,7 +122,7 @@ def build_endpoints(runtime: Runtime) -> None:
                 function,
                 [gr.Textbox(first[task], label="checkpoint"), *inputs, *_common()],
                 [files, report],
-                api_name=TASKS[task].endpoint.removeprefix("/"),
+                api_name=find_tasks()[task].endpoint.removeprefix("/"),
                 concurrency_limit=CALLS,
                 concurrency_id=f"call-{task}",
             )

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from genarium.runtime import Runtime
-from genarium.tasks import TASKS, tasks_of
+from genarium.tasks import find_tasks, tasks_of
 from genarium.ui.about import build_about
 from genarium.ui.endpoints import build_endpoints
 from genarium.ui.hub import HubTab
@@ -36,7 +36,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
         )
         tabs = []
         with gr.Tabs():
-            for task in TASKS:
+            for task in find_tasks():
                 # every other family can do more or less; only this one task waits for its first plugin
                 visible = task in offered or task != "swap_style"
                 with gr.Tab(texts(f"tab_{task}"), id=task, visible=visible):

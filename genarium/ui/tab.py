@@ -15,7 +15,7 @@ from genarium.errors import GenariumError, InputError, Stopped
 from genarium.pictures import read_request
 from genarium.requests import Request, parse_seed, to_python
 from genarium.runtime import Progress, Result, Runtime
-from genarium.tasks import TASKS, modality_of, tasks_of
+from genarium.tasks import find_tasks, modality_of, tasks_of
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
 from genarium.ui.files import columns
 from genarium.ui.inputs import INPUTS, said
@@ -42,7 +42,7 @@ class TaskTab:
     """
 
     def __init__(self, task: str, runtime: Runtime, texts: Texts):
-        self.task, self.runtime, self.texts = TASKS[task], runtime, texts
+        self.task, self.runtime, self.texts = find_tasks()[task], runtime, texts
         self.checkpoints = runtime.catalogue.offering(task)
         self.families = [
             f for f in runtime.catalogue.families if task in {t.name for t in tasks_of(f.pipeline_class())}

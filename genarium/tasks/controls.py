@@ -1,4 +1,4 @@
-"""The five tasks, and how a pipeline's signature becomes controls. A capability is a method; there are no flags."""
+"""How the signature of a pipeline's method becomes controls: what the page shows, and what the command line takes."""
 
 from __future__ import annotations
 
@@ -11,55 +11,16 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from genarium.errors import InputError
+from genarium.tasks.declaration import Task
+from genarium.tasks.discovery import modality_of
 
 KINDS = {bool: "checkbox", int: "integer", float: "number", str: "text"}  # of controls, by annotation
 ANY = "any"  # what a choice of a condition's values offers beside them: each sample draws its own
 CLASSES = "classes"  # what a control needs that says how a class counts
-Modality = Literal["image", "audio"]  # what a model works on
 # What the host fills in by itself; everything else in a task's method is a control.
 HOST_PARAMETERS = frozenset(
     {"self", "batch_size", "generator", "class_labels", "callback_on_step_end", "output_type", "return_dict"}
 )
-
-
-@dataclass(frozen=True)
-class Task:
-    """One thing that a visitor can ask of a model.
-
-    Args:
-        name: of the tab and of the command.
-        method: of the pipeline.
-        inputs: the method's parameters that hold the visitor's material, in order.
-        endpoint: of the web API.
-    """
-
-    name: str
-    method: str
-    inputs: tuple[str, ...]
-    endpoint: str
-
-    @property
-    def many(self) -> str | None:
-        """The parameter that takes a list, each of which is worked on by itself; None for tasks on a pair, or on nothing."""
-        return self.inputs[0] if len(self.inputs) == 1 else None
-
-    def on(self, modality: Modality) -> Task:
-        """The same task on images or on sound: a parameter `images` is called `audio` there."""
-        if modality == "image":
-            return self
-        return replace(self, inputs=tuple("audio" if name == "images" else name for name in self.inputs))
-
-
-TASKS = {
-    task.name: task
-    for task in (
-        Task("generate", "__call__", (), "/generate"),
-        Task("reconstruct", "reconstruct", ("images",), "/reconstruct"),
-        Task("interpolate", "interpolate", ("a", "b"), "/interpolate"),
-        Task("swap_style", "swap_style", ("content", "style"), "/swap_style"),
-        Task("anomaly", "anomaly_score", ("images",), "/anomaly_score"),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -127,22 +88,6 @@ class Control:
         if (self.minimum is not None and number < self.minimum) or (self.maximum is not None and number > self.maximum):
             raise InputError(f"{self.name}: must lie between {self.minimum} and {self.maximum}, not {value}.")
         return int(number) if self.kind == "integer" else number
-
-
-def has_method(pipeline_class: type, name: str) -> bool:
-    """Whether objects of the class have this method. (`hasattr` would find the `__call__` of every class: its constructor.)"""
-    return any(callable(vars(base).get(name)) for base in pipeline_class.__mro__)
-
-
-def modality_of(pipeline_class: type) -> Modality:
-    """A pipeline that is made with a `sampling_rate` works on sound, every other on images."""
-    return "audio" if "sampling_rate" in inspect.signature(pipeline_class.__init__).parameters else "image"
-
-
-def tasks_of(pipeline_class: type) -> tuple[Task, ...]:
-    """The tasks whose method the class has, on what it works on."""
-    modality = modality_of(pipeline_class)
-    return tuple(task.on(modality) for task in TASKS.values() if has_method(pipeline_class, task.method))
 
 
 def optional_inputs(pipeline_class: type, task: Task) -> frozenset[str]:

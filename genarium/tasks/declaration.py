@@ -1,0 +1,73 @@
+"""What a task declares: the method that it calls, its inputs, and where visitors find it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from types import ModuleType
+from typing import Literal
+
+Modality = Literal["image", "audio"]  # what a model works on
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing that a visitor can ask of a model.
+
+    Args:
+        name: of the task, in requests and addresses: "swap_style".
+        method: of the pipeline; a checkpoint can do the task if its pipeline has it. "" for a page that calls none.
+        inputs: the method's parameters that hold the visitor's material, in order.
+        endpoint: of the web API, with the slash; "" if there is none.
+        command: of the command line; "" if there is none.
+        address: of a page of its own, without a slash, built when it is opened. "" makes the task a tab of the first page.
+        order: tasks with a lower number come first, then by name.
+        draws: whether a request says how many samples to draw (`batch_size`), and the method takes no material.
+        fits: pipeline class -> whether it can do the task, in place of the method's presence.
+        package: which holds the task's parts; set by `discover`.
+    """
+
+    name: str
+    method: str = ""
+    inputs: tuple[str, ...] = ()
+    endpoint: str = ""
+    command: str = ""
+    address: str = ""
+    order: int = 100
+    draws: bool = False
+    fits: Callable[[type], bool] | None = None
+    package: str = ""
+
+    @property
+    def many(self) -> str | None:
+        """The parameter that takes a list of inputs, each computed by itself. None for tasks on a pair or on nothing."""
+        return self.inputs[0] if len(self.inputs) == 1 else None
+
+    def on(self, modality: Modality) -> Task:
+        """Return the same task on images or on sound: a parameter `images` is called `audio` there."""
+        if modality == "image":
+            return self
+        return replace(self, inputs=tuple("audio" if name == "images" else name for name in self.inputs))
+
+    def part(self, name: str) -> ModuleType | None:
+        """Import a module of the task's folder, such as "command".
+
+        Returns:
+            The module; None if the folder has none of this name.
+        """
+        full_name = f"{self.package}.{name}"
+        if not self.package or importlib.util.find_spec(full_name) is None:
+            return None
+        return importlib.import_module(full_name)
+
+    def texts(self) -> dict[str, dict[str, str]]:
+        """Read texts.yaml of the task's folder: key -> language -> text. Empty if there is no such file."""
+        import yaml  # here, because --help needs no texts
+
+        file = files(self.package) / "texts.yaml" if self.package else None
+        if file is None or not file.is_file():
+            return {}
+        return yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -12,7 +12,6 @@ from genarium import paths
 from genarium.errors import PluginError
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHARED_BLOCK = re.compile(r"^# --- shared block.*?^# --- end of the shared block ---$", re.DOTALL | re.MULTILINE)
 
 
 def create(name: str, title: str | None = None, root: Path | None = None) -> list[Path]:
@@ -52,7 +51,6 @@ def create(name: str, title: str | None = None, root: Path | None = None) -> lis
         "hub_name": stem.replace("_", "-"),  # the Hub's custom
         "class_name": class_name,
         "title": title or name,
-        "shared_block": shared_block(root),
     }
     texts = {
         path: Template((TEMPLATES / f"{kind}.template").read_text(encoding="utf-8")).substitute(values)
@@ -81,17 +79,3 @@ def _refuse_taken(stem: str, class_name: str, root: Path, files: dict[Path, str]
             f"diffusers has a {class_name}Pipeline or pipeline_{stem} of its own, and would load that in place of "
             "yours; choose another name."
         )
-
-
-def shared_block(root: Path) -> str:
-    """The block that every pipeline file carries, verbatim from one of them: there is one source of it.
-
-    Raises:
-        PluginError: no pipeline file has it.
-    """
-    for folder in (root, paths.ROOT):
-        for path in sorted((folder / "pipelines").glob("pipeline_*.py")):
-            found = SHARED_BLOCK.search(path.read_text(encoding="utf-8"))
-            if found:
-                return found.group(0)
-    raise PluginError("No pipelines/pipeline_*.py carries the shared block; take one from the repository.")

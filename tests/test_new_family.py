@@ -15,8 +15,7 @@ import pipelines
 from genarium.cli import app
 from genarium.errors import PluginError
 from genarium.families import discover
-from genarium.new_family import create, shared_block
-from genarium.paths import ROOT
+from genarium.new_family import create
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def test_it_keeps_the_contract(family, tmp_path, monkeypatch):
     contract.test_round_trip_with_the_installed_class(tiny, "my_sketch", tmp_path, families)
     contract.test_a_call_leaves_the_pipeline_as_it_was(tiny, "my_sketch")
     contract.test_training_loss_has_a_gradient_and_named_parts("my_sketch")
-    contract.test_pipeline_files_stand_alone_and_share_one_block(tmp_path / "pipelines/pipeline_my_sketch.py")
+    contract.test_what_goes_to_the_hub_imports_nothing_of_the_host(tmp_path / "pipelines/pipeline_my_sketch.py")
 
 
 @pytest.mark.slow
@@ -119,9 +118,3 @@ def test_taken_names_are_refused(house):
     assert (house / "tests/test_mine.py").read_text() == "# precious" and not (house / "plugins/mine").exists()
     result = CliRunner().invoke(app, ["new-family", "vae", "--root", str(house)])
     assert result.exit_code == 2 and "there already" in result.output
-
-
-def test_the_shared_block_has_one_source():
-    block = shared_block(ROOT)
-    assert block.startswith("# --- shared block") and block.endswith("# --- end of the shared block ---")
-    assert block in (ROOT / "pipelines/pipeline_vae.py").read_text()

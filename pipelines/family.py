@@ -34,7 +34,7 @@ class FamilyMixin:
     """
 
     config: Any
-    device: torch.device
+    _execution_device: torch.device  # of the networks while they run; with offloading `device` is where they wait
     dtype: torch.dtype
     components: dict[str, Any]
 
@@ -52,16 +52,18 @@ class FamilyMixin:
         if not names:
             return None
         if value != "any":
-            return torch.full((batch_size,), names.index(value), device=self.device)
+            return torch.full((batch_size,), names.index(value), device=self._execution_device)
         if isinstance(generator, list):
             drawn = [torch.randint(len(names), (1,), generator=g, device=g.device) for g in generator]
-            return torch.cat(drawn).to(self.device)
-        device = self.device if generator is None else generator.device
-        return torch.randint(len(names), (batch_size,), generator=generator, device=device).to(self.device)
+            return torch.cat(drawn).to(self._execution_device)
+        device = self._execution_device if generator is None else generator.device
+        return torch.randint(len(names), (batch_size,), generator=generator, device=device).to(self._execution_device)
 
     def _randn(self, shape: Iterable[int], generator: Generators) -> torch.Tensor:
         """Return standard normal noise of a shape, row i from generator i, drawn in float32 whatever the model's dtype."""
-        return randn_tensor(tuple(shape), generator=generator, device=self.device, dtype=torch.float32).to(self.dtype)
+        return randn_tensor(tuple(shape), generator=generator, device=self._execution_device, dtype=torch.float32).to(
+            self.dtype
+        )
 
     def save_config(self, save_directory, push_to_hub: bool = False, **kwargs) -> None:
         """Save model_index.json and the sources: the last step of `save_pretrained`, before anything is uploaded."""
@@ -70,14 +72,14 @@ class FamilyMixin:
 
     @classmethod
     def from_pipe(cls, pipeline, **kwargs):
-        """Make a pipeline of this class from the components of another one.
+        """Make a pipeline of this class that shares the components of another one.
 
-        diffusers compares the types of components with the annotations. A component that was loaded from a saved folder
-        has a class of its own there. So the components are passed by name.
+        diffusers compares the types of components with the annotations, and a component from a saved folder has a class of
+        its own there. So the components are passed by name. Their dtype is kept; diffusers' default would cast them.
         """
         expected = cls._get_signature_keys(cls)[0]
-        components = {name: pipeline.components[name] for name in expected if name in pipeline.components}
-        return super().from_pipe(pipeline, **{**components, **kwargs})
+        shared = {name: pipeline.components[name] for name in expected if name in pipeline.components}
+        return super().from_pipe(pipeline, **{"dtype": pipeline.dtype, **shared, **kwargs})
 
 
 class Report:
@@ -187,7 +189,9 @@ def complete(
         values = dict(list(bound.arguments.items())[1:])
         chosen = {name: values.pop(name) for name in own}
         with torch.no_grad():
-            return run(self, method, values, chosen)
+            result = run(self, method, values, chosen)
+        self.maybe_free_model_hooks()
+        return result
 
     public.__signature__ = signature  # type: ignore[attr-defined]
     public.__annotations__ = annotations

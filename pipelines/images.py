@@ -67,7 +67,7 @@ class ImageFamilyMixin(FamilyMixin):
             )
         if not images.abs().amax() < 10:  # room for noise and for what a solver leaves, but not for bytes or NaN
             raise ValueError("images: a float tensor must lie in [-1, 1]; for bytes, give a uint8 array [N, H, W, C].")
-        return images.to(self.device, self.dtype)
+        return images.to(self._execution_device, self.dtype)
 
     def _to_output(self, x: torch.Tensor, output_type: str) -> list[PIL.Image.Image] | np.ndarray | torch.Tensor:
         """Return float [N, C, H, W] in [-1, 1] as images of an output type.
@@ -112,7 +112,7 @@ class ImageFamilyMixin(FamilyMixin):
             raise ValueError(f"class_labels: give one label or {batch_size}, not {len(labels)}.")
         if labels.min() < 0 or labels.max() >= num_classes:
             raise ValueError(f"class_labels: must lie in 0 ... {num_classes - 1}.")
-        return labels.to(self.device)
+        return labels.to(self._execution_device)
 
 
 # ---- the contract: the methods that the tasks call, and what they have in common ----

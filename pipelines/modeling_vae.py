@@ -7,10 +7,12 @@ Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (https://arxiv.org/abs
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
@@ -116,11 +118,30 @@ class VAEModel(ModelMixin, ConfigMixin):
         self.register_buffer("mixture_means", torch.zeros(groups, k, d))
         self.register_buffer("mixture_cholesky", torch.zeros(groups, k, d, d))  # L, lower triangular, covariance L L^T
 
+    def set_mixture(self, group: int, weights: np.ndarray, means: np.ndarray, cholesky: np.ndarray) -> None:
+        """Set the mixture of a class.
+
+        Components beyond those given get weight 0. They repeat the first one, which is drawn if rounding asks for them.
+
+        Args:
+            group: the class; 0 without classes.
+            weights: [k], k at most `mixture_components`, with sum 1.
+            means: [k, latent_dim].
+            cholesky: L of the covariances L L^T, [k, latent_dim, latent_dim].
+        """
+        number = len(weights)
+        self.mixture_weights[group].zero_()
+        self.mixture_weights[group, :number].copy_(torch.from_numpy(weights))
+        for buffer, values in ((self.mixture_means, means), (self.mixture_cholesky, cholesky)):
+            buffer[group].copy_(torch.from_numpy(values[:1]).expand(buffer[group].shape))
+            buffer[group, :number].copy_(torch.from_numpy(values))
+
     @property
     def is_fitted(self) -> bool:
         """Whether `mixture_*` hold a mixture."""
         return self.mixture_weights.numel() > 0 and bool(self.mixture_weights.sum() > 0)
 
+    @apply_forward_hook
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Parameters of q(z | x): mean and log-variance.
 
@@ -133,6 +154,7 @@ class VAEModel(ModelMixin, ConfigMixin):
         mean, logvar = self.encoder(x).float().chunk(2, dim=1)  # 2 x [B, d]
         return mean, logvar.clamp(-20.0, 10.0)
 
+    @apply_forward_hook
     def decode_logits(self, z: torch.Tensor) -> torch.Tensor:
         """What p(x | z) is written in: logits (Bernoulli) or the mean in [-1, 1] (Gaussian), float32 [B, C, H, W]."""
         return self.decoder(z.to(self.class_means.dtype)).float()
@@ -169,6 +191,7 @@ class VAEModel(ModelMixin, ConfigMixin):
         """log sigma, not below one grey level of 8 bits: a density on discrete data could grow without bound there."""
         return self.log_sigma.float().clamp(min=math.log(1 / 127.5))
 
+    @apply_forward_hook
     def kl(self, mean: torch.Tensor, logvar: torch.Tensor, class_labels: torch.Tensor | None = None) -> torch.Tensor:
         r"""KL(q(z | x) || p(z)) for each image, in closed form.
 
@@ -180,11 +203,14 @@ class VAEModel(ModelMixin, ConfigMixin):
 
         Args:
             mean, logvar: of q(z | x), [B, latent_dim].
-            class_labels: int64 [B] or None.
+            class_labels: int64 [B], -1 for images without class, or None.
 
         Returns:
             float32 [B] in nats.
         """
+        if class_labels is not None and (class_labels < 0).any():
+            known = self.kl(mean, logvar, class_labels.clamp(min=0))
+            return torch.where(class_labels < 0, self.kl(mean, logvar), known)
         if class_labels is not None:
             mu = self.class_means.float()[class_labels]  # [B, d]
             return 0.5 * (logvar.exp() + (mean - mu).square() - 1.0 - logvar).sum(1)
@@ -192,6 +218,7 @@ class VAEModel(ModelMixin, ConfigMixin):
         kl = 0.5 * (logvar.exp() - 1.0 - logvar).sum(1, keepdim=True) + 0.5 * square.sum(2)  # [B, classes]
         return math.log(kl.shape[1]) - torch.logsumexp(-kl, dim=1)
 
+    @apply_forward_hook
     def log_prior(
         self, z: torch.Tensor, class_labels: torch.Tensor | None = None, mixture: bool = False
     ) -> torch.Tensor:
@@ -219,6 +246,7 @@ class VAEModel(ModelMixin, ConfigMixin):
             return log_p.gather(1, class_labels[:, None])[:, 0]
         return torch.logsumexp(log_p, dim=1) - math.log(log_p.shape[1])
 
+    @apply_forward_hook
     def sample_prior(
         self, noise: torch.Tensor, class_labels: torch.Tensor | None = None, mixture: bool = False, scale: float = 1.0
     ) -> torch.Tensor:
@@ -253,7 +281,7 @@ class VAEModel(ModelMixin, ConfigMixin):
 
         Args:
             x: images [B, C, H, W] in [-1, 1].
-            class_labels: int64 [B] or None.
+            class_labels: int64 [B], -1 for images without class, or None.
             generator: of the draw.
 
         Returns:

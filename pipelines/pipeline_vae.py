@@ -109,7 +109,8 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         changes no optimum; it keeps the size of the gradient, which training clips, independent of the image size.
 
         Args:
-            batch: "images" [B, C, H, W] in [-1, 1] and "class_labels" int64 [B] or None.
+            batch: "images" [B, C, H, W] in [-1, 1] and "class_labels" int64 [B] or None; -1 is an image without class, whose
+                prior is that of any class.
             generator: of the latent noise, on the images' device.
             progress: part of the training that is done, in [0, 1].
 
@@ -130,14 +131,15 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         """Fit a Gaussian mixture with full covariances to the latents, for each class its own (Ghosh et al. sec. 4).
 
         The aggregate of q(z | x) over the data is never quite N(mu_y, I); sampling from what it is closes the gap
-        without touching the networks. One latent is drawn from q(z | x) for each image, with seed 0.
+        without touching the networks. One latent is drawn from q(z | x) for each image, with seed 0. A class with fewer
+        images than components gets as many components as it has images. A class with fewer than two keeps the prior of the
+        training.
 
         Args:
-            batches: of `{"images", "class_labels"}`, one pass over the training data.
+            batches: of `{"images", "class_labels"}`, one pass over the training data; images of class -1 are left out.
 
         Raises:
             ImportError: scikit-learn is missing.
-            ValueError: a class with fewer images than components.
         """
         if not self.vae.config.mixture_components:
             return
@@ -153,11 +155,15 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
             labels.append(torch.zeros(len(latents[-1]), dtype=torch.int64) if known is None else known.cpu())
         latents, labels = torch.cat(latents), torch.cat(labels)
         for y in range(len(self.vae.mixture_weights)):
-            mixture = mixtures.GaussianMixture(self.vae.config.mixture_components, reg_covar=1e-4, random_state=0)
-            mixture.fit(latents[labels == y].double().numpy())
-            self.vae.mixture_weights[y].copy_(torch.from_numpy(mixture.weights_))
-            self.vae.mixture_means[y].copy_(torch.from_numpy(mixture.means_))
-            self.vae.mixture_cholesky[y].copy_(torch.from_numpy(np.linalg.cholesky(mixture.covariances_)))
+            rows = latents[labels == y].double().numpy()  # [n, d]
+            number = min(self.vae.config.mixture_components, len(rows))
+            if number < 2:
+                self.vae.set_mixture(
+                    y, np.ones(1), self.vae.class_means[y : y + 1].cpu().numpy(), np.eye(rows.shape[1])[None]
+                )
+                continue
+            mixture = mixtures.GaussianMixture(number, reg_covar=1e-4, random_state=0).fit(rows)
+            self.vae.set_mixture(y, mixture.weights_, mixture.means_, np.linalg.cholesky(mixture.covariances_))
 
     # ---- the latent space ----
 
@@ -188,7 +194,7 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         Returns:
             `ImagesOutput`.
         """
-        output = ImagesOutput(images=self._to_output(self.vae.decode(latents.to(self.device)), output_type))
+        output = ImagesOutput(images=self._to_output(self.vae.decode(latents.to(self._execution_device)), output_type))
         return output if return_dict else output.to_tuple()
 
     def _latents(self, x: torch.Tensor, generator: Generators, sample: bool) -> torch.Tensor:
@@ -246,7 +252,7 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
             mode: "slerp" walks an arc around the centre of the prior and keeps to its typical distance (White 2016 sec. 2.1); "lerp" walks the straight line, which passes nearer to the centre.
         """
         za, zb = (self.vae.encode(x)[0][0] for x in (a, b))  # 2 x [d]
-        weights = torch.linspace(0, 1, num_frames, device=za.device)
+        weights = torch.linspace(0, 1, num_frames, device=za.device, dtype=torch.float32)
         if mode == "slerp":
             centre = self.vae.class_means.float().mean(0)
             z = centre + slerp(za - centre, zb - centre, weights)  # [M, d]
@@ -289,7 +295,7 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         constant = 0.0  # of -log p(x | z), per pixel and channel
         if self.vae.config.likelihood != "bernoulli":
             constant = float(self.vae.gaussian_log_sigma()) + 0.5 * math.log(2 * math.pi)
-        maps = torch.zeros(len(x), *x.shape[2:], device=x.device)  # [N, H, W]
+        maps = torch.zeros(len(x), *x.shape[2:], device=x.device, dtype=torch.float32)  # [N, H, W]
         for i in range(num_samples):
             z = self._draw(mean, logvar, generator)
             maps += (-self.vae.log_likelihood_map(x, z) - constant).sum(1).clamp(min=0) / num_samples

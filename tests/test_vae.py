@@ -341,3 +341,28 @@ assert pipe.vae.is_fitted and torch.equal(images, torch.load("images.pt"))
     assert half.vae.mixture_cholesky.dtype == torch.bfloat16 and half.vae.is_fitted
     assert torch.isfinite(half(3, seeded(0, 1, 2), output_type="pt").images).all()
     assert torch.isfinite(half.anomaly_score(images_8px(2)).scores).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_a_class_smaller_than_the_mixture_is_fitted_with_fewer_components(number):
+    torch.manual_seed(0)
+    pipeline = VAEPipeline.build(
+        28, 1, {"0": "a", "1": "b"}, latent_dim=3, block_out_channels=[4, 4], mixture_components=4
+    )
+    labels = torch.tensor([0] * 12 + [1] * number + [-1] * 3)
+    pipeline.fit([{"images": pictures(len(labels)), "class_labels": labels}])
+    assert (pipeline.vae.mixture_weights[1] > 0).sum() == max(1, number)
+    assert torch.allclose(pipeline.vae.mixture_weights.sum(1), torch.ones(2))
+    of_class = {"class_labels": [1] * 8, "generator": torch.Generator().manual_seed(0)}
+    assert torch.isfinite(pipeline(8, output_type="pt", **of_class).images).all()
+    assert torch.isfinite(pipeline.log_likelihood(pictures(8), prior="mixture", num_samples=2, **of_class)).all()
+
+
+def test_images_without_class_have_the_prior_of_any_class():
+    torch.manual_seed(0)
+    pipeline = VAEPipeline.build(28, 1, {"0": "a", "1": "b"}, latent_dim=3, block_out_channels=[4, 4])
+    mean, logvar = torch.randn(3, 3), torch.randn(3, 3)
+    mixed = pipeline.vae.kl(mean, logvar, torch.tensor([1, -1, 0]))
+    assert torch.equal(mixed[1], pipeline.vae.kl(mean, logvar)[1])
+    assert torch.equal(mixed[[0, 2]], pipeline.vae.kl(mean, logvar, torch.tensor([1, 0, 0]))[[0, 2]])

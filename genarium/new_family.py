@@ -43,7 +43,7 @@ def create(name: str, title: str | None = None, root: Path | None = None) -> lis
         root / "pipelines" / f"modeling_{stem}.py": "modeling.py",
         root / "plugins" / stem / "plugin.py": "plugin.py",
         root / "hub_configs" / f"{stem}-fashion-mnist.yaml": "recipe.yaml",
-        root / "tests" / f"test_{stem}.py": "test.py",
+        root / "tests/pipelines" / f"test_{stem}.py": "test.py",
     }
     _refuse_taken(stem, class_name, root, files)
     values = {

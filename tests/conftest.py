@@ -16,6 +16,7 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # side by si
 import numpy as np
 import pytest
 import torch
+from furnishing import furnish
 from hub_server import HubServer
 
 from genarium import paths
@@ -74,7 +75,7 @@ TINY |= {"voice-vae": VOICE, "voice-vqvae": VOICE | {"codebook_size": 16}}
 
 
 def picture_families(families: Families) -> list:
-    """The families that work on pictures; for those of sound see test_voice.py."""
+    """The families that work on pictures; for those of sound see pipelines/test_voice.py."""
     return [family for family in families if modality_of(family.pipeline_class()) == "image"]
 
 
@@ -184,8 +185,23 @@ def house(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def vae(house, tiny_checkpoints) -> Path:
+    """The folder of a tiny VAE in a house of its own, with all that publishing needs beside it."""
+    return furnish(house, tiny_checkpoints / "tiny-vae", "vae")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The installed Chromium or Chrome, for test modules that import `browsing`."""
+    from browsing import launched
+
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A Hub of this test's own (see hub_server.py), with huggingface_hub in this process turned to it, as hf_user.
+    """A Hub of this test's own (see helpers/hub_server.py), with huggingface_hub in this process turned to it, as hf_user.
 
     Child processes get there with `hub.environment(home)`. Waiting before a retry is left out.
     """

@@ -141,7 +141,7 @@ def new_family(
         typer.echo(f"wrote {path}")
     typer.echo(
         f"\nIt works as it is: probabilistic PCA. Next:\n"
-        f"  python -m pytest tests/test_{name}.py tests/test_contract.py\n"
+        f"  python -m pytest tests/pipelines/test_{name}.py tests/pipelines/test_contract.py\n"
         f"  python -m genarium train {name}-fashion-mnist\n"
         f"  python -m genarium evaluate {name}-fashion-mnist\n"
         f"Then put your own model into pipelines/modeling_{name}.py and your methods into "

@@ -9,7 +9,7 @@ import threading
 import pytest
 import torch
 from huggingface_hub import constants
-from test_adoption import stock, vq_model
+from stock_models import stock, vq_model
 
 from genarium.checkpoints import Catalogue, load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, HubError, InputError, Stopped

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 from hub_server import HubServer
-from test_publish import vae  # noqa: F401 (a fixture)
 
 from genarium import paths
 
@@ -35,12 +34,12 @@ def call(house, tmp_path):
         yield invoke
 
 
-def test_card(call, vae):  # noqa: F811
+def test_card(call, vae):
     assert "is sound, and the Hub takes it" in call("card", "tiny-vae", "--check")
     assert call.hub.asked("POST", "/api/validate-yaml") == 1 and not call.hub.repos
 
 
-def test_publish(call, vae, house):  # noqa: F811
+def test_publish(call, vae, house):
     told = call("publish", "tiny-vae", "--repo", "user/tiny-vae", "--private", "--pin")
     repo = call.hub.repo("user/tiny-vae")
     assert repo.private and {"model_index.json", "README.md", "pipeline_vae.py"} < set(repo.files)

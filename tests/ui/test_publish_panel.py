@@ -4,7 +4,7 @@ import asyncio
 
 import gradio as gr
 import pytest
-from test_publish import furnish
+from furnishing import furnish
 
 from genarium.checkpoints import find_checkpoints
 from genarium.families import discover

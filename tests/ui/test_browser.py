@@ -1,38 +1,15 @@
 """The app in a real browser: each task on a bundled example, a checkpoint from the Hub, Stop, reload, a damaged file, no overflow."""
 
-import contextlib
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import PIL.Image
 import pytest
+from browsing import PATIENCE, open_tab, serving
 from hub_server import HubServer
+from playwright.sync_api import expect
 
-from genarium import paths
 from genarium.pictures import save_picture
 from genarium.requests import Request
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 60_000  # milliseconds; the cores may be busy with other tests
-
-if BROWSER is None and not os.environ.get("CI"):
-    pytest.skip("no Chromium here (in CI this would fail)", allow_module_level=True)
-
-from playwright.sync_api import expect, sync_playwright  # noqa: E402  where there is no browser this may be missing, too
 
 
 @pytest.fixture(scope="module")
@@ -43,46 +20,11 @@ def shared_hub(tiny_checkpoints):
         yield hub
 
 
-@contextlib.contextmanager
-def serving(environment, folder):
-    """The app as people start it, in a process of its own -> its address. What it says goes into the folder."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = folder / "log.txt"
-    command = [sys.executable, str(paths.ROOT / "app.py"), "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 300
-        while True:
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-                time.sleep(0.2)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 @pytest.fixture(scope="module")
 def address(tiny_checkpoints, shared_hub, tmp_path_factory):
     environment = {**os.environ, **shared_hub.environment(tmp_path_factory.mktemp("hf-home"), token=None)}
     with serving(environment, tmp_path_factory.mktemp("app")) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser():
-    assert BROWSER, "CI is set, but there is no Chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=SWITCHES)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -102,10 +44,6 @@ def page(browser, address):
 def visit(page, address: str) -> None:
     page.goto(address)
     expect(page.locator("#generate-run")).to_be_visible(timeout=PATIENCE)
-
-
-def open_tab(page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def choose(page, task: str, checkpoint: str) -> None:

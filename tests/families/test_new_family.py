@@ -25,7 +25,7 @@ def sketch(house, monkeypatch):
     assert result.exit_code == 0, result.output
     assert result.output.count("wrote ") == 5 and "train my_sketch-fashion-mnist" in result.output
     monkeypatch.setattr(pipelines, "__path__", [*pipelines.__path__, str(house / "pipelines")])
-    monkeypatch.syspath_prepend(str(house / "tests"))
+    monkeypatch.syspath_prepend(str(house / "tests/pipelines"))
     yield house
     for module in [m for m in sys.modules if "my_sketch" in m]:
         del sys.modules[module]
@@ -111,10 +111,12 @@ def test_taken_names_are_refused(house):
         create("vae", root=house)
     with pytest.raises(PluginError, match="diffusers has"):
         create("utils", root=house)  # diffusers.pipelines.pipeline_utils
-    (house / "tests").mkdir()
-    (house / "tests/test_mine.py").write_text("# precious")
+    (house / "tests/pipelines").mkdir(parents=True)
+    (house / "tests/pipelines/test_mine.py").write_text("# precious")
     with pytest.raises(PluginError, match="test_mine"):
         create("mine", root=house)
-    assert (house / "tests/test_mine.py").read_text() == "# precious" and not (house / "plugins/mine").exists()
+    assert (house / "tests/pipelines/test_mine.py").read_text() == "# precious" and not (
+        house / "plugins/mine"
+    ).exists()
     result = CliRunner().invoke(app, ["new-family", "vae", "--root", str(house)])
     assert result.exit_code == 2 and "there already" in result.output

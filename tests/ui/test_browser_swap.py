@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import tiny_styles
-from test_browser import PATIENCE, browser, open_tab, serving  # noqa: F401  the fixture too
+from browsing import PATIENCE, open_tab, serving
 
 from genarium import sounds
 
@@ -27,14 +27,14 @@ def address(tmp_path_factory):
         **os.environ,
         "GENARIUM_PLUGINS": str(home / "plugins"),
         "GENARIUM_CHECKPOINTS": str(home / "checkpoints"),
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": str(Path(tiny_styles.__file__).parent),
     }
     with serving(environment, home) as url:
         yield url
 
 
 @pytest.fixture
-def page(browser, address):  # noqa: F811
+def page(browser, address):
     """A fresh visitor's swap tab, with the voices chosen. Errors of its scripts fail the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
     context.set_default_timeout(PATIENCE)

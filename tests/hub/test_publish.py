@@ -5,15 +5,13 @@ import json
 import re
 import resource
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from conftest import build_tiny, picture_families, run_bare
+from furnishing import furnish
 from hub_server import sha256
 from huggingface_hub import ModelCard
-from PIL import Image
 from typer.testing import CliRunner
 
 from genarium import paths
@@ -26,7 +24,6 @@ from genarium.hub.proof import prove
 from genarium.hub.publish import Export, collect, export, pin, upload
 
 BUNDLED = sorted(index.parent.name for index in (paths.ROOT / "checkpoints").glob("*/model_index.json"))
-METRIC = {"name": "psnr", "value": 21.0, "unit": "dB", "n": 8, "seed": 0, "protocol": "a test"}
 WEIGHTS = {"a.safetensors": bytes(range(256)) * 30, "b.safetensors": bytes(range(255, -1, -1)) * 30}
 CARD = """---
 license: apache-2.0
@@ -37,34 +34,6 @@ tags: [genarium]
 ---
 `from_pretrained("user/model")`
 """
-
-
-def furnish(house: Path, folder: Path, family: str, **recipe) -> Path:
-    """Put a tiny checkpoint into the house, with a recipe, a figure, a picture and the card made of them."""
-    name = f"tiny-{family}"
-    target = house / "checkpoints" / name
-    shutil.copytree(folder, target)
-    values = {
-        "name": name,
-        "family": family,
-        "repo_id": f"user/{name}",
-        "data": {"name": "a/b", "sample_size": 28, "channels": 1},
-        "architecture": {"latent_dim": 8},
-        "training": {"images": 24},
-        **recipe,
-    }
-    lines = [f"# made by a test\n{yaml.safe_dump(values, sort_keys=False)}# the end\n"]
-    (house / f"hub_configs/{name}.yaml").write_text("".join(lines))
-    (target / "evaluation.json").write_text(json.dumps({"metrics": [METRIC], "hardware": "a test", "date": "today"}))
-    Image.new("L", (8, 8)).save(target / "samples.png")
-    checkpoint = find_checkpoints(discover(installed=False))[name]
-    render_card(checkpoint, checkpoint.recipe, load_pipeline(checkpoint)).save(target / "README.md")
-    return target
-
-
-@pytest.fixture
-def vae(house, tiny_checkpoints) -> Path:
-    return furnish(house, tiny_checkpoints / "tiny-vae", "vae")
 
 
 @pytest.fixture

@@ -87,8 +87,6 @@ def test_a_stopped_run_resumes_to_the_same_losses(tmp_path, data):
 
 
 KILLED = """
-import sys
-sys.path.insert(0, {tests!r})
 import torch
 from pathlib import Path
 from test_train import ID2LABEL, ImageData, pictures, run, tiny_recipe
@@ -100,11 +98,11 @@ run(tiny_recipe("ddpm", images=1_600_000, save_every=5), Path({folder!r}), data)
 
 def test_a_killed_process_leaves_a_whole_state(tmp_path, data):
     """SIGKILL at some moment after a save: the state on disk loads, and its losses go on."""
-    program = KILLED.format(tests=str(paths.ROOT / "tests"), folder=str(tmp_path))
+    program = KILLED.format(folder=str(tmp_path))
     process = subprocess.Popen(
         [sys.executable, "-c", program],
         cwd=paths.ROOT,
-        env={**os.environ, "PYTHONPATH": str(paths.ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # it imports this module
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -146,14 +144,12 @@ def test_good_weights_are_not_overwritten(house, data):
 
 
 def test_two_processes_train_as_one_model(tmp_path):
-    program = KILLED.replace("images=1_600_000, save_every=5", "images=160").format(
-        tests=str(paths.ROOT / "tests"), folder=str(tmp_path)
-    )
+    program = KILLED.replace("images=1_600_000, save_every=5", "images=160").format(folder=str(tmp_path))
     (tmp_path / "program.py").write_text(program)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]  # a port of its own: tests run at once
     done = subprocess.run(
         [*torchrun, "--nproc_per_node", "2", str(tmp_path / "program.py")],
-        env={**os.environ, "PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=180,

@@ -8,7 +8,7 @@ import gradio as gr
 import pytest
 import torch
 from huggingface_hub import constants
-from test_adoption import vq_model
+from stock_models import vq_model
 
 from genarium.checkpoints import Catalogue, find_checkpoints
 from genarium.errors import InputError

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from conftest import ID2LABEL, TINY, build_tiny, pictures
 
-from genarium import paths
 from genarium.checkpoints import find_checkpoints, load_pipeline, open_checkpoint
 from genarium.data.images import ImageData
 from genarium.errors import GenariumError, RecipeError
@@ -647,8 +646,6 @@ def test_mirrored_data_are_encoded_at_each_step(data, tmp_path, monkeypatch):
 
 
 TWO = """
-import sys
-sys.path.insert(0, {tests!r})
 import torch
 from pathlib import Path
 from genarium.parallel import join
@@ -666,11 +663,11 @@ run(staged((160, 160)), Path({folder!r}), data)
 
 
 def test_two_processes_train_both_stages_and_keep_one_codebook(tmp_path):
-    (tmp_path / "program.py").write_text(TWO.format(tests=str(paths.ROOT / "tests"), folder=str(tmp_path)))
+    (tmp_path / "program.py").write_text(TWO.format(folder=str(tmp_path)))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]  # a port of its own: tests run at once
     done = subprocess.run(
         [*torchrun, "--nproc_per_node", "2", str(tmp_path / "program.py")],
-        env={**os.environ, "PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,0 +1,71 @@
+"""The app in a process of its own and a real browser to visit it with; without a browser, the importing tests are skipped."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from genarium import paths
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000  # milliseconds; the cores may be busy with other tests
+
+if BROWSER is None and not os.environ.get("CI"):
+    pytest.skip("no Chromium here (in CI this would fail)", allow_module_level=True)
+
+from playwright.sync_api import sync_playwright  # noqa: E402  where there is no browser this may be missing, too
+
+
+@contextlib.contextmanager
+def launched():
+    """Launch the browser -> playwright's object of it."""
+    assert BROWSER, "CI is set, but there is no Chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def serving(environment, folder):
+    """The app as people start it, in a process of its own -> its address. What it says goes into the folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = folder / "log.txt"
+    command = [sys.executable, str(paths.ROOT / "app.py"), "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 300
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def open_tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()

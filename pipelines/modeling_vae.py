@@ -16,25 +16,9 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
+from pipelines.blocks import ResidualBlock
+
 LOG_2PI = math.log(2 * math.pi)
-
-
-class ResidualBlock(nn.Module):
-    """Pre-activation residual block without normalisation; the last convolution starts at zero, so the block as identity.
-
-    GroupNorm would take half of the training time on a CPU, and a network this shallow trains as well without.
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = self.conv1(F.silu(x))  # [B, C, H, W]
-        return x + self.conv2(F.silu(h))  # [B, C, H, W]
 
 
 class VAEModel(ModelMixin, ConfigMixin):

@@ -88,10 +88,13 @@ class Report:
     Args:
         pipeline: the first argument of the callback.
         callback: `callback_on_step_end`, or None. An exception that it raises stops the computation.
+        first: number of steps that came before.
+        total: number of steps in all; None: as each step says.
     """
 
-    def __init__(self, pipeline, callback: Callable | None):
+    def __init__(self, pipeline, callback: Callable | None, first: int = 0, total: int | None = None):
         self.pipeline, self.callback = pipeline, callback
+        self.first, self.total = first, total
 
     def __bool__(self) -> bool:
         return self.callback is not None
@@ -101,8 +104,18 @@ class Report:
     ) -> None:
         """Call back after a step with the current estimate of the clean sample."""
         if self.callback is not None:
-            values = {"pred_original_sample": pred_original_sample, "num_timesteps": num_timesteps, **more}
-            self.callback(self.pipeline, step, timestep, values)
+            total = num_timesteps if self.total is None else self.total
+            values = {"pred_original_sample": pred_original_sample, "num_timesteps": total, **more}
+            self.callback(self.pipeline, self.first + step, timestep, values)
+
+    def part(self, first: int, total: int) -> Report:
+        """Return the report of a part of the computation: it counts its own steps, after `first` others of `total`."""
+        return Report(self.pipeline, self.callback, self.first + first, total)
+
+
+def seeded(number: int) -> list[torch.Generator]:
+    """Return generators with seed 0, for a measurement: the same sample gets the same value, whatever its batch."""
+    return [torch.Generator().manual_seed(0) for _ in range(number)]
 
 
 def to_generators(generator: Any, batch_size: int) -> Generators:

@@ -12,7 +12,7 @@ import PIL.Image
 import torch
 from diffusers.utils import BaseOutput
 
-from pipelines.family import REQUIRED, Common, FamilyMixin, Generators, Labels, Report, complete, to_generators
+from pipelines.family import REQUIRED, Common, FamilyMixin, Generators, Labels, Report, complete, seeded, to_generators
 
 Images = PIL.Image.Image | list[PIL.Image.Image] | np.ndarray | torch.Tensor
 
@@ -220,7 +220,7 @@ def _given(pipeline, name: str, common: dict[str, Any]) -> dict[str, Any]:
     number = common["batch_size"] if name == "__call__" else len(given["x" if "x" in given else "content"])
     generator = common["generator"]
     if name == "anomaly_score" and generator is None:
-        generator = [torch.Generator().manual_seed(0) for _ in range(number)]
+        generator = seeded(number)
     given |= {"batch_size": number, "generator": to_generators(generator, number)}
     if "class_labels" in common:
         given["labels"] = pipeline._to_labels(common["class_labels"], number)

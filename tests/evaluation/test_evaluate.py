@@ -32,7 +32,7 @@ from genarium.pictures import read_request
 from genarium.recipe import DataSpec, EvaluationSpec, Recipe, TrainingSpec
 from genarium.records import write_json
 from genarium.runtime import Runtime
-from pipelines.pipeline_vae import AnomalyOutput
+from pipelines.images import AnomalyOutput
 
 
 def gaussian(number: int, mean: list[float], deviations: list[float], seed: int) -> torch.Tensor:

@@ -10,8 +10,8 @@ import sys
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from genarium import foreign
-from genarium.checkpoints import find_checkpoints
+from genarium import trust
+from genarium.catalogue import find_checkpoints
 from genarium.errors import GenariumError
 from genarium.families import discover
 from genarium.runtime import Runtime
@@ -30,10 +30,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.trust_remote_code:
-        os.environ[foreign.VARIABLE] = "1"
+        os.environ[trust.VARIABLE] = "1"
     try:
-        if foreign.trusted():
-            print(foreign.WARNING, file=sys.stderr)
+        if trust.trusted():
+            print(trust.WARNING, file=sys.stderr)
         app, look = build_app(Runtime(find_checkpoints(discover())))
     except GenariumError as error:  # a setting that cannot be understood
         parser.error(str(error))

@@ -19,8 +19,8 @@ from genarium.checkpoints import Checkpoint
 from genarium.pictures import enlarge, grid, save_picture, to_pictures
 from genarium.recipe import AudioSpec, Recipe
 from genarium.records import EVALUATION
-from genarium.requests import Request, choose_labels
 from genarium.runtime import Runtime
+from genarium.runtime.request import Request, choose_labels
 
 COLUMNS = 10
 FRAMES = 8

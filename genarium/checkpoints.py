@@ -1,12 +1,11 @@
 """Checkpoints: which there are, which family each belongs to, and loading one with the installed class.
 
 No code from a checkpoint's folder runs here: classes come from installed plugins and from diffusers, weights from
-safetensors. A Hub snapshot is fetched without its *.py files. Only an operator can wish otherwise (foreign.py).
+safetensors. A Hub snapshot is fetched without its *.py files. Only an operator can wish otherwise (trust.py).
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import json
@@ -20,11 +19,10 @@ from typing import Any
 import diffusers
 import torch
 
-from genarium import foreign, paths
-from genarium.errors import Broken, CheckpointError, InputError, PluginError, RecipeError
+from genarium import trust
+from genarium.errors import CheckpointError, InputError
 from genarium.families import Families, Family, class_of
-from genarium.hub.fetch import fetch_address
-from genarium.recipe import Recipe, load_recipe, recipe_paths
+from genarium.recipe import Recipe
 from genarium.tasks import ANY, CLASSES, Control, Modality, Task, controls_of, find_tasks, needed_by, tasks_of
 
 MODEL_INDEX = "model_index.json"
@@ -172,70 +170,6 @@ def quantiles_key(score: Any, class_told: bool = False) -> str:
     return f"{score}, class told" if class_told else str(score)
 
 
-@dataclass(frozen=True)
-class Catalogue:
-    """All usable checkpoints by name, and those that are not, with reasons."""
-
-    checkpoints: Mapping[str, Checkpoint]
-    broken: tuple[Broken, ...]
-    families: Families
-    # of the Hub: while this object lives, a name means the commit that it meant first
-    _fetched: dict[str, Checkpoint] = field(default_factory=dict, repr=False, compare=False)
-
-    def offering(self, task: str) -> dict[str, Checkpoint]:
-        return {name: c for name, c in self.checkpoints.items() if task in c.tasks}
-
-    def __getitem__(self, name: str) -> Checkpoint:
-        """A checkpoint by name, by folder, by the name of a recipe that is on the Hub, or by Hub id ("user/name@revision").
-
-        Raises:
-            CheckpointError: there is none, with the nearest names; or it cannot be used, with the reason.
-            HubError, InputError: it cannot be had from the Hub; or it is no Hub id.
-        """
-        if name in self.checkpoints:
-            return self.checkpoints[name]
-        for broken in self.broken:
-            if Path(broken.origin).name == name:
-                raise CheckpointError(f"{name} cannot be used: {broken.reason}")
-        if name and any((Path(name) / file).exists() for file in (MODEL_INDEX, MODEL_CONFIG)):
-            return open_checkpoint(Path(name), self.families)
-        known = recipe_paths(self.families.recipe_folders())
-        if name in known:
-            recipe = load_recipe(known[name])
-            address = f"{recipe.repo_id}@{recipe.revision}" if recipe.revision else recipe.repo_id
-            return self._from_hub(name, address, recipe)
-        if "/" in name:
-            return self._from_hub(name, name, None)
-        near = difflib.get_close_matches(name, self.checkpoints, n=3) or sorted(self.checkpoints)
-        raise CheckpointError(f"There is no checkpoint {name!r}. Known: {', '.join(near) or 'none'}.")
-
-    def _from_hub(self, name: str, address: str, recipe: Recipe | None) -> Checkpoint:
-        if name not in self._fetched:
-            folder = fetch_address(address, self.families)
-            self._fetched[name] = open_checkpoint(folder, self.families, recipe, name=name)
-        return self._fetched[name]
-
-
-def find_checkpoints(families: Families) -> Catalogue:
-    """Read every folder in checkpoints/, and in the folders that installed plugins bring. No weights are loaded."""
-    found: dict[str, Checkpoint] = {}
-    broken: list[Broken] = []
-    recipes = recipe_paths(families.recipe_folders())
-    for root in (paths.checkpoints(), *families.checkpoint_folders()):
-        folders = {file.parent for pattern in (MODEL_INDEX, MODEL_CONFIG) for file in root.glob(f"*/{pattern}")}
-        for folder in sorted(folders):
-            name = folder.name
-            if name in found:
-                broken.append(Broken(f"{root.name}/{name}", "an earlier folder of checkpoints has this name already"))
-                continue
-            try:
-                recipe = load_recipe(recipes[name]) if name in recipes else None
-                found[name] = open_checkpoint(folder, families, recipe)
-            except (CheckpointError, RecipeError, PluginError) as error:
-                broken.append(Broken(f"{root.name}/{name}", str(error)))
-    return Catalogue(found, tuple(broken), families)
-
-
 def open_checkpoint(
     folder: Path, families: Families, recipe: Recipe | None = None, name: str | None = None
 ) -> Checkpoint:
@@ -266,8 +200,8 @@ def open_checkpoint(
         for task in index.get("defaults") or {}:
             checkpoint.controls(task)  # refuses wrong defaults here, where one bad folder stops nobody
         return checkpoint
-    if foreign.trusted():
-        return Checkpoint(name, foreign.family_of(folder, index), folder, index, recipe, is_foreign=True)
+    if trust.trusted():
+        return Checkpoint(name, trust.family_of(folder, index), folder, index, recipe, is_foreign=True)
     raise CheckpointError(
         f"{folder.name}: no installed plugin knows the pipeline class {class_name!r}. Known: {families.known_classes()}."
     )
@@ -319,7 +253,7 @@ def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dt
         CheckpointError: a component of an unknown class, weights that are missing, damaged or not safetensors.
     """
     if checkpoint.is_foreign:
-        return foreign.load(checkpoint.name, checkpoint.folder, device, dtype)
+        return trust.load(checkpoint.name, checkpoint.folder, device, dtype)
     pipeline_class = checkpoint.family.pipeline_class()
     components, options = {}, {}
     expected, optional = pipeline_class._get_signature_keys(pipeline_class)

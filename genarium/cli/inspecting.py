@@ -45,7 +45,7 @@ def list_everything(
 
 def describe() -> dict[str, Any]:
     """Everything that `list` tells, as plain values."""
-    from genarium.checkpoints import find_checkpoints
+    from genarium.catalogue import find_checkpoints
     from genarium.errors import GenariumError
     from genarium.families import discover
     from genarium.recipe import load_recipe, recipe_paths

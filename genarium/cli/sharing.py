@@ -21,7 +21,8 @@ def card(
 ) -> None:
     """Show what the model card of a checkpoint would say; nothing is written. `evaluate` writes it with its pictures."""
     from genarium.card import card_problems, render_card
-    from genarium.checkpoints import find_checkpoints, load_pipeline
+    from genarium.catalogue import find_checkpoints
+    from genarium.checkpoints import load_pipeline
     from genarium.families import discover
     from genarium.hub.publish import validate_card
 
@@ -65,7 +66,7 @@ def publish(
         raise InputError("Name one checkpoint (see `list`), or say --all.")
     if everything and repo and "/" in repo:
         raise InputError("--all --repo: give the user or organisation alone; names are those of the checkpoints.")
-    from genarium.checkpoints import find_checkpoints
+    from genarium.catalogue import find_checkpoints
     from genarium.families import discover
     from genarium.hub import publish as publishing
     from genarium.hub.errors import check_repo_id

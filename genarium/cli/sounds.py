@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from genarium.cli import options
-from genarium.cli.running import is_main, run_batches, say
+from genarium.cli.batches import is_main, run_batches, say
 
 
 def find_sounds(source: Path) -> list[Path]:

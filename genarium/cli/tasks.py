@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from genarium.cli import options, sounds
+from genarium.cli.batches import choose_out, is_main, run_batches, run_one, say
 from genarium.cli.options import BatchSize, Device, Dtype, Invert, Name, Seed, Set
-from genarium.cli.running import choose_out, is_main, run_batches, run_one, say
 from genarium.errors import InputError
 
 Images = Annotated[
@@ -51,7 +51,7 @@ def generate(
     import numpy as np
 
     from genarium.pictures import grid, save_picture, to_pictures, to_pixels
-    from genarium.requests import Request, choose_labels
+    from genarium.runtime.request import Request, choose_labels
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
@@ -100,7 +100,7 @@ def reconstruct(
 ) -> None:
     """Take pictures, or recordings, through a model and back."""
     from genarium.pictures import grid, load_folder, save_picture, to_pixels
-    from genarium.requests import Request, choose_labels
+    from genarium.runtime.request import Request, choose_labels
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
@@ -152,7 +152,7 @@ def interpolate(
 ) -> None:
     """Walk from one picture, or voice, to another, through what the model knows."""
     from genarium.pictures import enlarge, grid, save_picture, to_pixels
-    from genarium.requests import Request
+    from genarium.runtime.request import Request
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
@@ -199,7 +199,7 @@ def swap(
 ) -> None:
     """Keep the content of one, take the style of another: of pictures, or of voices that you may use."""
     from genarium.pictures import grid, save_picture
-    from genarium.requests import Request
+    from genarium.runtime.request import Request
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
@@ -235,7 +235,7 @@ def anomaly(
     from genarium.evaluation.measures import percentile
     from genarium.pictures import enlarge, heat_map, load_folder
     from genarium.records import write_json
-    from genarium.requests import Request, choose_labels
+    from genarium.runtime.request import Request, choose_labels
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]

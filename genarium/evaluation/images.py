@@ -37,8 +37,8 @@ from genarium.evaluation.swaps import measure_swaps
 from genarium.parallel import join, map_batches
 from genarium.recipe import Recipe
 from genarium.records import hardware, told, write_quantiles
-from genarium.requests import Request, choose_labels
 from genarium.runtime import EVALUATIONS, Runtime
+from genarium.runtime.request import Request, choose_labels
 from genarium.tasks import CLASSES
 
 NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments

@@ -20,8 +20,8 @@ from genarium.evaluation.evaluate import measurable
 from genarium.evaluation.images import TIMED_IMAGES
 from genarium.evaluation.voices import PARTS as VOICE_PARTS
 from genarium.recipe import Recipe
-from genarium.requests import Request, choose_labels
 from genarium.runtime import Runtime
+from genarium.runtime.request import Request, choose_labels
 from genarium.tasks import has_method
 
 COMMAND = "python -m genarium evaluate --all --table"

@@ -17,7 +17,7 @@ import httpx2  # huggingface_hub's own HTTP client
 from huggingface_hub import constants, scan_cache_dir, try_to_load_from_cache
 from huggingface_hub.errors import CacheNotFound, OfflineModeIsEnabled
 
-from genarium import foreign
+from genarium import trust
 from genarium.errors import CheckpointError, HubError, Stopped
 from genarium.families import Families
 from genarium.hub.download import RemoteFile, download
@@ -79,7 +79,7 @@ def fetch_address(address: str, families: Families) -> Path:
         CheckpointError, HubError, InputError: as `look` and `fetch`.
     """
     try:
-        offer = look(address, families, trust_remote_code=foreign.trusted())
+        offer = look(address, families, trust_remote_code=trust.trusted())
     except HubError as error:
         folder = _fetched_before(*parse_address(address))
         if folder is None or not isinstance(error.__cause__, (OfflineModeIsEnabled, httpx2.TransportError)):

@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from genarium import foreign, paths
+from genarium import paths, trust
 from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, InputError
 from genarium.families import Families
@@ -41,7 +41,7 @@ def pull(
     target = paths.checkpoints() / name
     if target.exists() and not force:
         raise CheckpointError(f"{target} is there already. Choose another --name, or replace it with --force.")
-    offer = look(address, families, trust_remote_code=foreign.trusted())
+    offer = look(address, families, trust_remote_code=trust.trusted())
     snapshot = fetch(offer, report)
     # Not beside the others, where a killed run would leave what looks like a checkpoint.
     desk = paths.checkpoints() / f".pull{os.getpid()}"

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from genarium import paths
-from genarium.checkpoints import find_checkpoints, load_pipeline, open_checkpoint
+from genarium.catalogue import find_checkpoints
+from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.errors import RecipeError
 from genarium.families import discover
 from genarium.recipe import Recipe

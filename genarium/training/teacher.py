@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genarium.checkpoints import find_checkpoints
+from genarium.catalogue import find_checkpoints
 from genarium.data.images import ImageData
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import discover
 from genarium.parallel import join, map_batches
 from genarium.recipe import Recipe, TeacherSpec
 from genarium.records import write_json
-from genarium.requests import Request, choose_labels
 from genarium.runtime import Runtime
+from genarium.runtime.request import Request, choose_labels
 
 BATCHES_A_FILE = 16  # what a kill can cost
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from genarium.checkpoints import Catalogue
+from genarium.catalogue import Catalogue
 from genarium.families import Family
 from genarium.tasks import tasks_of
 from genarium.ui.texts import Texts, in_both_of, markup

@@ -10,7 +10,7 @@ import gradio as gr
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
 from genarium.families import Family
-from genarium.requests import Request, choose_labels
+from genarium.runtime.request import Request, choose_labels
 from genarium.tasks import Control, Task, controls_of
 from genarium.ui.texts import Texts
 

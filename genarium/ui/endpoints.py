@@ -16,8 +16,8 @@ from genarium.checkpoints import Checkpoint
 from genarium.errors import CheckpointError, GenariumError, InputError
 from genarium.evaluation.measures import percentile
 from genarium.pictures import heat_map
-from genarium.requests import Request, choose_labels, parse_seed
 from genarium.runtime import Result, Runtime
+from genarium.runtime.request import Request, choose_labels, parse_seed
 from genarium.tasks import find_tasks
 from genarium.ui.files import keep_picture, keep_pictures, keep_sounds
 from genarium.ui.inputs import any_value, said

@@ -15,7 +15,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from genarium.pictures import enlarge, save_picture
-from genarium.requests import Request
+from genarium.runtime.request import Request
 from genarium.sounds import save_sound
 
 FRAME_MILLISECONDS = 120

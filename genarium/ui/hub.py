@@ -15,7 +15,7 @@ from typing import Any
 
 import gradio as gr
 
-from genarium import foreign, paths
+from genarium import paths, trust
 from genarium.checkpoints import Checkpoint, open_checkpoint
 from genarium.errors import CheckpointError, GenariumError, InputError, Stopped
 from genarium.hub.fetch import fetch, make_room
@@ -101,7 +101,7 @@ class HubTab:
         if not (address or "").strip():
             raise InputError("Write the name of a repository first, as user/name.")
         runtime = self.runtime
-        return look(address, runtime.catalogue.families, self.token, self.cache, trust_remote_code=foreign.trusted())
+        return look(address, runtime.catalogue.families, self.token, self.cache, trust_remote_code=trust.trusted())
 
     async def _look(self, address: str) -> AsyncIterator[dict[Any, Any]]:
         """What Look does."""

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from genarium.requests import Request
 from genarium.runtime import Progress, Result, Runtime
+from genarium.runtime.request import Request
 
 BEAT = 0.5  # seconds; how late the app notices at most that a page was closed while its run is waiting
 

@@ -13,8 +13,8 @@ import gradio as gr
 from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, InputError, Stopped
 from genarium.pictures import read_request
-from genarium.requests import Request, parse_seed, to_python
 from genarium.runtime import Progress, Result, Runtime
+from genarium.runtime.request import Request, parse_seed, to_python
 from genarium.tasks import find_tasks, modality_of, tasks_of
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
 from genarium.ui.files import columns

@@ -9,7 +9,7 @@ from conftest import build_tiny
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from genarium.checkpoints import find_checkpoints
+from genarium.catalogue import find_checkpoints
 from genarium.data.images import load_images
 from genarium.data.pairs import Pairs
 from genarium.errors import GenariumError

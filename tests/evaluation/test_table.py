@@ -8,7 +8,7 @@ from conftest import ID2LABEL, build_tiny
 from typer.testing import CliRunner
 
 import genarium.recipe
-from genarium.checkpoints import find_checkpoints
+from genarium.catalogue import find_checkpoints
 from genarium.cli import app
 from genarium.evaluation.table import COLUMNS, SWAP_COLUMNS, VOICE_COLUMNS, images_seen, lacking, write_table
 from genarium.families import discover

@@ -14,15 +14,16 @@ from conftest import ID2LABEL, TINY
 from diffusers import DiffusionPipeline
 from typer.testing import CliRunner
 
-from genarium.checkpoints import find_checkpoints, open_checkpoint
+from genarium.catalogue import find_checkpoints
+from genarium.checkpoints import open_checkpoint
 from genarium.cli import app
 from genarium.data.images import ImageData, load_images
 from genarium.errors import CheckpointError, DataError, InputError, RecipeError
 from genarium.families import Family, discover
 from genarium.pictures import read_request
 from genarium.recipe import DataSpec, load_recipe
-from genarium.requests import Request, to_python
 from genarium.runtime import Runtime
+from genarium.runtime.request import Request, to_python
 from genarium.training.loop import train
 from genarium.training.pipeline import build_pipeline
 from genarium.ui.endpoints import _answer

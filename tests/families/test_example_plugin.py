@@ -19,10 +19,11 @@ import numpy as np
 from typer.testing import CliRunner
 
 from genarium.card import render_card
-from genarium.checkpoints import find_checkpoints, load_pipeline
+from genarium.catalogue import find_checkpoints
+from genarium.checkpoints import load_pipeline
 from genarium.cli import app
 from genarium.families import discover
-from genarium.requests import Request
+from genarium.runtime.request import Request
 from genarium.runtime import Runtime
 from genarium.tasks import controls_of, tasks_of
 from genarium.ui import build_app

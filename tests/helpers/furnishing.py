@@ -8,7 +8,8 @@ import yaml
 from PIL import Image
 
 from genarium.card import render_card
-from genarium.checkpoints import find_checkpoints, load_pipeline
+from genarium.catalogue import find_checkpoints
+from genarium.checkpoints import load_pipeline
 from genarium.families import discover
 
 METRIC = {"name": "psnr", "value": 21.0, "unit": "dB", "n": 8, "seed": 0, "protocol": "a test"}

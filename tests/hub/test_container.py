@@ -46,7 +46,7 @@ def test_the_container_has_what_the_app_needs(dockerfile):
             *sources, _ = [word for word in arguments.split() if not word.startswith("--")]
             for source in sources:
                 assert (paths.ROOT / source).exists() and not ignored(source), source
-    for needed in ("app.py", "genarium/runtime.py", "hub_configs/card_template.md", "requirements.txt", "README.md",
+    for needed in ("app.py", "genarium/runtime/scheduler.py", "hub_configs/card_template.md", "requirements.txt", "README.md",
                    "checkpoints/vae-fashion-mnist/vae/config.json", "pipelines/pipeline_vae.py", "plugins/vae/plugin.py"):  # fmt: skip
         assert (paths.ROOT / needed).exists() and not ignored(needed), f"{needed} must go into the image"
     for private in (".git/config", ".venv/bin/python", "runs/a/state", "genarium/__pycache__/a.pyc"):

@@ -11,7 +11,8 @@ import torch
 from huggingface_hub import constants
 from stock_models import stock, vq_model
 
-from genarium.checkpoints import Catalogue, load_pipeline, open_checkpoint
+from genarium.catalogue import Catalogue
+from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, HubError, InputError, Stopped
 from genarium.hub import fetch as fetch_module
 from genarium.hub.fetch import fetch, make_room

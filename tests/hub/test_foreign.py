@@ -10,11 +10,12 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from huggingface_hub import constants
 
-from genarium import foreign, paths
-from genarium.checkpoints import Catalogue, find_checkpoints, open_checkpoint
+from genarium import paths, trust
+from genarium.catalogue import Catalogue, find_checkpoints
+from genarium.checkpoints import open_checkpoint
 from genarium.errors import CheckpointError, InputError
-from genarium.requests import Request, choose_labels
 from genarium.runtime import Runtime
+from genarium.runtime.request import Request, choose_labels
 
 CODE = '''
 import numpy as np, PIL.Image, torch
@@ -61,7 +62,7 @@ def odd(tmp_path):
 
 @pytest.fixture
 def trusting(monkeypatch, tmp_path):
-    monkeypatch.setenv(foreign.VARIABLE, "1")
+    monkeypatch.setenv(trust.VARIABLE, "1")
     monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
 
 
@@ -148,7 +149,7 @@ def test_from_the_hub_its_code_is_fetched_only_then(hub, odd, families, monkeypa
     with pytest.raises(CheckpointError, match="code from the Hub is not run"):
         Catalogue({}, (), families)["someone/odd"]
     assert not marker.exists() and not hub.asked("GET", r"\.py$")
-    monkeypatch.setenv(foreign.VARIABLE, "yes")
+    monkeypatch.setenv(trust.VARIABLE, "yes")
     monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     runtime = Runtime(Catalogue({}, (), families), device="cpu", dtype=torch.float32)
     assert brightness(runtime, "someone/odd", batch_size=2) and marker.exists()
@@ -157,14 +158,14 @@ def test_from_the_hub_its_code_is_fetched_only_then(hub, odd, families, monkeypa
 
 @pytest.mark.parametrize(("value", "means"), [("", False), ("0", False), ("no", False), ("1", True), ("True", True)])
 def test_the_switch(monkeypatch, value, means):
-    monkeypatch.setenv(foreign.VARIABLE, value)
-    assert foreign.trusted() is means
+    monkeypatch.setenv(trust.VARIABLE, value)
+    assert trust.trusted() is means
 
 
 def test_a_switch_that_says_neither_is_refused(monkeypatch):
-    monkeypatch.setenv(foreign.VARIABLE, "perhaps")
+    monkeypatch.setenv(trust.VARIABLE, "perhaps")
     with pytest.raises(InputError, match="say 1 or 0"):
-        foreign.trusted()
+        trust.trusted()
 
 
 def test_help_says_what_it_does():

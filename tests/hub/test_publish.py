@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from genarium import paths
 from genarium.card import card_problems, render_card
-from genarium.checkpoints import find_checkpoints, load_pipeline, open_checkpoint
+from genarium.catalogue import find_checkpoints
+from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.cli import app
 from genarium.errors import CheckpointError, HubError, RecipeError
 from genarium.families import discover

@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from genarium.checkpoints import find_checkpoints
+from genarium.catalogue import find_checkpoints
 from genarium.cli import app
 from genarium.hub import pull as pull_module
 

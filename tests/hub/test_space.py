@@ -130,7 +130,13 @@ def test_this_checkout_is_a_space():
     result = CliRunner().invoke(app, ["deploy", "user/space", "--dry-run"])
     assert result.exit_code == 0, result.output
     names = set(re.findall(r"kB  (\S+)$", result.output, re.MULTILINE))
-    assert {"app.py", "README.md", "requirements.txt", "genarium/runtime.py", "pipelines/pipeline_vae.py"} < names
+    assert {
+        "app.py",
+        "README.md",
+        "requirements.txt",
+        "genarium/runtime/scheduler.py",
+        "pipelines/pipeline_vae.py",
+    } < names
     assert not {name for name in names if name.startswith(("tests/", "benchmarks/", ".", "runs/"))}
     assert "Nothing was sent" in result.output
     assert space_problems(paths.ROOT, names) == []

@@ -18,11 +18,12 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from stock_models import DDPM_UNET, DIT, kl_model, random_unet, stock, vq_model
 
-from genarium.checkpoints import Catalogue, find_checkpoints, load_pipeline, open_checkpoint
+from genarium.catalogue import Catalogue, find_checkpoints
+from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError
 from genarium.families import discover
-from genarium.requests import Request
 from genarium.runtime import Runtime
+from genarium.runtime.request import Request
 from pipelines.pipeline_score_sde import Denoiser
 
 QUICK = {"num_inference_steps": 2, "num_refinements": 0, "num_frames": 3, "num_noise_levels": 1, "num_samples": 1}

@@ -16,14 +16,15 @@ import torch
 import torch.nn.functional as F
 from conftest import ID2LABEL, TINY, build_tiny, pictures
 
-from genarium.checkpoints import find_checkpoints, load_pipeline, open_checkpoint
+from genarium.catalogue import find_checkpoints
+from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.data.images import ImageData
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import discover
 from genarium.pictures import code_map
 from genarium.recipe import StageSpec, find_recipe
-from genarium.requests import Request
 from genarium.runtime import Runtime
+from genarium.runtime.request import Request
 from genarium.training.loop import train
 from genarium.training.objective import Objective
 from genarium.ui.results import Pair

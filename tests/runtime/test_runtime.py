@@ -15,10 +15,11 @@ import torch
 from conftest import pictures
 
 from genarium import checkpoints as checkpoints_module
-from genarium.checkpoints import find_checkpoints, load_pipeline
+from genarium.catalogue import find_checkpoints
+from genarium.checkpoints import load_pipeline
 from genarium.errors import CheckpointError, HubError, InputError, Stopped
-from genarium.requests import Request, choose_labels, parse_seed, to_python
 from genarium.runtime import Progress, Result, Runtime, pick_dtype
+from genarium.runtime.request import Request, choose_labels, parse_seed, to_python
 
 STEPS = {"num_inference_steps": 4}
 
@@ -145,7 +146,7 @@ def test_a_zerogpu_space_lends_its_gpu_to_each_run(catalogue, monkeypatch):
 
         return borrow
 
-    monkeypatch.setattr("genarium.runtime.spaces", SimpleNamespace(GPU=gpu))
+    monkeypatch.setattr("genarium.runtime.scheduler.spaces", SimpleNamespace(GPU=gpu))
     runtime = Runtime(catalogue, "cpu", torch.float32)
     assert lent == []
     assert np.array_equal(pixels(runtime.run(generate())), plain) and lent == ["taken", "given back"]
@@ -185,7 +186,8 @@ def test_two_visitors_at_once_get_what_they_would_get_alone(catalogue):
 def test_a_pipeline_is_loaded_once_even_if_many_ask(catalogue, monkeypatch):
     loads = []
     monkeypatch.setattr(
-        "genarium.shelf.load_pipeline", lambda *a: loads.append(a[0].name) or time.sleep(0.1) or load_pipeline(*a)
+        "genarium.runtime.pipelines.load_pipeline",
+        lambda *a: loads.append(a[0].name) or time.sleep(0.1) or load_pipeline(*a),
     )
     runtime = Runtime(catalogue, "cpu", torch.float32)
     threads = [threading.Thread(target=runtime.pipeline, args=("tiny-vae",)) for _ in range(5)]

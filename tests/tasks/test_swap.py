@@ -23,14 +23,15 @@ from typer.testing import CliRunner
 
 import genarium
 from genarium import sounds
-from genarium.checkpoints import Catalogue, find_checkpoints, open_checkpoint
+from genarium.catalogue import Catalogue, find_checkpoints
+from genarium.checkpoints import open_checkpoint
 from genarium.cli import app as commands
 from genarium.errors import CheckpointError, InputError, Stopped
 from genarium.families import discover
 from genarium.hub import bare, proof
 from genarium.pictures import read_request
-from genarium.requests import Request, to_python
 from genarium.runtime import Progress, Result, Runtime, StyleMap
+from genarium.runtime.request import Request, to_python
 from genarium.tasks import controls_of, find_tasks, modality_of, tasks_of
 from genarium.ui import build_app
 from genarium.ui.inputs import EXAMPLES
@@ -192,8 +193,8 @@ def test_the_python_snippet_makes_the_same(runtime, clips, task, tmp_path, monke
         samples, rate = soundfile.read(clip)
         soundfile.write(tmp_path / f"{name}.wav", samples, rate, subtype="DOUBLE")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(genarium.shelf, "pick_device", lambda: runtime.device)
-    monkeypatch.setattr(genarium.shelf, "pick_dtype", lambda device: runtime.dtype)
+    monkeypatch.setattr(genarium.runtime.pipelines, "pick_device", lambda: runtime.device)
+    monkeypatch.setattr(genarium.runtime.pipelines, "pick_dtype", lambda device: runtime.dtype)
     space = {}
     exec(to_python(result.request, runtime.catalogue["voices"]), space)
     if task == "anomaly":

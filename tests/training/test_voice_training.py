@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 import genarium.evaluation.voices
 from genarium.card import card_problems
-from genarium.checkpoints import find_checkpoints, load_pipeline, open_checkpoint
+from genarium.catalogue import find_checkpoints
+from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.cli import app
 from genarium.data.audio import load_audio
 from genarium.errors import DataError, GenariumError, RecipeError

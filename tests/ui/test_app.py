@@ -16,12 +16,12 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 import genarium
-from genarium.checkpoints import Catalogue, find_checkpoints
+from genarium.catalogue import Catalogue, find_checkpoints
 from genarium.errors import Broken
 from genarium.families import Families, discover
 from genarium.pictures import METADATA_KEY, read_request
-from genarium.requests import Request, to_python
 from genarium.runtime import Runtime
+from genarium.runtime.request import Request, to_python
 from genarium.tasks import find_tasks
 from genarium.ui import build_app
 from genarium.ui.about import build_about
@@ -233,7 +233,7 @@ def test_snippet_makes_the_same(runtime, task, tmp_path, monkeypatch):
     for name, picture in {"images": SNEAKER, "a": SNEAKER, "b": TROUSER}.items():
         PIL.Image.open(picture).save(tmp_path / f"{name}.png")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(genarium.shelf, "pick_device", lambda: runtime.device)
+    monkeypatch.setattr(genarium.runtime.pipelines, "pick_device", lambda: runtime.device)
     space = {}
     exec(to_python(result.request, checkpoint), space)
     if task == "anomaly":

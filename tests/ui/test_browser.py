@@ -9,7 +9,7 @@ from hub_server import HubServer
 from playwright.sync_api import expect
 
 from genarium.pictures import save_picture
-from genarium.requests import Request
+from genarium.runtime.request import Request
 
 
 @pytest.fixture(scope="module")

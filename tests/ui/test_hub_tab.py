@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import constants
 from stock_models import vq_model
 
-from genarium.checkpoints import Catalogue, find_checkpoints
+from genarium.catalogue import Catalogue, find_checkpoints
 from genarium.errors import InputError
 from genarium.runtime import Runtime
 from genarium.ui import build_app

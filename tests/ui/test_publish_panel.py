@@ -6,7 +6,7 @@ import gradio as gr
 import pytest
 from furnishing import furnish
 
-from genarium.checkpoints import find_checkpoints
+from genarium.catalogue import find_checkpoints
 from genarium.families import discover
 from genarium.runtime import Runtime
 from genarium.ui import build_app, publishing

@@ -24,8 +24,8 @@ def run_batches(
         The request with every parameter filled in, what `keep` made of each batch's result, and the seconds it took.
     """
     from genarium.parallel import map_batches
-    from genarium.requests import MAX_SEED, parse_seed
     from genarium.runtime import Progress
+    from genarium.runtime.request import MAX_SEED, parse_seed
 
     request = replace(request, seed=parse_seed(request.seed))
     checkpoint = runtime.catalogue[request.checkpoint]

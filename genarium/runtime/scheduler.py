@@ -1,6 +1,6 @@
 """From a request to a result: bring the visitor's material into the model's form, run in turn, preview, stop.
 
-One runtime serves all visitors. What a run changes lives in that run (run.py); pipelines are shared (shelf.py).
+One runtime serves all visitors. What a run changes lives in that run (execution.py); pipelines are shared (pipelines.py).
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import numpy as np
 import PIL.Image
 import torch
 
-from genarium.checkpoints import Catalogue, Checkpoint
+from genarium.catalogue import Catalogue
+from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, InputError, Stopped
 from genarium.pictures import fit_picture, open_picture
-from genarium.requests import Request
-from genarium.run import RUNS, Progress, Result, StyleMap
-from genarium.shelf import EVALUATIONS, Shelf, pick_dtype
+from genarium.runtime.execution import RUNS, Progress, Result, StyleMap
+from genarium.runtime.pipelines import EVALUATIONS, PipelineCache, pick_dtype
+from genarium.runtime.request import Request
 from genarium.sounds import fit_sound, read_sound
 
 try:
@@ -44,13 +45,13 @@ def on_gpu(generator_function):
     return generator_function if spaces is None else spaces.GPU(generator_function)
 
 
-class Runtime(Shelf):
-    """Runs requests with the pipelines of its shelf.
+class Runtime(PipelineCache):
+    """Runs requests with the pipelines of its cache.
 
     Args:
         max_batch: samples computed at once.
         concurrency: runs that compute at the same time; others wait their turn, and can be stopped while they wait.
-        catalogue, device, dtype, memory_budget, max_guests: of the `Shelf`.
+        catalogue, device, dtype, memory_budget, max_guests: of the `PipelineCache`.
     """
 
     def __init__(

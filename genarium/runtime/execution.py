@@ -18,8 +18,8 @@ import torch
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError, Stopped
 from genarium.pictures import to_pictures
-from genarium.requests import Request
-from genarium.shelf import EVALUATIONS
+from genarium.runtime.pipelines import EVALUATIONS
+from genarium.runtime.request import Request
 from genarium.spectrogram import mel_picture
 
 PREVIEW_SECONDS = 0.1  # at most ten previews a second: more would only keep the network busy

@@ -1,4 +1,4 @@
-"""The shelf of pipelines: load and place one when it is first asked for, and keep the recent ones within a memory budget.
+"""The loaded pipelines: load one when it is first asked for, and keep the recent ones within a memory budget.
 
 Pipelines are shared by all visitors and never changed.
 """
@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from genarium.checkpoints import Catalogue, Checkpoint, find_checkpoints, load_pipeline
+from genarium.catalogue import Catalogue, find_checkpoints
+from genarium.checkpoints import Checkpoint, load_pipeline
 from genarium.families import discover
 from genarium.parallel import join
 
@@ -34,7 +35,7 @@ def pick_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-class Shelf:
+class PipelineCache:
     """Pipelines by the names of their checkpoints.
 
     Args:

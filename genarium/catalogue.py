@@ -1,0 +1,79 @@
+"""The checkpoints that there are: those of the folders, and on demand those of the Hub. Found by name; no weights are loaded."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from genarium import paths
+from genarium.checkpoints import MODEL_CONFIG, MODEL_INDEX, Checkpoint, open_checkpoint
+from genarium.errors import Broken, CheckpointError, PluginError, RecipeError
+from genarium.families import Families
+from genarium.hub.fetch import fetch_address
+from genarium.recipe import Recipe, load_recipe, recipe_paths
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All usable checkpoints by name, and those that are not, with reasons."""
+
+    checkpoints: Mapping[str, Checkpoint]
+    broken: tuple[Broken, ...]
+    families: Families
+    # of the Hub: while this object lives, a name means the commit that it meant first
+    _fetched: dict[str, Checkpoint] = field(default_factory=dict, repr=False, compare=False)
+
+    def offering(self, task: str) -> dict[str, Checkpoint]:
+        return {name: c for name, c in self.checkpoints.items() if task in c.tasks}
+
+    def __getitem__(self, name: str) -> Checkpoint:
+        """A checkpoint by name, by folder, by the name of a recipe that is on the Hub, or by Hub id ("user/name@revision").
+
+        Raises:
+            CheckpointError: there is none, with the nearest names; or it cannot be used, with the reason.
+            HubError, InputError: it cannot be had from the Hub; or it is no Hub id.
+        """
+        if name in self.checkpoints:
+            return self.checkpoints[name]
+        for broken in self.broken:
+            if Path(broken.origin).name == name:
+                raise CheckpointError(f"{name} cannot be used: {broken.reason}")
+        if name and any((Path(name) / file).exists() for file in (MODEL_INDEX, MODEL_CONFIG)):
+            return open_checkpoint(Path(name), self.families)
+        known = recipe_paths(self.families.recipe_folders())
+        if name in known:
+            recipe = load_recipe(known[name])
+            address = f"{recipe.repo_id}@{recipe.revision}" if recipe.revision else recipe.repo_id
+            return self._from_hub(name, address, recipe)
+        if "/" in name:
+            return self._from_hub(name, name, None)
+        near = difflib.get_close_matches(name, self.checkpoints, n=3) or sorted(self.checkpoints)
+        raise CheckpointError(f"There is no checkpoint {name!r}. Known: {', '.join(near) or 'none'}.")
+
+    def _from_hub(self, name: str, address: str, recipe: Recipe | None) -> Checkpoint:
+        if name not in self._fetched:
+            folder = fetch_address(address, self.families)
+            self._fetched[name] = open_checkpoint(folder, self.families, recipe, name=name)
+        return self._fetched[name]
+
+
+def find_checkpoints(families: Families) -> Catalogue:
+    """Read every folder in checkpoints/, and in the folders that installed plugins bring. No weights are loaded."""
+    found: dict[str, Checkpoint] = {}
+    broken: list[Broken] = []
+    recipes = recipe_paths(families.recipe_folders())
+    for root in (paths.checkpoints(), *families.checkpoint_folders()):
+        folders = {file.parent for pattern in (MODEL_INDEX, MODEL_CONFIG) for file in root.glob(f"*/{pattern}")}
+        for folder in sorted(folders):
+            name = folder.name
+            if name in found:
+                broken.append(Broken(f"{root.name}/{name}", "an earlier folder of checkpoints has this name already"))
+                continue
+            try:
+                recipe = load_recipe(recipes[name]) if name in recipes else None
+                found[name] = open_checkpoint(folder, families, recipe)
+            except (CheckpointError, RecipeError, PluginError) as error:
+                broken.append(Broken(f"{root.name}/{name}", str(error)))
+    return Catalogue(found, tuple(broken), families)

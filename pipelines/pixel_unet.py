@@ -81,7 +81,7 @@ class PixelUNetMixin(ImageFamilyMixin):
         if self.unet.config.num_class_embeds is None or labels is None:
             return None
         dropout = self.config.class_dropout if dropout is None else dropout
-        drop = torch.rand(len(labels), generator=generator, device=device) < dropout
+        drop = torch.rand(len(labels), generator=generator, device=device, dtype=torch.float32) < dropout
         return torch.where(drop | (labels < 0), self.unet.config.num_class_embeds - 1, labels)
 
 

@@ -1,13 +1,16 @@
 """DDPM / DDIM against closed forms: for Gaussian data the optimal denoiser is known, so every sampler has an answer."""
 
+import json
 import math
+import typing
 
 import pytest
 import torch
-from conftest import ID2LABEL, TINY
+from conftest import ID2LABEL, TINY, pictures, run_bare
 from diffusers import DDIMPipeline, DDPMPipeline
 
-from pipelines.pipeline_ddpm import DenoisingDiffusionPipeline, slerp
+from pipelines.family import Report
+from pipelines.pipeline_ddpm import DenoisingDiffusionPipeline, Sampler
 
 MEAN, STD = 0.2, 0.1  # of the Gaussian data, pixel by pixel; clipping to [-1, 1] is then never felt
 
@@ -91,7 +94,7 @@ def test_inversion_returns_the_input_and_finds_gaussian_noise():
     coarse = pipeline.reconstruct(x, num_inference_steps=30, num_refinements=0, output_type="pt").images * 2 - 1
     assert (coarse - x).abs().max() > (back - x).abs().max(), "refinement is what closes the loop"
     timesteps = pipeline._inversion_timesteps(200, 1.0)
-    noise = pipeline._invert(x, None, timesteps, 3, None, len(timesteps))
+    noise = pipeline._invert(x, None, timesteps, 3, Report(pipeline, None))
     assert noise.mean().abs() < 0.05 and noise.std().item() == pytest.approx(1, abs=0.05)
 
 
@@ -126,19 +129,6 @@ def test_views_recover_image_and_noise(prediction_type):
     clipped, x0_clipped = pipeline._clip(output, x, a)
     assert torch.allclose(pipeline._views(clipped, x, a)[0], x0.clamp(-1, 1), atol=1e-4)
     assert x0_clipped.abs().max() <= 1
-
-
-def test_guidance_is_linear_and_one_is_plain():
-    torch.manual_seed(0)
-    pipeline = DenoisingDiffusionPipeline.build(28, 1, ID2LABEL, **TINY["ddpm"])
-    x, labels = torch.randn(2, 1, 28, 28), torch.tensor([1, 2])
-    t = torch.tensor(500)
-    with torch.no_grad():
-        conditional = pipeline._predict(x, t, labels, 1.0)
-        unconditional = pipeline._predict(x, t, labels, 0.0)
-        assert torch.allclose(unconditional, pipeline._predict(x, t, None, 3.0), atol=1e-5)
-        guided = pipeline._predict(x, t, labels, 3.0)
-    assert torch.allclose(guided, unconditional + 3 * (conditional - unconditional), atol=1e-4)
 
 
 def test_strangers_score_higher_than_the_data():
@@ -199,26 +189,6 @@ def test_noising_and_denoising_spreads_as_the_closed_form_says(strength):
     assert not torch.equal(back[0], back[1])
 
 
-def test_slerp_keeps_ends_and_norm():
-    a, b = torch.randn(2, 1, 3, 16, 16)
-    path = slerp(a, b, torch.linspace(0, 1, 5))
-    assert torch.allclose(path[0], a[0], atol=1e-5) and torch.allclose(path[-1], b[0], atol=1e-5)
-    a, b = a / a.norm(), b / b.norm()
-    assert torch.allclose(slerp(a, b, torch.linspace(0, 1, 5)).flatten(1).norm(dim=1), torch.ones(5), atol=1e-5)
-    assert torch.allclose(slerp(a, a, torch.tensor([0.5])), a, atol=1e-6)
-
-
-def test_space_to_depth_is_the_same_diffusion():
-    """patch_size only permutes pixels: noise and schedules act alike on both forms."""
-    plain = DenoisingDiffusionPipeline.build(
-        8, 1, block_out_channels=[8, 16], norm_num_groups=8, attention_head_dim=16, layers_per_block=1, patch_size=2
-    )
-    seen = []
-    plain.unet.forward = lambda x, t, class_labels=None: type("Output", (), {"sample": seen.append(x) or x})
-    x = torch.randn(2, 1, 8, 8)
-    assert torch.equal(plain._network(x, 0, None), x) and seen[0].shape == (2, 4, 4, 4)
-
-
 @pytest.mark.parametrize("stock", [DDPMPipeline, DDIMPipeline])
 def test_unconditional_weights_load_in_stock_diffusers(stock, tmp_path):
     torch.manual_seed(0)
@@ -231,6 +201,67 @@ def test_unconditional_weights_load_in_stock_diffusers(stock, tmp_path):
     loaded.set_progress_bar_config(disable=True)
     images = loaded(2, generator=torch.Generator().manual_seed(0), num_inference_steps=2, output_type="np").images
     assert images.shape == (2, 8, 8, 1)
+
+
+@pytest.mark.parametrize("patch_size", [1, 2])
+def test_a_bare_diffusers_loads_all_tasks_by_the_advice_of_save_config(patch_size, tmp_path):
+    """Of an unconditional checkpoint on plain pixels, which names a stock class, and of one that no stock class runs."""
+    pipeline = DenoisingDiffusionPipeline.build(8, 1, **{**TINY["ddpm"], "patch_size": patch_size})
+    pipeline.save_pretrained(tmp_path / "saved")
+    expected = pipeline.reconstruct(torch.zeros(1, 1, 8, 8), num_inference_steps=2, output_type="pt").images
+    program = """
+import torch
+from diffusers import DiffusionPipeline
+pipe = DiffusionPipeline.from_pretrained("saved", custom_pipeline="pipeline_ddpm", trust_remote_code=True)
+images = pipe.reconstruct(torch.zeros(1, 1, 8, 8), num_inference_steps=2, output_type="pt").images
+print(type(pipe).__name__, images.flatten().tolist())
+"""
+    name, values = run_bare(program, tmp_path).split(maxsplit=1)
+    assert name == "DenoisingDiffusionPipeline"
+    assert torch.allclose(torch.tensor(json.loads(values)), expected.flatten(), atol=1e-6)
+
+
+@pytest.fixture
+def float64_by_default():
+    """Set torch's default dtype to float64, in which a network in float32 gives what it gives otherwise."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+TASKS = {
+    **{
+        sampler: lambda pipe, x, noise, sampler=sampler: (
+            pipe(2, noise, [1, 2], sampler, num_inference_steps=4, output_type="pt").images
+        )
+        for sampler in typing.get_args(Sampler)
+    },
+    "inversion": lambda pipe, x, noise: pipe.reconstruct(x, num_inference_steps=4, output_type="pt").images,
+    "noise": lambda pipe, x, noise: (
+        pipe.reconstruct(x, noise, method="noise", num_inference_steps=4, output_type="pt").images
+    ),
+    "interpolate": lambda pipe, x, noise: (
+        pipe.interpolate(x[:1], x[1:], 3, num_inference_steps=4, output_type="pt").images
+    ),
+    "anomaly_score": lambda pipe, x, noise: pipe.anomaly_score(x, noise, [1, 2]).scores,
+    "loss": lambda pipe, x, noise: pipe.loss({"images": x, "class_labels": torch.tensor([1, 2])}, noise[0])[0],
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_default_dtype_of_torch_changes_nothing(name, request):
+    torch.manual_seed(0)
+    pipeline = DenoisingDiffusionPipeline.build(28, 1, ID2LABEL, **TINY["ddpm"])
+    pipeline.unet.eval().requires_grad_(False)
+    x = pictures(2)
+
+    def run():
+        return TASKS[name](pipeline, x, [torch.Generator().manual_seed(i) for i in range(2)])
+
+    expected = run()
+    request.getfixturevalue("float64_by_default")
+    result = run()
+    assert result.dtype == torch.float32 and torch.allclose(result, expected, atol=1e-5)
 
 
 def test_the_host_adopts_a_stock_checkpoint(tmp_path, families):

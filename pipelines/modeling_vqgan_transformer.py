@@ -4,7 +4,7 @@ Causal, as in Esser et al. 2021 (VQGAN, https://arxiv.org/abs/2012.09841) sec. 3
 Masked, as in Chang et al. 2022 (MaskGIT, https://arxiv.org/abs/2202.04200): a place that holds the mask predicts itself.
 
 One network does both, each row of a batch in its own way: the weights of attention and perceptrons are shared, and only
-the positions, which tell the network what is asked, are learnt apart. Two networks would have half the size each.
+the positions, which say how the network is to read, are learnt apart. Two networks would have half the size each.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class CodeTransformer(ModelMixin, ConfigMixin):
     """Distributions of codes, given some of the other codes, a class and further conditions.
 
     The input is one place for the conditions and one for each code. The number `codebook_size` is the mask; the number
-    after the last class, or after the last value of a condition, stands for "not told".
+    after the last class, or after the last value of a condition, stands for "not given".
 
     Args:
         codebook_size: K, number of codes.
@@ -115,12 +115,12 @@ class CodeTransformer(ModelMixin, ConfigMixin):
         class_labels: torch.Tensor | None = None,
         conditions: dict[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """The first place's content: what is told of the class and the conditions.
+        """Return the content of the first place: the class and the conditions.
 
         Args:
             number: N.
-            class_labels: int64 [N], -1 for "not told"; None: not told.
-            conditions: int64 [N] each, likewise; those that are missing are not told.
+            class_labels: int64 [N], -1 where none is given; None: none is given.
+            conditions: int64 [N] each, likewise.
 
         Returns:
             [N, 1, W].
@@ -144,7 +144,7 @@ class CodeTransformer(ModelMixin, ConfigMixin):
         causal: torch.Tensor | bool = False,
         cache: Cache | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Cache]:
-        """Logits of the codes.
+        """Return the logits of the codes.
 
         Args:
             codes: int64 [N, T], of which some are the mask; with a cache, the codes since the last call, [N, S].

@@ -157,7 +157,7 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         for y in range(len(self.vae.mixture_weights)):
             rows = latents[labels == y].double().numpy()  # [n, d]
             number = min(self.vae.config.mixture_components, len(rows))
-            if number < 2:
+            if len(rows) < 2:
                 self.vae.set_mixture(
                     y, np.ones(1), self.vae.class_means[y : y + 1].cpu().numpy(), np.eye(rows.shape[1])[None]
                 )

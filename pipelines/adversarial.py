@@ -99,7 +99,8 @@ def adaptive_weight(
     return (rec / (gan + 1e-6)).clamp(max=maximum).detach()
 
 
-def adversarial_terms(
+def add_adversarial_terms(
+    loss: torch.Tensor,
     reconstruction: torch.Tensor,
     at: torch.Tensor,
     real: tuple[torch.Tensor, list[torch.Tensor]],
@@ -109,10 +110,11 @@ def adversarial_terms(
     feature_weight: float,
     share: float,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return what a discriminator adds to the loss of an auto-encoder, for both sides (Esser et al. 2021 eq. 6, 7).
+    """Add the terms of a discriminator to the loss of an auto-encoder, for both sides (Esser et al. 2021 eq. 6, 7).
 
     Args:
-        reconstruction: the loss beside which it stands.
+        loss: without them.
+        reconstruction: the part of it beside which they stand.
         at: where the gradients are compared, see `adaptive_weight`.
         real: logits and features of real images.
         others: logits of each kind of images that are not real, detached.
@@ -130,7 +132,7 @@ def adversarial_terms(
     matching = feature_distance(real[1], fake[1])
     generator = adversarial_weight * weight * adversarial + feature_weight * matching
     parts = {"discriminator": critic, "adversarial": adversarial, "adversarial_weight": weight, "features": matching}
-    return share * generator + critic, parts
+    return loss + share * generator + critic, parts
 
 
 def zero_gradients(module: nn.Module) -> torch.Tensor:

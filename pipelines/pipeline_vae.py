@@ -194,8 +194,7 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         Returns:
             `ImagesOutput`.
         """
-        output = ImagesOutput(images=self._to_output(self.vae.decode(latents.to(self._execution_device)), output_type))
-        return output if return_dict else output.to_tuple()
+        return self._images_output(self.vae.decode(latents.to(self._execution_device)), output_type, return_dict)
 
     def _latents(self, x: torch.Tensor, generator: Generators, sample: bool) -> torch.Tensor:
         """Return the mean of q(z | x), or a draw from it: x [N, C, S, S] -> z float32 [N, d]."""

@@ -22,9 +22,6 @@ Papers:
     Chang et al.: MaskGIT: Masked Generative Image Transformer, 2022, https://arxiv.org/abs/2202.04200
     Chang et al.: Muse: Text-To-Image Generation via Masked Generative Transformers, 2023,
         https://arxiv.org/abs/2301.00704 (guidance of masked decoding)
-    Dhariwal et al.: Jukebox, 2020, https://arxiv.org/abs/2005.00341 (restarts of codes)
-    Fan, Lewis, Dauphin: Hierarchical Neural Story Generation, 2018, https://arxiv.org/abs/1805.04833 (top-k)
-    Holtzman et al.: The Curious Case of Neural Text Degeneration, 2020, https://arxiv.org/abs/1904.09751 (top-p)
     Ho, Salimans: Classifier-Free Diffusion Guidance, 2022, https://arxiv.org/abs/2207.12598
 """
 
@@ -41,26 +38,25 @@ from torch import nn
 
 from pipelines.adversarial import (
     PatchDiscriminator,
-    adversarial_terms,
+    add_adversarial_terms,
     pyramid_distance,
     ramp,
     with_detached_weights,
     zero_gradients,
 )
 from pipelines.codebook import CodebookAverage
-from pipelines.decoding import Choice, draw_in_order, fill_masks, masked_share, random_masks
+from pipelines.decoding import Choice, draw_in_order, fill_masks
 from pipelines.family import Generators, Report, check_stage
 from pipelines.guidance import guided
 from pipelines.images import ImageFamilyMixin, Images, ImagesOutput, task
 from pipelines.modeling_vqgan import StockCodec, VQGANModel
-from pipelines.modeling_vqgan_transformer import CodeTransformer
+from pipelines.modeling_vqgan_transformer import CodeTransformer, code_losses
 from pipelines.typicality import floored_log, reservoir
 
 Steps = Annotated[int, {"minimum": 1, "maximum": 64, "step": 1}]
 
 STAGES = ("autoencoder", "transformer")
 RESTARTS_UNTIL = 0.8  # of the first stage; then the codebook settles
-LABEL_SMOOTHING = 0.1  # of the masked rows, as MaskGIT; the causal ones are to give likelihoods
 CALIBRATION_SIZE = 1024
 
 
@@ -81,10 +77,9 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         channels: 1 or 3.
         perceptual_weight: of the Laplacian pyramid's distance beside the plain one in the reconstruction loss.
         commitment_weight: beta of the commitment loss (VQ-VAE eq. 3).
-        adversarial_weight: of the adversarial loss, beside the adaptive lambda.
-        feature_weight: of the distance of the discriminator's features.
-        discriminator_start: part of the first stage after which there is a discriminator.
-        discriminator_ramp: part of it over which its say in the encoder's and decoder's loss then rises from nothing.
+        adversarial_weight, feature_weight: see `add_adversarial_terms`.
+        discriminator_start, discriminator_ramp: parts of the first stage, before the discriminator starts and while its share
+            of the auto-encoder's loss rises from 0.
         discriminator_widths: of the discriminator's layers.
         class_dropout: part of the training rows that get neither class nor conditions, for classifier-free guidance. As large
             a part gets no class, and as large a part lacks each of the conditions.
@@ -92,8 +87,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         corruption: part of the codes that such a row reads wrong, so that it copes with mistakes of its own (VQGAN's code).
         id2label: names of the classes.
         conditions: {condition: {number: name}} beside the class.
-        defaults: {task: {parameter: value}}, what this checkpoint's controls stand at where that differs from the
-            signatures.
+        defaults: {task: {parameter: value}} where this checkpoint's defaults differ from the signatures.
         calibration: what `fit` found; see `anomaly_score`.
         anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "both, class told"
             and the like conditional on the class of each image.
@@ -178,7 +172,6 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             options: the other arguments of the class.
 
         Raises:
-            TypeError: an option that the class does not have.
             ValueError: sizes that do not divide, shares beyond 0 ... 1, or another condition than "style".
         """
         id2label = id2label if class_conditional else None
@@ -251,13 +244,9 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
                 none) or None; "conditions" {name: int64 [B]}.
             generator: for all random numbers, on the images' device.
             progress: part of the stage that is done, 0 ... 1.
-            stage: which.
 
         Returns:
             (scalar, {name: scalar}).
-
-        Raises:
-            ValueError: as `trainable`.
         """
         self.trainable(stage)
         if stage == "autoencoder":
@@ -282,36 +271,23 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             real, others = discriminator(x), [discriminator(x_hat.detach())[0]]
             fake = with_detached_weights(discriminator, x_hat)
             weights = (config.adversarial_weight, config.feature_weight, share)
-            terms, named = adversarial_terms(reconstruction, self.vqgan.last_layer, real, others, fake, *weights)
-            loss, parts = loss + terms, parts | named
+            terms = (reconstruction, self.vqgan.last_layer, real, others, fake, *weights)
+            loss, named = add_adversarial_terms(loss, *terms)
+            parts |= named
         if self.vqgan.training:
-            restart = progress < RESTARTS_UNTIL
-            average = helpers["codebook_average"]
-            parts |= average.update(self.vqgan.codebook, z.detach(), codes, restart, generator)
+            update = (self.vqgan.codebook, z.detach(), codes, progress < RESTARTS_UNTIL, generator)
+            parts |= helpers["codebook_average"].update(*update)
         return loss, {name: value.detach() for name, value in parts.items()}
 
     def _transformer_loss(self, batch: dict, generator: torch.Generator | None):
         codes = batch["codes"].long() if "codes" in batch else self._codes(batch["images"])
         codes = codes.flatten(1)  # [B, T]
-        (n, size), device = codes.shape, codes.device
-        causal = torch.arange(n, device=device) < round(self.config.causal_share * n)
-        wrong = torch.randint(self.vqgan.config.codebook_size, codes.shape, generator=generator, device=device)
-        misread = torch.rand(codes.shape, generator=generator, device=device) < self.config.corruption
-        number = (masked_share(torch.rand(n, generator=generator, device=device)) * size).ceil().long().clamp(min=1)
-        masked = random_masks(number, size, generator)  # [B, T]
-        shown = torch.where(masked, self.transformer.mask_code, codes)
-        shown = torch.where(causal[:, None], torch.where(misread, wrong, codes), shown)
-        log_p = self.transformer(shown, *self._forget(batch, n, generator), causal=causal).log_softmax(-1)  # [B, T, K]
-        nll = -log_p.gather(-1, codes[..., None])[..., 0]  # [B, T]
-        smooth = (1 - LABEL_SMOOTHING) * nll - LABEL_SMOOTHING * log_p.mean(-1)
-        masked &= ~causal[:, None]
-        filling = (smooth * masked).sum() / masked.sum().clamp(min=1)
-        reading = (nll * causal[:, None]).sum() / (causal.sum() * size).clamp(min=1)
+        causal = torch.arange(len(codes), device=codes.device) < round(self.config.causal_share * len(codes))
+        shown, masked = self.transformer.corrupt(codes, causal, self.config.corruption, generator)
+        logits = self.transformer(shown, *self._forget(batch, len(codes), generator), causal=causal)
+        filling, reading, masked_nll = code_losses(logits, codes, masked, causal)
         loss = (1 - self.config.causal_share) * filling + self.config.causal_share * reading
-        return loss, {
-            "masked_nll": ((nll * masked).sum() / masked.sum().clamp(min=1)).detach(),
-            "causal_nll": reading.detach(),
-        }
+        return loss, {"masked_nll": masked_nll.detach(), "causal_nll": reading.detach()}
 
     def _forget(self, batch: dict, n: int, generator: torch.Generator | None) -> tuple:
         """Return class labels and conditions of a training batch, some of them withheld (-1)."""
@@ -346,13 +322,12 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             surprises.append(self._nats(codes, None).sum((1, 2)))
         errors, surprises = torch.cat(errors), torch.cat(surprises)
         logs = floored_log(errors)
-        self.register_to_config(
-            calibration={
-                "log_error": [logs.mean().item(), logs.std().clamp(min=1e-6).item()],
-                "nats": [surprises.mean().item(), surprises.std().clamp(min=1e-6).item()],
-                "maps": [errors.mean().clamp(min=1e-8).item(), surprises.mean().item() / self.vqgan.map_size**2],
-            }
-        )
+        calibration = {
+            "log_error": [logs.mean().item(), logs.std().clamp(min=1e-6).item()],
+            "nats": [surprises.mean().item(), surprises.std().clamp(min=1e-6).item()],
+            "maps": [errors.mean().clamp(min=1e-8).item(), surprises.mean().item() / self.vqgan.map_size**2],
+        }
+        self.register_to_config(calibration=calibration)
 
     # ---- codes ----
 
@@ -367,22 +342,14 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         return self.codec.nearest(self.codec.encode(x))
 
     def encode(self, images: Images) -> torch.Tensor:
-        """Encode images as code maps.
-
-        Args:
-            images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
-
-        Returns:
-            int64 [N, h, w].
-        """
+        """Encode images, in any form that `reconstruct` takes, as code maps int64 [N, h, w]."""
         return self._codes(self._to_tensor(images))
 
     @torch.no_grad()
     def decode(self, codes: torch.Tensor, output_type: str = "pil", return_dict: bool = True) -> ImagesOutput | tuple:
         """Decode code maps int64 [N, h, w] as `ImagesOutput`; output types as in `__call__`."""
         x = self.codec.decode_codes(codes.to(self._execution_device))
-        output = ImagesOutput(images=self._to_output(x, output_type))
-        return output if return_dict else output.to_tuple()
+        return self._images_output(x, output_type, return_dict)
 
     def _need_transformer(self, what: str) -> None:
         """Raise ValueError if there is no transformer."""
@@ -400,11 +367,6 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         """Repeat each value of a code map over its patch: [N, h, w] -> [N, S, S]."""
         patch = self.config.sample_size // self.codec.map_size
         return map_.repeat_interleave(patch, 1).repeat_interleave(patch, 2)
-
-    def _rows(self, number: int, *columns: torch.Tensor | None) -> torch.Tensor:
-        """Stack labels [N] as columns [N, K], -1 where one is not given."""
-        missing = torch.full((number,), -1, device=self._execution_device)
-        return torch.stack([missing if column is None else column for column in columns], dim=1)
 
     def _guided(
         self, network: Callable, codes: torch.Tensor, given: torch.Tensor | None, guidance_scale: float
@@ -441,16 +403,11 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             if report:
                 report(step, step, steps, self._partly(drawn, known))
 
-        return fill_masks(
-            lambda codes: self._guided(self.transformer, codes, given, guidance_scale),
-            codes,
-            self.transformer.mask_code,
-            lambda: self._rand(codes.shape, generator),
-            num_inference_steps,
-            choice or Choice(),
-            choice_temperature,
-            on_step,
-        )
+        def network(codes: torch.Tensor) -> torch.Tensor:
+            return self._guided(self.transformer, codes, given, guidance_scale)
+
+        how = (num_inference_steps, choice or Choice(), choice_temperature, on_step)
+        return fill_masks(network, codes, self.transformer.mask_code, lambda: self._rand(codes.shape, generator), *how)
 
     def _write(
         self,
@@ -470,18 +427,16 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             logits, cache = self.transformer(new, labels, conditions, cache=cache)
             return logits
 
+        def network(new: torch.Tensor) -> torch.Tensor:
+            return self._guided(extend, new, given, guidance_scale)
+
         def on_step(i: int, codes: torch.Tensor) -> None:
             if report and (i + 1) % side == 0:
                 known = torch.arange(side**2, device=codes.device) <= i
                 filled = F.pad(codes, (0, side**2 - i - 1))
                 report(i // side, i, side, self._partly(filled, known.expand(number, -1)))
 
-        return draw_in_order(
-            lambda new: self._guided(extend, new, given, guidance_scale),
-            self._rand((number, side**2), generator),
-            choice,
-            on_step,
-        )
+        return draw_in_order(network, self._rand((number, side**2), generator), choice, on_step)
 
     def _picture(self, codes: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Decode codes [N, T] as images [N, C, S, S], with their maps."""
@@ -522,7 +477,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         """
         self._need_transformer("Generating")
         styles = self._to_condition("style", style, batch_size, generator)
-        given = None if labels is None and styles is None else self._rows(batch_size, labels, styles)
+        given = stacked(labels, styles)
         choice = Choice(temperature, top_k, top_p)
         if decoding == "autoregressive":
             return self._picture(self._write(batch_size, given, generator, report, guidance_scale, choice))
@@ -554,8 +509,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             self._need_transformer("redraw")
             rank = self._rand(codes.shape, generator).argsort(1).argsort(1)
             codes = torch.where(rank < number, self.transformer.mask_code, codes)
-            given = None if labels is None else self._rows(len(x), labels)
-            codes = self._fill(codes, given, generator, report, num_inference_steps)
+            codes = self._fill(codes, stacked(labels), generator, report, num_inference_steps)
         elif report:
             report(0, 0, 1, self._partly(codes, torch.ones_like(codes)))
         return self._picture(codes)
@@ -636,3 +590,11 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         (mean_e, std_e), (mean_n, std_n), (usual_e, usual_n) = (known[key] for key in ("log_error", "nats", "maps"))
         scores = (floored_log(error) - mean_e) / std_e + (surprise - mean_n) / std_n
         return scores, errors / usual_e + wide / usual_n, "standard deviations"
+
+
+def stacked(*columns: torch.Tensor | None) -> torch.Tensor | None:
+    """Stack labels [N] as columns [N, K], -1 where one is not given; None where none is given."""
+    given = [column for column in columns if column is not None]
+    if not given:
+        return None
+    return torch.stack([torch.full_like(given[0], -1) if c is None else c for c in columns], dim=1)

@@ -27,7 +27,7 @@ from genarium.evaluation.features import extract, load_network
 from genarium.evaluation.measures import frechet_distance, precision_recall
 from genarium.records import hardware
 from genarium.runtime import Runtime
-from genarium.training.loop import batch_indices
+from genarium.training.steps import batch_indices
 
 IMAGES, BATCH_SIZE, WARMUP, RATE, HEUN_STEPS = 306_000, 128, 100, 1e-3, 20
 NO_CLASS = 10

@@ -7,6 +7,7 @@ GenariumError                 every message is fit to be shown to a visitor
 ├── CheckpointError           a checkpoint that is missing, unknown, broken or not allowed
 ├── HubError                  the Hub refused, could not be reached, or sent something damaged
 ├── InputError                a picture, label, seed or parameter that cannot be used
+├── FileError                 a file or folder that cannot be written, or is not ours to replace
 └── Stopped                   the visitor pressed Stop (not a failure)
 """
 
@@ -48,6 +49,10 @@ class HubError(GenariumError):
 
 class InputError(GenariumError):
     """A picture, label, seed or parameter that cannot be used."""
+
+
+class FileError(GenariumError):
+    """A file or folder that cannot be written, or is not ours to replace."""
 
 
 class Stopped(GenariumError):

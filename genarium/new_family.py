@@ -10,6 +10,7 @@ from string import Template
 
 from genarium import paths
 from genarium.errors import PluginError
+from genarium.files import file_errors
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -56,10 +57,18 @@ def create(name: str, title: str | None = None, root: Path | None = None) -> lis
         path: Template((TEMPLATES / f"{kind}.template").read_text(encoding="utf-8")).substitute(values)
         for path, kind in files.items()
     }
-    for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+    made: list[Path] = []
+    try:
+        for path, text in texts.items():
+            with file_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("x", encoding="utf-8") as file:  # refuses a file that is there
+                    made.append(path)
+                    file.write(text)
+    except BaseException:  # half a family would break the app's start, and the next try
+        for path in made:
+            path.unlink()
+        raise
     return list(texts)
 
 

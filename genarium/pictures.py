@@ -15,6 +15,7 @@ import PIL.ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from genarium.errors import InputError
+from genarium.files import write_file
 
 MAX_MEGAPIXELS = 50
 METADATA_KEY = "genarium"
@@ -149,11 +150,14 @@ def code_map(codes: np.ndarray) -> PIL.Image.Image:
 
 
 def save_picture(image: PIL.Image.Image, path: str | Path, request: dict[str, Any]) -> Path:
-    """Write a PNG whose text chunk says how the picture was made."""
+    """Write a PNG whose text chunk says how the picture was made.
+
+    Raises:
+        FileError: it cannot be written; the old file is whole.
+    """
     info = PngInfo()
     info.add_text(METADATA_KEY, json.dumps(request, ensure_ascii=True))
-    image.save(path, format="PNG", pnginfo=info)
-    return Path(path)
+    return write_file(path, lambda part: image.save(part, format="PNG", pnginfo=info))
 
 
 def read_request(path: str | Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 
 from genarium.checkpoints import MODEL_INDEX, Checkpoint
 from genarium.errors import GenariumError
+from genarium.files import write_text
 from genarium.recipe import Recipe
 
 EVALUATION = "evaluation.json"
@@ -36,18 +37,17 @@ def hardware(device: torch.device, dtype: torch.dtype) -> str:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write beside, then rename: a reader, or a kill, never meets half a file.
+    """Write a JSON file as `files.write_file` does.
 
     Raises:
         GenariumError: a number is not finite.
+        FileError: it cannot be written; the old file is whole.
     """
     try:
         text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
         raise GenariumError(f"{path.name}: a figure is not a finite number; nothing was written.") from error
-    temporary = path.with_name(f"{path.name}.part{os.getpid()}")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, text + "\n")
 
 
 def write_quantiles(folder: Path, quantiles: Mapping[str, list[float]]) -> None:

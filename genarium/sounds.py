@@ -13,6 +13,7 @@ import soxr
 
 from genarium import __version__
 from genarium.errors import InputError
+from genarium.files import write_bytes
 from genarium.pictures import METADATA_KEY
 
 MAX_SECONDS = 600  # of a recording; the command line has the same limit
@@ -139,18 +140,22 @@ def save_sound(
     Args:
         samples: float [T] in [-1, 1].
         request: kept as JSON in the file's comment; None for sound that no model made.
-        kind: ".wav", ".flac", ".ogg" or ".mp3"; the path's ending unless told.
+        kind: ".wav", ".flac", ".ogg" or ".mp3"; by default the path's ending.
+
+    Raises:
+        FileError: it cannot be written; the old file is whole.
     """
     format_, subtype = KINDS[(kind or Path(path).suffix).lower()]
     samples = np.clip(samples, -1, 1)
-    with soundfile.SoundFile(path, "w", rate, 1, subtype, format=format_) as file:
+    encoded = io.BytesIO()  # libsndfile reports no full disk; writing bytes does
+    with soundfile.SoundFile(encoded, "w", rate, 1, subtype, format=format_) as file:
         if request is not None:
             file.title = f"Synthesised by Genarium with {request['checkpoint']}"
             file.software = f"Genarium {__version__}"
             file.comment = json.dumps({METADATA_KEY: request}, ensure_ascii=True)
         for start in range(0, len(samples), BLOCK):  # the Vorbis encoder takes all it is given onto its stack
             file.write(samples[start : start + BLOCK])
-    return Path(path)
+    return write_bytes(path, encoded.getvalue())
 
 
 def read_request(path: str | Path) -> dict[str, Any]:

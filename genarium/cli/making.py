@@ -25,6 +25,16 @@ def train(
         Path | None, typer.Option(help="State, logs and sample grids; runs/NAME unless told.")
     ] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps, state saved.")] = None,
+    continue_: Annotated[
+        int | None,
+        typer.Option(
+            "--continue",
+            min=1,
+            metavar="IMAGES",
+            help="Go on from a run of fewer images until it has seen IMAGES in all; the learning rate follows the longer "
+            "schedule.",
+        ),
+    ] = None,
 ) -> None:
     """Train a checkpoint from its recipe, or go on where a killed run stopped."""
     from genarium.families import discover
@@ -43,6 +53,7 @@ def train(
         run_folder=run_folder,
         fresh=fresh,
         max_steps=max_steps,
+        continue_to=continue_,
     )
 
 

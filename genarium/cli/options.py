@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from genarium.errors import InputError
+from genarium.files import check_writable, write_array  # noqa: F401  the commands write by these two
+from genarium.files import write_file as write  # noqa: F401
 
 Name = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A name (see `list`), a folder, or a Hub id.")]
 Seed = Annotated[str, typer.Option(help="Sample i is drawn with seed + i, whatever the batch.")]
@@ -69,30 +69,11 @@ def check_out(path: Path, kinds: tuple[str, ...]) -> Path:
 
     Raises:
         InputError: a file of another kind.
+        FileError: the folder cannot be written.
     """
     if path.suffix.lower() not in kinds:
         raise InputError(f"--out {path}: choose a name that ends in {' or '.join(kinds)}.")
     if path.is_dir():
         raise InputError(f"--out {path}: is a folder; name a file.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path.parent)
     return path
-
-
-def write(path: Path, put: Callable[[Path], None]) -> None:
-    """Let `put` write a file beside, then rename it, so that an interrupted run leaves no half file."""
-    temporary = path.with_name(f".{path.name}.part{os.getpid()}")
-    try:
-        put(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_array(path: Path, array) -> None:
-    import numpy as np
-
-    def put(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # np.save appends ".npy" to names, not to files
-            np.save(file, array)
-
-    write(path, put)

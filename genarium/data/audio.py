@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from genarium import paths
+from genarium.data.fingerprint import hash_of
 from genarium.errors import DataError
 from genarium.recipe import AudioSpec
 from genarium.tasks import ANY
@@ -53,6 +54,17 @@ class AudioData:
             start = room // 2 if generator is None else int(torch.randint(room + 1, (1,), generator=generator))
             row.copy_(waveform[start : start + self.crop].float() / 32768)
         return {"audio": crops, "conditions": {name: values[indices] for name, values in self.conditions.items()}}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what tells these data from others: clips, conditions, and a hash of samples and labels."""
+        arrays = {"lengths": torch.tensor([len(w) for w in self.waveforms]), **self.conditions}
+        return {
+            "rows": len(self),
+            "conditions": {name: dict(names) for name, names in self.condition_names.items()},
+            "sampling_rate": self.sampling_rate,
+            "crop": self.crop,
+            "sha256": hash_of(arrays, self.waveforms),
+        }
 
     def with_encoded(self, encoded) -> AudioData:
         """The same: crops differ at each look, so nothing that a pipeline makes of a clip stands for it."""

@@ -13,6 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from genarium import paths
+from genarium.data.fingerprint import hash_of
 from genarium.data.pairs import Pairs
 from genarium.errors import DataError
 from genarium.pictures import opaque
@@ -83,6 +84,19 @@ class ImageData:
     def with_encoded(self, encoded: Mapping[str, torch.Tensor] | None) -> ImageData:
         """The same with what a pipeline made of each image; not where images are mirrored anew at each look."""
         return replace(self, encoded=encoded) if encoded and not self.horizontal_flip else self
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what tells these data from others: rows, classes, conditions, and a hash of pixels and labels."""
+        arrays = {"images": self.images, "labels": self.labels, **self.conditions}
+        if self.pairs is not None:
+            arrays["contents"] = self.pairs.contents
+        return {
+            "rows": len(self),
+            "id2label": self.id2label,
+            "conditions": {name: dict(names) for name, names in self.condition_names.items()},
+            "horizontal_flip": self.horizontal_flip,
+            "sha256": hash_of(arrays),
+        }
 
     def batches(self, batch_size: int) -> Iterator[dict[str, Any]]:
         """One pass in order."""

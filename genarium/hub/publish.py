@@ -22,8 +22,9 @@ from safetensors import SafetensorError
 
 from genarium.card import card_problems
 from genarium.checkpoints import MODEL_INDEX, Checkpoint, load_pipeline, open_checkpoint
-from genarium.errors import CheckpointError, HubError, RecipeError
+from genarium.errors import CheckpointError, FileError, HubError, RecipeError
 from genarium.families import Families
+from genarium.files import is_empty
 from genarium.hub.errors import check_repo_id, hub_errors
 from genarium.hub.proof import prove
 from genarium.recipe import load_recipe
@@ -54,8 +55,11 @@ def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: st
 
     Raises:
         CheckpointError: it cannot be loaded, here or in a bare diffusers, or its card lacks something.
+        FileError: the folder is not empty.
         HubError: no `repo_id`, neither given nor in a recipe, or none that is valid.
     """
+    if not is_empty(folder):
+        raise FileError(f"{folder} is not empty; export into a new folder.")
     known = checkpoint.recipe.repo_id if checkpoint.recipe else None
     if not (repo_id or known):
         raise HubError(f"{checkpoint.name} has no recipe that names its Hub id: say --repo user/name.")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
 
 from genarium import paths, trust
+from genarium.checkpoint_folder import check_replaceable, new_checkpoint
 from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, InputError
 from genarium.families import Families
+from genarium.files import recover
 from genarium.hub.errors import hub_errors
 from genarium.hub.fetch import Report, fetch
 from genarium.hub.offer import look, parse_address
@@ -32,6 +33,7 @@ def pull(
 
     Raises:
         InputError: no address, or a name that no folder can have.
+        FileError: what stands under the name is no checkpoint, or the folder cannot be written.
         CheckpointError: the name is taken, or the checkpoint cannot be used or loaded; what was there stays.
         HubError: it cannot be had.
     """
@@ -39,25 +41,17 @@ def pull(
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise InputError(f"--name: {name!r} is no name for a folder; use letters, digits, - _ and .")
     target = paths.checkpoints() / name
+    recover(target)
     if target.exists() and not force:
         raise CheckpointError(f"{target} is there already. Choose another --name, or replace it with --force.")
+    check_replaceable(target)
     offer = look(address, families, trust_remote_code=trust.trusted())
     snapshot = fetch(offer, report)
-    # Not beside the others, where a killed run would leave what looks like a checkpoint.
-    desk = paths.checkpoints() / f".pull{os.getpid()}"
-    try:
+    # new_folder fills a folder of a folder: a killed run leaves nothing beside the others that looks like a checkpoint
+    with new_checkpoint(target) as folder:
         with hub_errors(offer.repo_id):  # a full disk, above all
             for file in offer.files:
-                (desk / name / file.path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(snapshot / file.path, desk / name / file.path)
-        load_pipeline(open_checkpoint(desk / name, families))
-        if target.exists():
-            target.rename(desk / "old")
-        (desk / name).rename(target)
-    except BaseException:
-        if (desk / "old").exists() and not target.exists():
-            (desk / "old").rename(target)
-        raise
-    finally:
-        shutil.rmtree(desk, ignore_errors=True)
+                (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(snapshot / file.path, folder / file.path)
+        load_pipeline(open_checkpoint(folder, families))
     return target

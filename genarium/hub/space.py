@@ -118,7 +118,7 @@ def deploy(repo_id: str, deployment: Deployment, private: bool = False, hardware
         info = api.space_info(repo_id)
         there = {sibling.rfilename for sibling in info.siblings or ()}
         title = getattr(info.card_data, "title", None)
-        if title != deployment.title and any(name.endswith(".py") for name in there):
+        if title != deployment.title and there - KEPT_THERE - {"README.md"}:  # those two a new Space has by itself
             raise HubError(
                 f"{repo_id} is another app ({title}), all of which would be replaced. Choose another name, or delete it first."
             )

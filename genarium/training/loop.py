@@ -1,73 +1,32 @@
-"""The one training loop, for every family: accelerate, AdamW, EMA, and a state that survives a kill.
-
-Step s is a function of the recipe alone: its images come from the permutation of its epoch, its noise from a
-generator seeded with (seed, s, process). So a run that was killed and resumed sees what it would have seen.
-"""
+"""A training from a recipe to the finished checkpoint: what is checked before the first step, and what follows the last."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import json
-import math
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device, set_seed
-from diffusers.training_utils import EMAModel
-from torch import nn
+from accelerate.utils import set_seed
 
 from genarium import paths
+from genarium.checkpoint_folder import MODEL_INDEX, check_output
 from genarium.data.audio import AudioData, load_audio
 from genarium.data.images import ImageData, load_images
-from genarium.errors import GenariumError, RecipeError
+from genarium.errors import InputError
 from genarium.families import Family
 from genarium.parallel import join
-from genarium.recipe import AudioSpec, Recipe, StageSpec, TrainingSpec
+from genarium.recipe import AudioSpec, Recipe
+from genarium.training.average import Average
 from genarium.training.borrow import take_components
-from genarium.training.objective import Objective
+from genarium.training.facts import check_facts, continued, facts_of
+from genarium.training.learning import Training, compile_all
 from genarium.training.pipeline import build_pipeline, finish
-from genarium.training.progress import Progress, save_state, saved_state
-from genarium.training.samples import sample_grid, sample_sounds
+from genarium.training.progress import Progress
+from genarium.training.run_folder import RunFolder
+from genarium.training.stages import Part, plan
+from genarium.training.state import saved_state
 from genarium.training.teacher import load_teacher, take_from_teacher, teacher_images
-
-
-class Average:
-    """The moving average of the weights that are trained now. One for the whole run, since accelerate saves it."""
-
-    def __init__(self):
-        self.ema: EMAModel | None = None
-
-    def state_dict(self) -> dict:
-        return self.ema.state_dict()
-
-    def load_state_dict(self, state: dict) -> None:
-        self.ema.load_state_dict(state)
-
-
-def learning_rate(spec: TrainingSpec, step: int, num_steps: int) -> float:
-    """Linear warm-up, then constant, or a linear or cosine decay to zero at the last step."""
-    warm = min(1.0, (step + 1) / max(spec.warmup_steps, 1))
-    left = max(0.0, 1 - step / num_steps)
-    decay = {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[spec.schedule]
-    return spec.learning_rate * warm * decay
-
-
-def batch_indices(seed: int, step: int, batch_size: int, size: int) -> torch.Tensor:
-    """The images of a step, int64 [batch_size]: consecutive pieces of one permutation of the data after another."""
-    start = step * batch_size
-    parts = []
-    while batch_size > 0:
-        epoch, offset = divmod(start, size)
-        order = torch.randperm(size, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-        parts.append(order[offset : offset + batch_size])
-        start, batch_size = start + len(parts[-1]), batch_size - len(parts[-1])
-    return torch.cat(parts)
 
 
 def train(
@@ -80,6 +39,7 @@ def train(
     max_steps: int | None = None,
     data: ImageData | AudioData | None = None,
     on_step: Callable[[int, float], None] | None = None,
+    continue_to: int | None = None,
 ) -> Path:
     """Train a checkpoint, or go on where a killed run stopped.
 
@@ -87,241 +47,141 @@ def train(
         recipe: what to train.
         family: brings the pipeline class.
         data_override: local data in place of the recipe's Hub id.
-        output: folder of the finished checkpoint. Unless told: checkpoints/<name> if that is free, otherwise
+        output: folder of the finished checkpoint. By default checkpoints/<name> if that is free, otherwise
             runs/<name>/checkpoint, so that good weights are never overwritten by a run that may be worse.
-        run_folder: state, logs and sample grids; runs/<name> unless told.
+        run_folder: state, logs and sample grids; by default runs/<name>.
         fresh: begin anew though there is a saved state.
         max_steps: stop after this many steps with the state saved, as if killed.
         data: already loaded training images or clips.
         on_step: called with (step, loss) after each step, on the main process.
+        continue_to: go on from an earlier run of fewer images until this many were seen in all.
 
     Returns:
         The folder of the checkpoint, or the run's folder where `max_steps` came first.
 
     Raises:
-        GenariumError: the loss is not finite, or the saved state is of another recipe.
+        FileError: `output` or `run_folder` is not empty and not ours, or cannot be written. Nothing was changed then.
+        DataError, RecipeError: the data cannot be used, or are others than those the run was begun with; or the recipe is.
+        GenariumError: the loss is not finite, or the saved state is damaged.
     """
-    spec = recipe.training
-    run = run_folder or paths.runs() / recipe.name
-    if output is None:
-        output = paths.checkpoints() / recipe.name
-        output = run / "checkpoint" if output.exists() else output
+    recipe = continued(recipe, continue_to)
+    run = RunFolder(run_folder or paths.runs() / recipe.name)
+    run.check()
+    target = _choose_output(recipe, run, output, fresh)
+    check_output(target, family.pipeline_class().__name__, recipe.name)
     join()
-    accelerator = Accelerator(
-        mixed_precision={"fp32": "no"}.get(spec.precision, spec.precision), log_with="tensorboard", project_dir=str(run)
-    )
-    main = accelerator.is_main_process
-    if main and fresh and run.exists():
-        shutil.rmtree(run)
-    accelerator.wait_for_everyone()
-    run.mkdir(parents=True, exist_ok=True)
+    spec = recipe.training
+    precision = {"fp32": "no"}.get(spec.precision, spec.precision)
+    accelerator = Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=str(run.path))
 
     set_seed(spec.seed)
     load = load_audio if isinstance(recipe.data, AudioSpec) else load_images
     data = data or load(recipe.data, recipe.data.train_split, data_override)
     pipeline = build_pipeline(recipe, family, data.id2label, data.condition_names)
-    parts = _parts(recipe, pipeline)
-    for _, part in parts:
-        if part.batch_size % accelerator.num_processes:
-            raise RecipeError(
-                f"training.batch_size {part.batch_size} does not divide among {accelerator.num_processes} processes."
-            )
-    num_steps = sum(_num_steps(part) for _, part in parts)
-    state, facts = saved_state(run, recipe)
-    if facts["step"] == num_steps and (run / "time.json").exists():
-        accelerator.print(f"{recipe.name}: finished already, see {run}; --fresh trains it anew.")
+    parts = plan(recipe, pipeline, accelerator.num_processes)
+    _begin_run(accelerator, run, recipe, data, fresh, continue_to)
+    state, facts = saved_state(run, recipe, continue_to is not None)
+    num_steps = parts[-1].end
+    if facts["step"] == num_steps and run.finished and _is_written(run, target):
+        accelerator.print(f"{recipe.name}: finished already, see {target}; --fresh trains it anew.")
         accelerator.end_training()
-        return Path(json.loads((run / "time.json").read_text())["output"])
-    compiles = bool(shutil.which("g++") or shutil.which("clang++"))
-    if any(part.compile for _, part in parts) and not compiles:
-        accelerator.print(f"{recipe.name}: torch.compile needs a C++ compiler (g++); training goes on without, slower.")
-        parts = [(stage, dataclasses.replace(part, compile=False)) for stage, part in parts]
-    lessons = data  # what the steps see: the data, or what a teacher draws
-    if spec.teacher is not None:
-        teacher = load_teacher(spec.teacher, accelerator.device)
-        take_from_teacher(recipe, pipeline, teacher.pipeline(spec.teacher.checkpoint))
-        if spec.compile and compiles:
-            _compile(teacher.pipeline(spec.teacher.checkpoint).components)
-        with accelerator.autocast():
-            lessons = teacher_images(spec.teacher, teacher, run / "teacher")
-        del teacher
-    if spec.components_from is not None:
-        take_components(recipe, pipeline)
+        return target
+    parts = _compilable(accelerator, recipe, parts)
+    lessons = _lessons(accelerator, recipe, pipeline, data, run)
     accelerator.init_trackers("logs")
     average = Average()
     accelerator.register_for_checkpointing(average)
-    last_step = num_steps if max_steps is None else min(num_steps, facts["step"] + max_steps)
     progress = Progress(recipe.name, accelerator, run, facts["step"], num_steps, facts["seconds"], on_step)
-
-    first = 0  # step of the run with which the part begins
-    for index, (stage, part) in enumerate(parts):
-        end = first + _num_steps(part)
-        if index < facts["stage"]:  # done before the state was saved, which holds what came of it
-            first = end
-            continue
-        _train_part(
-            accelerator, recipe, pipeline, lessons, average, progress, run, state if index == facts["stage"] else None,
-            index, stage, part, first, min(end, last_step),
-        )  # fmt: skip
-        if progress.step < end:
+    training = Training(accelerator, recipe, pipeline, run, average, progress)
+    last_step = num_steps if max_steps is None else min(num_steps, facts["step"] + max_steps)
+    for part in parts[
+        facts["stage"] :
+    ]:  # the parts before it were done when the state was saved, which holds what came of them
+        training.train_part(part, lessons, state if part.index == facts["stage"] else None, min(part.end, last_step))
+        if progress.step < part.end:
             break
-        first = end
     progress.close()
 
-    if progress.step == num_steps and main:
-        finish(pipeline, data, output)
-        (run / "time.json").write_text(
-            json.dumps(
-                {"seconds": progress.seconds, "images": sum(part.images for _, part in parts), "output": str(output)}
-            )
-        )
-        print(f"{recipe.name}: done in {progress.seconds / 60:.1f} minutes, weights in {output}")
+    if progress.step == num_steps and accelerator.is_main_process:
+        finish(pipeline, data, recipe, run, target)
+        run.keep_finished(progress.seconds, sum(part.spec.images for part in parts), target)
+        print(f"{recipe.name}: done in {progress.seconds / 60:.1f} minutes, weights in {target}")
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return output if progress.step == num_steps else run
+    return target if progress.step == num_steps else run.path
 
 
-def _parts(recipe: Recipe, pipeline) -> list[tuple[StageSpec | None, TrainingSpec]]:
-    """The stages with a training section each; for a training in one piece, the one section.
+def _choose_output(recipe: Recipe, run: RunFolder, output: Path | None, fresh: bool) -> Path:
+    """Return where the finished weights go: as given, or where they went before, or a place that is free."""
+    if output is not None:
+        return output
+    before = None if fresh else run.finished.get("output")
+    if before and _is_written(run, Path(before)):
+        return Path(before)
+    free = paths.checkpoints() / recipe.name
+    return run.checkpoint if free.exists() else free
+
+
+def _is_written(run: RunFolder, target: Path) -> bool:
+    """Say whether a finished run wrote this folder, and it is still there."""
+    before = run.finished.get("output")
+    return bool(before) and Path(before).resolve() == target.resolve() and (target / MODEL_INDEX).exists()
+
+
+def _begin_run(
+    accelerator: Accelerator,
+    run: RunFolder,
+    recipe: Recipe,
+    data: ImageData | AudioData,
+    fresh: bool,
+    continue_to: int | None,
+) -> None:
+    """Compare the run with what was asked of it before; with `fresh`, delete what it wrote. Then keep the facts of this call.
 
     Raises:
-        RecipeError: stages for a family that has none, an unknown one, or none for a family that needs them.
+        InputError: there is nothing to continue.
+        RecipeError: as `check_facts`.
     """
-    spec, staged = recipe.training, hasattr(pipeline, "trainable")
-    if not spec.stages and not staged:
-        return [(None, spec)]
-    if not staged:
-        raise RecipeError(f"{recipe.name}: training.stages: the family {recipe.family} is trained in one piece.")
-    if not spec.stages:
-        raise RecipeError(
-            f"{recipe.name}: the family {recipe.family} is trained in stages; name them, training.stages."
-        )
-    for stage in spec.stages:
-        try:
-            pipeline.trainable(stage.name)
-        except ValueError as error:
-            raise RecipeError(f"{recipe.name}: training.stages: {error}") from error
-    return [(stage, spec.of_stage(stage)) for stage in spec.stages]
+    facts = facts_of(recipe, data)
+    if continue_to is not None:
+        if fresh:
+            raise InputError("--continue goes on with a run and --fresh begins anew: give one of the two.")
+        if not run.facts and not run.finished:
+            raise InputError(f"--continue: there is no run in {run.path} to go on from.")
+        seen = run.finished.get("images", 0)
+        if continue_to < seen:
+            raise InputError(f"--continue {continue_to}: the run in {run.path} has seen {seen} images; give more.")
+    notes = [] if fresh else check_facts(run, facts, continue_to is not None)
+    accelerator.wait_for_everyone()  # all have compared before the main process writes
+    if accelerator.is_main_process:
+        if fresh:
+            run.clear()
+        run.keep_facts(facts)
+    for note in notes:
+        accelerator.print(f"{recipe.name}: {note}")
+    accelerator.wait_for_everyone()
 
 
-def _num_steps(spec: TrainingSpec) -> int:
-    return math.ceil(spec.images / spec.batch_size)
+def _compilable(accelerator: Accelerator, recipe: Recipe, parts: list[Part]) -> list[Part]:
+    """Return the parts without torch.compile where there is no compiler."""
+    if not any(part.spec.compile for part in parts) or shutil.which("g++") or shutil.which("clang++"):
+        return parts
+    accelerator.print(f"{recipe.name}: torch.compile needs a C++ compiler (g++); training goes on without, slower.")
+    return [part.without_compiling() for part in parts]
 
 
-def _train_part(
-    accelerator: Accelerator,
-    recipe: Recipe,
-    pipeline,
-    lessons: ImageData | AudioData,
-    average: Average,
-    progress: Progress,
-    run: Path,
-    state: Path | None,
-    index: int,
-    stage: StageSpec | None,
-    spec: TrainingSpec,
-    first: int,
-    last: int,
-) -> None:
-    """Train one stage, or all in one piece, with an optimizer of its own; leave the averaged weights if it came to its end.
-
-    Args:
-        state: the saved state to go on from, or None at the stage's beginning.
-        index: of the stage.
-        spec: the training section as it is for this stage.
-        first, last: steps of the run at which it begins, and at which to stop.
-    """
-    main, name = accelerator.is_main_process, None if stage is None else stage.name
-    frozen = () if spec.components_from is None else spec.components_from.components
-    objective = Objective(pipeline, name, frozen).to(accelerator.device, memory_format=torch.channels_last).train()
-    groups = objective.groups()
-    parameters = [p for group in groups for p in group]
-    average.ema = ema = EMAModel(parameters, decay=spec.ema_decay, use_ema_warmup=False)
-    optimizer = torch.optim.AdamW(parameters, lr=spec.learning_rate, betas=spec.betas, weight_decay=spec.weight_decay)
-    objective_prepared, optimizer = accelerator.prepare(objective, optimizer)
-    if state is not None:
-        accelerator.load_state(str(state))
-        accelerator.print(f"{recipe.name}: resumed at step {progress.step} from {state}")
-    num_steps = _num_steps(spec)
-    if stage is not None and hasattr(pipeline, "prepare"):
-        objective.eval()
-        with torch.no_grad(), accelerator.autocast():
-            lessons = lessons.with_encoded(pipeline.prepare(name, lessons.batches(500)))
-        objective.train()
-    if spec.compile:
-        _compile({component: objective.components[component] for component in objective.trained})
-    if main:
-        size = sum(p.numel() for p in parameters) / 1e6
-        title = recipe.name if name is None else f"{recipe.name}, {name}"
-        end = first + num_steps
-        kind = "clips" if isinstance(lessons, AudioData) else "images"
-        print(f"{title}: {size:.2f} M parameters, {len(lessons)} {kind}, steps {progress.step} to {end}, {run}")
-    share = spec.batch_size // accelerator.num_processes
-    begun, begun_at = time.monotonic(), progress.step
-
-    while progress.step < last:
-        step, rank = progress.step - first, accelerator.process_index
-        # two generators: the noise is drawn on the device, the augmentation on the CPU where the data lie
-        seed = (spec.seed * 1_000_003 + progress.step) * 4096 + rank
-        indices = batch_indices(spec.seed, step, spec.batch_size, len(lessons))[rank * share : (rank + 1) * share]
-        batch = lessons.batch(indices, torch.Generator().manual_seed(seed))
-        batch = send_to_device(batch, accelerator.device)
-        generator = torch.Generator(accelerator.device).manual_seed(seed)
-        rate = learning_rate(spec, step, num_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss, parts = objective_prepared(batch, generator, step / num_steps)
-        accelerator.backward(loss)
-        accelerator.unscale_gradients()
-        norms = [nn.utils.clip_grad_norm_(group, spec.grad_clip) for group in groups]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        # EMAModel's own ramp, min(decay, (1 + t) / (10 + t)), keeps the first random weights out of the average
-        ema.step(parameters)
-        progress.step += 1
-
-        value = loss.item()
-        if not math.isfinite(value):
-            raise GenariumError(
-                f"{recipe.name}: the loss is {value} at step {progress.step}. Lower training.learning_rate; the state "
-                f"saved last, in {run}, is untouched."
-            )
-        done = progress.step == first + num_steps
-        if main:
-            rate_seen = (progress.step - begun_at) * spec.batch_size / (time.monotonic() - begun)
-            progress.advance(value, rate_seen)
-            if progress.step % 10 == 0 or progress.step == last:
-                norm = math.hypot(*map(float, norms))
-                scalars = {"loss": value, "lr": rate, "grad_norm": norm, "images_per_second": rate_seen}
-                progress.log(scalars | {k: float(v) for k, v in parts.items()}, name)
-        if progress.step % spec.save_every == 0 or progress.step == last:
-            save_state(accelerator, run, recipe, progress.step, progress.seconds, index)
-        if main and (progress.step % spec.sample_every == 0 or done):
-            with _averaged(ema, parameters):
-                objective.eval()
-                if hasattr(pipeline, "samples"):
-                    sample_sounds(accelerator, pipeline, run, progress.step, lessons, name)
-                else:
-                    shown = "generate" if stage is None else stage.samples
-                    sample_grid(accelerator, pipeline, run, progress.step, shown, lessons)
-                objective.train()
-    if progress.step == first + num_steps:
-        ema.copy_to(parameters)
-    accelerator.free_memory()
-
-
-def _compile(components: Mapping[str, Any]) -> None:
-    for component in components.values():
-        if isinstance(component, nn.Module):
-            component.compile()
-
-
-@contextlib.contextmanager
-def _averaged(ema: EMAModel, parameters) -> Iterator[None]:
-    """The averaged weights in place of the trained ones, for a while."""
-    ema.store(parameters)
-    ema.copy_to(parameters)
-    try:
-        yield
-    finally:
-        ema.restore(parameters)
+def _lessons(
+    accelerator: Accelerator, recipe: Recipe, pipeline, data: ImageData | AudioData, run: RunFolder
+) -> ImageData | AudioData:
+    """Return what the steps see, the data or what a teacher draws; take over what begins with another checkpoint's weights."""
+    spec, lessons = recipe.training, data
+    if spec.teacher is not None:
+        teacher = load_teacher(spec.teacher, accelerator.device)
+        take_from_teacher(recipe, pipeline, teacher.pipeline(spec.teacher.checkpoint))
+        if spec.compile and (shutil.which("g++") or shutil.which("clang++")):
+            compile_all(teacher.pipeline(spec.teacher.checkpoint).components)
+        with accelerator.autocast():
+            lessons = teacher_images(spec.teacher, teacher, run.teacher)
+    if spec.components_from is not None:
+        take_components(recipe, pipeline)
+    return lessons

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import shutil
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from genarium.checkpoint_folder import TRAINING, new_checkpoint
 from genarium.data.audio import AudioData
 from genarium.data.images import ImageData
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import Family
+from genarium.files import write_text
 from genarium.recipe import AudioSpec, Recipe
+from genarium.training.run_folder import RunFolder
 
 
 def build_pipeline(
@@ -56,24 +59,33 @@ def build_pipeline(
         raise RecipeError(f"{recipe.name}: architecture: {error}") from error
 
 
-def finish(pipeline, data: ImageData | AudioData, output: Path) -> None:
-    """What follows the last step: fit what is fitted after training, then write the weights in half precision."""
+def finish(pipeline, data: ImageData | AudioData, recipe: Recipe, run: RunFolder, output: Path) -> None:
+    """Do what follows the last step: fit what is fitted after training, then write the weights in half precision.
+
+    Raises:
+        GenariumError: the family cannot be fitted to these data, or a weight is too large for fp16.
+        FileError: the folder cannot be written; what was there stays.
+    """
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.eval()
     if hasattr(pipeline, "fit"):
         # What was compiled for training steps must not be compiled anew for other shapes, and cannot do all that a
         # family may ask here, such as two gradients of one pass.
-        with torch.compiler.set_stance("force_eager"):
-            pipeline.fit(data.batches(500))
+        try:
+            with torch.compiler.set_stance("force_eager"):
+                pipeline.fit(data.batches(500))
+        except (ValueError, ImportError) as error:
+            raise GenariumError(
+                f"{recipe.name}: all steps are done and their state is kept in {run.path}, but the family cannot be fitted to "
+                f"these data: {error} Mend that and run the same again: only the fit is repeated."
+            ) from error
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.half()  # three more bits of each weight than bf16 would keep, in the same two bytes
             if any(not torch.isfinite(p).all() for p in component.parameters()):
                 raise GenariumError("A weight is too large for fp16; train with more weight_decay.")
-    temporary = output.with_name(output.name + ".part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    pipeline.save_pretrained(temporary)
-    if output.exists():
-        shutil.rmtree(output)
-    temporary.rename(output)
+    with new_checkpoint(output) as folder:
+        pipeline.save_pretrained(folder)
+        made_by = {"recipe": recipe.name, "data": data.fingerprint()}
+        write_text(folder / TRAINING, json.dumps(made_by, indent=2, ensure_ascii=False) + "\n")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -11,12 +9,15 @@ from accelerate.utils import send_to_device
 
 from genarium.data.audio import AudioData
 from genarium.data.images import ImageData
+from genarium.files import file_errors, write_file
 from genarium.pictures import grid, to_pictures, to_pixels
+from genarium.sounds import save_sound
 from genarium.tasks import find_tasks
+from genarium.training.run_folder import RunFolder
 
 
 @torch.no_grad()
-def sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int, task: str, data: ImageData) -> None:
+def sample_grid(accelerator: Accelerator, pipeline, run: RunFolder, step: int, task: str, data: ImageData) -> None:
     """What the pipeline makes at this step, as a PNG and for TensorBoard.
 
     "generate": twenty samples, a class after another; "reconstruct": ten images of `data` and below them what comes back;
@@ -47,24 +48,27 @@ def sample_grid(accelerator: Accelerator, pipeline, run: Path, step: int, task: 
         swapped = pipeline.swap_style(pixels(rows), pixels(examples), **defaults).images
         images = to_pictures(pixels(rows)) + to_pictures(pixels(examples)) + swapped + to_pictures(pixels(partners))
     sheet = grid(images, columns=10)
-    (run / "samples").mkdir(exist_ok=True)
-    sheet.save(run / "samples" / f"{step:07d}.png")
+    path = run.samples / f"{step:07d}.png"
+    with file_errors(path):
+        path.parent.mkdir(exist_ok=True)
+        write_file(path, lambda part: sheet.save(part, "PNG"))
     for tracker in accelerator.trackers:
         if tracker.name == "tensorboard":
             tracker.writer.add_image("samples", to_pixels([sheet])[0], step, dataformats="HWC")
 
 
 @torch.no_grad()
-def sample_sounds(accelerator: Accelerator, pipeline, run: Path, step: int, data: AudioData, stage: str | None) -> None:
+def sample_sounds(
+    accelerator: Accelerator, pipeline, run: RunFolder, step: int, data: AudioData, stage: str | None
+) -> None:
     """What the pipeline has to be heard at this stage, of the first clips of the data: WAV files, and for TensorBoard."""
-    import soundfile
-
     batch = send_to_device(data.batch(torch.arange(min(4, len(data)))), accelerator.device)
-    folder = run / "samples" / f"{step:07d}"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = run.samples / f"{step:07d}"
+    with file_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for name, sound in pipeline.samples(batch, stage).items():
         sound = sound.float().cpu().numpy()
-        soundfile.write(folder / f"{name}.wav", sound, data.sampling_rate, subtype="PCM_16")
+        save_sound(sound, data.sampling_rate, folder / f"{name}.wav")
         for tracker in accelerator.trackers:
             if tracker.name == "tensorboard":
                 tracker.writer.add_audio(name, sound, step, sample_rate=data.sampling_rate)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +14,7 @@ from genarium.catalogue import find_checkpoints
 from genarium.data.images import ImageData
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import discover
+from genarium.files import write_array
 from genarium.parallel import join, map_batches
 from genarium.recipe import Recipe, TeacherSpec
 from genarium.records import write_json
@@ -81,7 +80,7 @@ def teacher_images(spec: TeacherSpec, runtime: Runtime, folder: Path) -> ImageDa
             about = f"{spec.checkpoint} draws {start} to {start + number} of {spec.images}"
             pixels = torch.cat(map_batches(compute, number, spec.batch_size, about))
             if join().is_main_process:
-                _write(path, pixels.numpy())
+                write_array(path, pixels.numpy())
             join().wait_for_everyone()
         images.append(torch.from_numpy(np.load(path)))
     names = {str(i): name for i, name in enumerate(checkpoint.class_names)} or None
@@ -104,15 +103,6 @@ def _drawing(runtime: Runtime, request: Request, labels: torch.Tensor | None, of
         return (output.images * 255).round().to(torch.uint8)  # [B, C, H, W]
 
     return compute
-
-
-def _write(path: Path, array: np.ndarray) -> None:
-    """Write beside, then rename, so that a kill leaves no half file."""
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    temporary = path.with_name(f"{path.name}.part{os.getpid()}")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, path)
 
 
 def take_from_teacher(recipe: Recipe, pipeline, teacher) -> None:

@@ -1,11 +1,12 @@
 """`pull`: from the Hub into checkpoints/, whole or not at all."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
 from genarium.catalogue import find_checkpoints
 from genarium.cli import app
-from genarium.hub import pull as pull_module
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def run(hub, house, tiny_checkpoints):
     def invoke(*arguments, code=0):
         result = CliRunner().invoke(app, ["pull", *arguments])
         assert result.exit_code == code, (result.output, result.exception)
-        assert not list((house / "checkpoints").glob(".pull*"))
+        assert not list((house / "checkpoints").glob(".*"))
         return result.output
 
     return invoke
@@ -47,16 +48,30 @@ def test_a_pinned_revision_under_another_name(run, hub, house):
 
 
 def test_what_is_there_is_replaced_only_by_force(run, hub, house):
+    run("someone/vae")
+    mine = house / "checkpoints/vae"
+    (mine / "LICENSE").write_text("mine")
+    (mine / "vae/notes.txt").write_text("mine too")
+    (mine / "evaluation.json").write_text('{"metrics": []}')
+    before = (mine / "model_index.json").stat().st_ino
+    assert "--force" in run("someone/vae", code=2)
+    hub.fail("GET", "/resolve/.*safetensors", status=500, times=99)
+    repo = hub.repo("someone/vae")
+    repo.commit({**repo.files, "README.md": b"# Two"}, "two")
+    run("someone/vae", "--force")
+    hub.heal()
+    assert (mine / "model_index.json").stat().st_ino != before
+    assert (mine / "LICENSE").read_text() == "mine" and (mine / "vae/notes.txt").read_text() == "mine too"
+    assert not (mine / "evaluation.json").exists(), "the figures of other weights"
+
+
+def test_what_is_no_checkpoint_is_not_replaced_even_by_force(run, hub, house):
     mine = house / "checkpoints/vae"
     mine.mkdir()
     (mine / "precious").write_text("mine")
     assert "--force" in run("someone/vae", code=2) and not hub.requests
-    hub.fail("GET", "/resolve/.*safetensors", status=500, times=99)
-    run("someone/vae", "--force", code=2)
-    hub.heal()
+    assert "holds no checkpoint" in run("someone/vae", "--force", code=2) and not hub.requests
     assert (mine / "precious").read_text() == "mine"
-    run("someone/vae", "--force")
-    assert not (mine / "precious").exists() and (mine / "model_index.json").exists()
 
 
 def test_what_does_not_load_never_arrives(run, hub, house):
@@ -69,14 +84,14 @@ def test_what_does_not_load_never_arrives(run, hub, house):
 def test_an_interrupted_exchange_puts_the_old_one_back(run, house, monkeypatch):
     run("someone/vae")
     before = (house / "checkpoints/vae/model_index.json").stat().st_ino
-    rename = pull_module.Path.rename
+    rename = Path.rename
 
     def broken(self, target):
-        if self.parent.name.startswith(".pull") and self.name == "vae":
+        if self.parent.name.startswith(".vae.part-") and self.name == "vae":
             raise KeyboardInterrupt
         return rename(self, target)
 
-    monkeypatch.setattr(pull_module.Path, "rename", broken)
+    monkeypatch.setattr(Path, "rename", broken)
     CliRunner().invoke(app, ["pull", "someone/vae", "--force"])
     assert (house / "checkpoints/vae/model_index.json").stat().st_ino == before and names(house) == ["vae"]
 

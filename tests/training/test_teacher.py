@@ -97,7 +97,7 @@ def test_a_student_is_trained_from_its_recipe_alone(teacher, house, tmp_path):
 def test_a_family_without_students_says_so(teacher, tmp_path):
     data = ImageData(torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), ID2LABEL)
     with pytest.raises(RecipeError, match="learn_from"):
-        train(student_recipe("ddpm"), FAMILIES["ddpm"], data=data, run_folder=tmp_path)
+        train(student_recipe("ddpm"), FAMILIES["ddpm"], data=data, run_folder=tmp_path / "run")
     with pytest.raises(RecipeError, match="architecture"):
         recipe = student_recipe(block_out_channels=[8, 16])
         train(recipe, FAMILIES["flow-matching"], data=data, run_folder=tmp_path / "run")

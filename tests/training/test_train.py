@@ -20,7 +20,8 @@ from genarium.data.images import ImageData, load_images
 from genarium.errors import DataError, GenariumError
 from genarium.families import discover
 from genarium.recipe import find_recipe
-from genarium.training.loop import batch_indices, learning_rate, train
+from genarium.training.loop import train
+from genarium.training.steps import batch_indices, learning_rate
 
 FAMILIES = discover(installed=False)
 

@@ -1,0 +1,20 @@
+"""A hash of what is in a data set, by which a run knows its data again wherever they lie."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import torch
+
+
+def hash_of(arrays: Mapping[str, torch.Tensor | None], more: Iterable[torch.Tensor] = ()) -> str:
+    """Return the SHA-256 of named tensors, of their shapes and types, and of a list of further ones, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {None if array is None else (array.dtype, tuple(array.shape))}".encode())
+        if array is not None:
+            digest.update(array.contiguous().numpy())
+    for array in more:
+        digest.update(array.contiguous().numpy())
+    return digest.hexdigest()

@@ -1,0 +1,232 @@
+"""Files and folders that are written whole or not at all, and never at the cost of what others put there.
+
+    write_file(path, put)               a file is written beside its place, then renamed
+    with new_folder(target) as folder:  a folder is filled beside its place, then exchanged; other people's files stay
+    remove_files(folder, ours)          only what matches our own names is deleted
+
+No function here follows a symbolic link: a link that stands in the way is replaced or left, never what it points to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genarium.errors import FileError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OLD = "old"  # name of the former version inside the working folder of an exchange
+
+
+def write_file(path: str | Path, put: Callable[[Path], object]) -> Path:
+    """Write a file beside its place, then rename it: a reader or a kill never meets half a file.
+
+    Args:
+        path: of the finished file.
+        put: writes the content to the path that it is given.
+
+    Raises:
+        FileError: the disk is full or the folder cannot be written; the old file is whole and nothing else is left.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part{os.getpid()}")
+    try:
+        with file_errors(path):
+            put(temporary)
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_bytes(path: str | Path, data: bytes) -> Path:
+    """Write a file as `write_file` does, from its bytes."""
+    return write_file(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a file as `write_file` does, from a text in UTF-8."""
+    return write_bytes(path, text.encode())
+
+
+def write_array(path: str | Path, array: np.ndarray) -> Path:
+    """Write a .npy file as `write_file` does."""
+
+    import numpy as np  # here, so that the commands that write no arrays start quickly
+
+    def put(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # np.save appends ".npy" to names, not to files
+            np.save(file, array)
+
+    return write_file(path, put)
+
+
+@contextlib.contextmanager
+def file_errors(path: str | Path) -> Iterator[None]:
+    """Turn an error of the operating system into one sentence about `path`.
+
+    Raises:
+        FileError: in place of any OSError inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise FileError(_sentence(path, error)) from error
+
+
+def _sentence(path: str | Path, error: OSError) -> str:
+    if error.errno in FULL:
+        return f"{path}: the disk is full, or the file grew over a limit. Make room and run the same again."
+    reason = error.strerror or str(error)
+    return f"{path}: cannot be written: {reason}. Choose another place, or mend its permissions."
+
+
+def check_writable(folder: str | Path) -> Path:
+    """Make a folder and try to write in it, so that what cannot be written is known before the work is done.
+
+    Raises:
+        FileError: it cannot be made or written.
+    """
+    folder = Path(folder)
+    with file_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    return folder
+
+
+def is_empty(folder: Path) -> bool:
+    """Say whether there is nothing at this path, or an empty folder."""
+    if not os.path.lexists(folder):
+        return True
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+@contextlib.contextmanager
+def new_folder(target: Path, ours: Callable[[str], bool] = lambda name: True) -> Iterator[Path]:
+    """Yield an empty folder to fill. It takes the place of `target` when the block ends without an error.
+
+    Whatever interrupts the exchange, the old version or the new one is there: an exception puts the old one back, and the
+    next exchange puts back what a killed process left in its working folder.
+
+    Args:
+        target: of the finished folder; an older version may stand there.
+        ours: says of a path inside the older version, "samples/1.png", whether it goes with that version. Every other file
+            is carried over, unless the new version has one of this name.
+
+    Raises:
+        FileError: the disk is full or the folder cannot be written; the old version is whole.
+    """
+    target = Path(target)
+    recover(target)
+    check_writable(target.parent)
+    desk = Path(tempfile.mkdtemp(prefix=f".{target.name}.part-", dir=target.parent))
+    made = desk / target.name
+    try:
+        with file_errors(target):
+            made.mkdir()
+            yield made
+            exchange(made, target, desk / OLD, ours)
+    finally:
+        if not os.path.lexists(desk / OLD):
+            remove_tree(desk)
+
+
+def exchange(made: Path, target: Path, old: Path, ours: Callable[[str], bool] = lambda name: True) -> None:
+    """Put the folder `made` in the place of `target`, whose old version is deleted last.
+
+    Args:
+        made: the new version, on the same disk.
+        target: of the new version; an older one may stand there.
+        old: where the old version stands meanwhile; an exception puts it back.
+        ours: as for `new_folder`.
+    """
+    try:
+        if os.path.lexists(target):
+            _carry_over(target, made, ours)
+            target.rename(old)
+        made.rename(target)
+    except BaseException:
+        if os.path.lexists(old) and not os.path.lexists(target):
+            old.rename(target)
+        raise
+    remove_tree(old)
+
+
+def recover(target: Path) -> None:
+    """Put back the old version of a folder that a killed process had just moved away to exchange it."""
+    if os.path.lexists(target) or not target.parent.is_dir():
+        return
+    for desk in sorted(target.parent.glob(f".{_escaped(target.name)}.part-*")):
+        if os.path.lexists(desk / OLD):
+            (desk / OLD).rename(target)
+            remove_tree(desk)
+            return
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder that we made, with all in it. Of a symbolic link only the link is deleted."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_files(folder: Path, ours: Callable[[str], bool]) -> None:
+    """Delete those files below a folder that are ours, then the folders that became empty by it.
+
+    Args:
+        ours: as for `new_folder`.
+    """
+    emptied: set[Path] = set()  # folders from which something was deleted
+    for root, folders, files in os.walk(folder, topdown=False, followlinks=False):
+        place = Path(root)
+        for name in [*files, *(name for name in folders if (place / name).is_symlink())]:
+            if ours((place / name).relative_to(folder).as_posix()):
+                (place / name).unlink()
+                emptied.add(place)
+        if place in emptied and place != folder:
+            with contextlib.suppress(OSError):  # somebody else's file is left in it
+                place.rmdir()
+                emptied.add(place.parent)
+
+
+def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Return a test of paths inside a folder by shell patterns, in which `*` never spans a "/"."""
+    known = [pattern.split("/") for pattern in patterns]
+
+    def matches(name: str) -> bool:
+        parts = name.split("/")
+        return any(len(parts) == len(p) and all(map(fnmatch.fnmatchcase, parts, p)) for p in known)
+
+    return matches
+
+
+def _carry_over(old: Path, new: Path, ours: Callable[[str], bool]) -> None:
+    """Put what is not ours in the old folder into the new one as well, so that nothing is lost when the old one goes."""
+    for root, folders, files in os.walk(old, followlinks=False):
+        links = [name for name in folders if (Path(root) / name).is_symlink()]
+        for name in [*files, *links]:
+            source = Path(root) / name
+            place = new / source.relative_to(old)
+            if ours(source.relative_to(old).as_posix()) or os.path.lexists(place):
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source, place, follow_symlinks=False)  # the same file under a second name: no copy of gigabytes
+            except OSError:
+                shutil.copy2(source, place, follow_symlinks=False)
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

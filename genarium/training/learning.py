@@ -1,0 +1,180 @@
+"""The steps of a training, for every family: accelerate, AdamW, EMA.
+
+Step s is a function of the recipe alone: its images come from the permutation of its epoch, its noise from a
+generator seeded with (seed, s, process). So a run that was killed and resumed sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+from torch import nn
+
+from genarium.data.audio import AudioData
+from genarium.data.images import ImageData
+from genarium.errors import GenariumError
+from genarium.recipe import Recipe
+from genarium.training.average import Average
+from genarium.training.objective import Objective
+from genarium.training.progress import Progress
+from genarium.training.run_folder import RunFolder
+from genarium.training.samples import sample_grid, sample_sounds
+from genarium.training.stages import Part
+from genarium.training.state import load_state, save_state
+from genarium.training.steps import batch_indices, learning_rate
+
+
+@dataclass
+class Training:
+    """A training in progress: what all its parts share."""
+
+    accelerator: Accelerator
+    recipe: Recipe
+    pipeline: Any
+    run: RunFolder
+    average: Average
+    progress: Progress
+
+    def train_part(self, part: Part, lessons: ImageData | AudioData, state, last: int) -> None:
+        """Train a part with an optimizer of its own; leave the averaged weights if it came to its end.
+
+        Args:
+            lessons: what its steps see.
+            state: folder of the saved state to go on from, or None at the part's beginning.
+            last: the step of the run at which to stop.
+        """
+        learner = Learner(self, part)
+        if state is not None:
+            load_state(self.accelerator, state)
+            self.accelerator.print(f"{self.recipe.name}: resumed at step {self.progress.step} from {state}")
+        lessons = learner.prepare(lessons)
+        self._announce(part, learner, lessons)
+        begun, begun_at = time.monotonic(), self.progress.step
+        while self.progress.step < last:
+            loss = learner.step(self.progress.step, lessons)
+            self.progress.step += 1
+            if not math.isfinite(loss):
+                raise GenariumError(
+                    f"{self.recipe.name}: the loss is {loss} at step {self.progress.step}. Lower training.learning_rate; the "
+                    f"state saved last, in {self.run.path}, is untouched."
+                )
+            speed = (self.progress.step - begun_at) * part.spec.batch_size / (time.monotonic() - begun)
+            self._report(part, learner, loss, speed, last)
+            if self.progress.step % part.spec.save_every == 0 or self.progress.step == last:
+                save_state(
+                    self.accelerator, self.run, self.recipe, self.progress.step, self.progress.seconds, part.index
+                )
+            if self.progress.step % part.spec.sample_every == 0 or self.progress.step == part.end:
+                self._sample(part, learner, lessons)
+        if self.progress.step == part.end:
+            self.average.take()
+        self.accelerator.free_memory()
+
+    def _announce(self, part: Part, learner: Learner, lessons: ImageData | AudioData) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        size = sum(p.numel() for p in learner.parameters) / 1e6
+        title = self.recipe.name if part.name is None else f"{self.recipe.name}, {part.name}"
+        kind = "clips" if isinstance(lessons, AudioData) else "images"
+        steps = f"steps {self.progress.step} to {part.end}"
+        print(f"{title}: {size:.2f} M parameters, {len(lessons)} {kind}, {steps}, {self.run.path}")
+
+    def _report(self, part: Part, learner: Learner, loss: float, speed: float, last: int) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        self.progress.advance(loss, speed)
+        if self.progress.step % 10 == 0 or self.progress.step == last:
+            scalars = {"loss": loss, "lr": learner.rate, "grad_norm": learner.gradient_norm()}
+            parts = {name: float(value) for name, value in learner.loss_parts.items()}
+            self.progress.log(scalars | {"images_per_second": speed} | parts, part.name)
+
+    def _sample(self, part: Part, learner: Learner, lessons: ImageData | AudioData) -> None:
+        """Keep what the averaged weights make at this step."""
+        if not self.accelerator.is_main_process:
+            return
+        with self.average.in_place():
+            learner.objective.eval()
+            if hasattr(self.pipeline, "samples"):
+                sample_sounds(self.accelerator, self.pipeline, self.run, self.progress.step, lessons, part.name)
+            else:
+                shown = "generate" if part.stage is None else part.stage.samples
+                sample_grid(self.accelerator, self.pipeline, self.run, self.progress.step, shown, lessons)
+            learner.objective.train()
+
+
+class Learner:
+    """The weights of one part, their optimizer and their steps."""
+
+    def __init__(self, training: Training, part: Part):
+        self.accelerator, self.pipeline, self.part = training.accelerator, training.pipeline, part
+        self.average = training.average
+        spec = part.spec
+        frozen = () if spec.components_from is None else spec.components_from.components
+        objective = Objective(self.pipeline, part.name, frozen)
+        self.objective = objective.to(self.accelerator.device, memory_format=torch.channels_last).train()
+        self.groups = self.objective.groups()
+        self.parameters = [p for group in self.groups for p in group]
+        self.average.begin(self.parameters, spec.ema_decay)
+        optimizer = torch.optim.AdamW(
+            self.parameters, lr=spec.learning_rate, betas=spec.betas, weight_decay=spec.weight_decay
+        )
+        self.prepared, self.optimizer = self.accelerator.prepare(self.objective, optimizer)
+        # of the last step; tensors stay on the device until they are logged
+        self.rate = 0.0
+        self.norms: list[torch.Tensor] = []
+        self.loss_parts: Mapping[str, torch.Tensor] = {}
+
+    def prepare(self, lessons: ImageData | AudioData) -> ImageData | AudioData:
+        """Return the lessons with what the pipeline makes of each image before a stage; compile what is trained."""
+        if self.part.stage is not None and hasattr(self.pipeline, "prepare"):
+            self.objective.eval()
+            with torch.no_grad(), self.accelerator.autocast():
+                lessons = lessons.with_encoded(self.pipeline.prepare(self.part.name, lessons.batches(500)))
+            self.objective.train()
+        if self.part.spec.compile:
+            compile_all({name: self.objective.components[name] for name in self.objective.trained})
+        return lessons
+
+    def step(self, run_step: int, lessons: ImageData | AudioData) -> float:
+        """Do one step of the optimizer and of the average; return the loss.
+
+        Args:
+            run_step: number of the step in the whole run.
+        """
+        spec, step, rank = self.part.spec, run_step - self.part.first, self.accelerator.process_index
+        share = spec.batch_size // self.accelerator.num_processes
+        # two generators: the noise is drawn on the device, the augmentation on the CPU where the data lie
+        seed = (spec.seed * 1_000_003 + run_step) * 4096 + rank
+        indices = batch_indices(spec.seed, step, spec.batch_size, len(lessons))[rank * share : (rank + 1) * share]
+        batch = lessons.batch(indices, torch.Generator().manual_seed(seed))
+        batch = send_to_device(batch, self.accelerator.device)
+        generator = torch.Generator(self.accelerator.device).manual_seed(seed)
+        self.rate = learning_rate(spec, step, self.part.num_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        loss, self.loss_parts = self.prepared(batch, generator, step / self.part.num_steps)
+        self.accelerator.backward(loss)
+        self.accelerator.unscale_gradients()
+        self.norms = [nn.utils.clip_grad_norm_(group, spec.grad_clip) for group in self.groups]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.average.step()
+        return loss.item()
+
+    def gradient_norm(self) -> float:
+        """Return the norm of the last step's gradient, before it was clipped."""
+        return math.hypot(*map(float, self.norms))
+
+
+def compile_all(components: Mapping[str, Any]) -> None:
+    """Compile the networks among these components in place."""
+    for component in components.values():
+        if isinstance(component, nn.Module):
+            component.compile()

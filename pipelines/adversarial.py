@@ -99,6 +99,47 @@ def adaptive_weight(
     return (rec / (gan + 1e-6)).clamp(max=maximum).detach()
 
 
+def add_adversarial_terms(
+    loss: torch.Tensor,
+    reconstruction: torch.Tensor,
+    at: torch.Tensor,
+    real: tuple[torch.Tensor, list[torch.Tensor]],
+    others: list[torch.Tensor],
+    fake: tuple[torch.Tensor, list[torch.Tensor]],
+    adversarial_weight: float,
+    feature_weight: float,
+    share: float,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Add the terms of a discriminator to the loss of an auto-encoder, for both sides (Esser et al. 2021 eq. 6, 7).
+
+    Args:
+        loss: without them.
+        reconstruction: the part of it beside which they stand.
+        at: where the gradients are compared, see `adaptive_weight`.
+        real: logits and features of real images.
+        others: logits of each kind of images that are not real, detached.
+        fake: logits and features of the images with gradient, by detached weights.
+        adversarial_weight: of -E D(x_hat), beside the adaptive lambda.
+        feature_weight: of the feature distance.
+        share: factor of the auto-encoder's side, see `ramp`.
+
+    Returns:
+        scalar, {name: scalar}.
+    """
+    critic = hinge_loss(real[0], *others)
+    adversarial = -fake[0].mean()
+    weight = adaptive_weight(reconstruction, adversarial, at)
+    matching = feature_distance(real[1], fake[1])
+    generator = adversarial_weight * weight * adversarial + feature_weight * matching
+    parts = {"discriminator": critic, "adversarial": adversarial, "adversarial_weight": weight, "features": matching}
+    return loss + share * generator + critic, parts
+
+
+def zero_gradients(module: nn.Module) -> torch.Tensor:
+    """Return 0 with a gradient of zero for every weight: several processes wait for the gradient of each."""
+    return 0.0 * sum(p.sum() for p in module.parameters())
+
+
 def ramp(progress: float, start: float, length: float) -> float:
     """Return 0 before `start`, 1 after `start + length`, and a straight line between."""
     if progress < start:

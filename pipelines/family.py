@@ -65,6 +65,14 @@ class FamilyMixin:
             self.dtype
         )
 
+    def _rand(self, shape: Iterable[int], generator: Generators) -> torch.Tensor:
+        """Return uniform numbers in (0, 1) of a shape, float64, row i from generator i.
+
+        They are the normal distribution function of normal numbers, which diffusers draws row by row.
+        """
+        normal = randn_tensor(tuple(shape), generator=generator, device=self._execution_device, dtype=torch.float32)
+        return torch.special.ndtr(normal.double()).clamp(1e-9, 1 - 1e-9)
+
     def save_config(self, save_directory, push_to_hub: bool = False, **kwargs) -> None:
         """Save model_index.json and the sources: the last step of `save_pretrained`, before anything is uploaded."""
         super().save_config(save_directory, **kwargs)
@@ -133,6 +141,12 @@ def to_generators(generator: Any, batch_size: int) -> Generators:
     if isinstance(generator, (list, tuple)) and len(generator) != batch_size:
         raise ValueError(f"generator: give one generator or {batch_size}, one for each sample, not {len(generator)}.")
     return list(generator) if isinstance(generator, tuple) else generator
+
+
+def check_stage(stage: str, stages: tuple[str, ...]) -> None:
+    """Raise ValueError unless a family trains in a stage of this name."""
+    if stage not in stages:
+        raise ValueError(f"stage: choose {' or '.join(map(repr, stages))}, not {stage!r}.")
 
 
 # ---- the contract of a method ----

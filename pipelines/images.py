@@ -36,11 +36,12 @@ class AnomalyOutput(BaseOutput):
 class ImageFamilyMixin(FamilyMixin):
     """What a `DiffusionPipeline` of square pictures needs beside its model."""
 
-    def _to_tensor(self, images: Any) -> torch.Tensor:
+    def _to_tensor(self, images: Any, name: str = "images") -> torch.Tensor:
         """Return images as float [N, C, H, W] in [-1, 1] on the device.
 
         Args:
             images: PIL image(s), uint8 [N, H, W, C], or float [N, C, H, W] in [-1, 1].
+            name: of the argument, for messages.
 
         Raises:
             TypeError: something else.
@@ -57,16 +58,16 @@ class ImageFamilyMixin(FamilyMixin):
             images = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1.0
         if not isinstance(images, torch.Tensor) or not images.is_floating_point():
             raise TypeError(
-                "images: give PIL images, a uint8 array [N, H, W, C] or a float tensor [N, C, H, W] in [-1, 1]."
+                f"{name}: give PIL images, a uint8 array [N, H, W, C] or a float tensor [N, C, H, W] in [-1, 1]."
             )
         if images.ndim == 3:
             images = images[None]
         if images.shape[1:] != (channels, size, size) or len(images) == 0:
             raise ValueError(
-                f"images: this model takes [N, {channels}, {size}, {size}] with N > 0, not {list(images.shape)}."
+                f"{name}: this model takes [N, {channels}, {size}, {size}] with N > 0, not {list(images.shape)}."
             )
         if not images.abs().amax() < 10:  # room for noise and for what a solver leaves, but not for bytes or NaN
-            raise ValueError("images: a float tensor must lie in [-1, 1]; for bytes, give a uint8 array [N, H, W, C].")
+            raise ValueError(f"{name}: a float tensor must lie in [-1, 1]; for bytes, give a uint8 array [N, H, W, C].")
         return images.to(self._execution_device, self.dtype)
 
     def _to_output(self, x: torch.Tensor, output_type: str) -> list[PIL.Image.Image] | np.ndarray | torch.Tensor:
@@ -82,6 +83,11 @@ class ImageFamilyMixin(FamilyMixin):
             raise ValueError(f"output_type: choose 'pil', 'np' or 'pt', not {output_type!r}.")
         images = x.permute(0, 2, 3, 1).numpy()
         return images if output_type == "np" else self.numpy_to_pil(images)
+
+    def _images_output(self, x: torch.Tensor, output_type: str, return_dict: bool) -> ImagesOutput | tuple:
+        """Return float [N, C, H, W] in [-1, 1] as `ImagesOutput`, or as a tuple of one."""
+        output = ImagesOutput(images=self._to_output(x, output_type))
+        return output if return_dict else output.to_tuple()
 
     def _to_labels(self, class_labels: Any, batch_size: int) -> torch.Tensor | None:
         """Return class labels as int64 [batch_size] on the device; None for None.
@@ -212,11 +218,11 @@ def _given(pipeline, name: str, common: dict[str, Any]) -> dict[str, Any]:
     if name == "interpolate":
         if common["num_frames"] < 2:
             raise ValueError("num_frames: needs at least 2, the two ends.")
-        given |= {end: pipeline._to_tensor(common[end])[:1] for end in ("a", "b")}
+        given |= {end: pipeline._to_tensor(common[end], end)[:1] for end in ("a", "b")}
         return given | {"num_frames": common["num_frames"], "generator": common["generator"]}
     for public, private in (("images", "x"), ("content", "content"), ("style", "style")):
         if public in common:
-            given[private] = None if common[public] is None else pipeline._to_tensor(common[public])
+            given[private] = None if common[public] is None else pipeline._to_tensor(common[public], public)
     number = common["batch_size"] if name == "__call__" else len(given["x" if "x" in given else "content"])
     generator = common["generator"]
     if name == "anomaly_score" and generator is None:

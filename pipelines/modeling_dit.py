@@ -1,7 +1,9 @@
-"""A diffusion transformer: a vision transformer on patches of noisy latents, told the time and the labels.
+"""A diffusion transformer: a vision transformer on patches of noisy latents, conditional on time and labels.
 
 Peebles and Xie, Scalable Diffusion Models with Transformers, 2023 (https://arxiv.org/abs/2212.09748), written DiT below.
 """
+
+from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +16,10 @@ FREQUENCIES = 256  # of the time's embedding, as in DiT
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """softmax(q k^T / sqrt(d)) v of [N, heads, T, d], [N, heads, M, d] twice -> [N, heads, T, d].
+    """Return softmax(q k^T / sqrt(d)) v: [N, heads, T, d], and k and v [N, heads, M, d] -> [N, heads, T, d].
 
-    Written out where a CPU trains: for so few tokens, the backward pass of PyTorch's fused attention takes six times as
-    long in bf16 (2.13, measured: 46 ms against 7).
+    It is written out where a CPU trains. For so few tokens the backward pass of PyTorch's fused attention takes six times
+    as long in bf16 (measured with 2.13: 46 ms against 7).
     """
     if q.device.type != "cpu" or not q.requires_grad:
         return F.scaled_dot_product_attention(q, k, v)
@@ -26,7 +28,7 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of tokens to each other."""
+    """Multi-head attention of tokens [N, T, d] to each other."""
 
     def __init__(self, width: int, num_heads: int):
         super().__init__()
@@ -60,7 +62,7 @@ class CrossAttention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """Two layers, on each token by itself."""
+    """Two layers that work on each token by itself."""
 
     def __init__(self, width: int, ratio: float):
         hidden = int(width * ratio)
@@ -68,7 +70,7 @@ class FeedForward(nn.Sequential):
 
 
 def modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Tokens [N, T, d] scaled and shifted by what the condition says, both [N, d]."""
+    """Return tokens [N, T, d], scaled and shifted by what the condition gives, both [N, d]."""
     return x * (1 + scale[:, None]) + shift[:, None]
 
 
@@ -138,8 +140,8 @@ BLOCKS = {"adaln_zero": AdaLNZeroBlock, "cross_attention": CrossAttentionBlock, 
 class DiTModel(ModelMixin, ConfigMixin):
     r"""Diffusion transformer: x_t [N, C, S, S], time [N] and labels [N, K] -> a prediction of x_t's shape.
 
-    Differs from DiT in what the tasks here ask for: any number K of labels, each with a value for "none"; no learned
-    variance, since the samplers are deterministic. T = (S / p)^2 tokens of width d = `width`; M = 1 + K embeddings of the
+    It differs from DiT as the tasks here need it. There is any number K of labels, each with a value for "none". There is
+    no learned variance, since the samplers are deterministic. T = (S / p)^2 tokens of width d = `width`; M = 1 + K embeddings of the
     condition. Parameters, at an MLP ratio of 4 and with C' = C p^2:
 
         patches and output    2 C' d + d + C'
@@ -156,7 +158,7 @@ class DiTModel(ModelMixin, ConfigMixin):
         depth: number of blocks.
         num_heads: of each attention.
         mlp_ratio: hidden width of a block's MLP, in units of d.
-        conditioning: how the blocks learn of time and labels: `"adaln_zero"`, `"cross_attention"` or `"in_context"`
+        conditioning: how time and labels enter the blocks: `"adaln_zero"`, `"cross_attention"` or `"in_context"`
             (DiT sec. 3.2, compared in its fig. 5).
         num_labels: n_k, the number of values of each label; value n_k stands for "none".
 
@@ -216,25 +218,25 @@ class DiTModel(ModelMixin, ConfigMixin):
             nn.init.zeros_(layer.bias)
 
     def no_labels(self, number: int) -> torch.Tensor:
-        """ "None" for every label, int64 [number, K]."""
+        """Return "none" for every label, int64 [number, K]."""
         values = torch.tensor(self.config.num_labels, dtype=torch.int64, device=self.positions.device)
         return values.expand(number, -1)
 
     def condition(self, time: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The embeddings of time [N] in [0, 1] and of labels [N, K], [N, 1 + K, d]."""
-        # times as DiT has them, 0 ... 1000; of half precision only the embedding's result is made
+        """Embed time [N] in [0, 1] and labels [N, K] as [N, 1 + K, d]."""
+        # Times are 0 ... 1000 as in DiT. The waves are computed in float32 whatever the model's dtype.
         waves = get_timestep_embedding(1000 * time.float(), FREQUENCIES, flip_sin_to_cos=True, downscale_freq_shift=0)
         embedded = [self.time(waves.to(self.embed.weight.dtype))]
         embedded += [embedding(labels[:, k]) for k, embedding in enumerate(self.labels)]
         return torch.stack(embedded, dim=1)
 
     def forward(self, x: torch.Tensor, time: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Predict what the training asked for.
+        """Predict the target of the training.
 
         Args:
             x: noisy latents [N, C, S, S].
             time: [N] in [0, 1].
-            labels: int64 [N, K]; None: none of them told.
+            labels: int64 [N, K]; None: "none" for all of them.
 
         Returns:
             [N, C, S, S].

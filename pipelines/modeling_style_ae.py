@@ -18,6 +18,8 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from pipelines.blocks import ResidualBlock
+
 EPSILON = 1e-3  # of a variance: a channel that is nearly constant stays so, and its rounding errors small
 
 
@@ -44,21 +46,6 @@ def adain(x: torch.Tensor, deviation: torch.Tensor, mean: torch.Tensor) -> torch
     gain = deviation.float() / own_deviation  # one multiplication and one addition for each pixel
     shift = mean.float() - own_mean * gain
     return (x.float() * gain[..., None, None] + shift[..., None, None]).to(x.dtype)
-
-
-class ResidualBlock(nn.Module):
-    """Pre-activation residual block; the last convolution starts at zero, so the block as identity."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = self.conv1(F.silu(x))  # [B, C, H, W]
-        return x + self.conv2(F.silu(h))  # [B, C, H, W]
 
 
 class StyledBlock(nn.Module):
@@ -227,35 +214,6 @@ class StyleAutoencoder(ModelMixin, ConfigMixin):
         return self.decode(self.encode_content(content), mixed), styles
 
 
-class StyleDiscriminator(nn.Module):
-    """Says of each patch how real it looks (Isola et al. 2017, https://arxiv.org/abs/1611.07004, sec. 3.2.2) as a drawing in
-    a style: one answer for each style, as FUNIT's (Liu et al. 2019, https://arxiv.org/abs/1905.01723, sec. 3.2).
-
-    Only training needs it; it is not part of a checkpoint.
-
-    Args:
-        channels: of the images.
-        widths: of its layers, each at half the resolution of the one before.
-        num_styles: answers for each patch.
-    """
-
-    def __init__(self, channels: int, widths: tuple[int, ...] = (32, 64, 128), num_styles: int = 1):
-        super().__init__()
-        sizes = (channels, *widths)
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(sizes))
-        self.mix = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
-        self.head = nn.Conv2d(widths[-1], num_styles, 3, padding=1)
-
-    def forward(self, x: torch.Tensor, styles: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Images [B, C, H, W] and styles int64 [B] -> logits float32 [B, h, w] (high: real), and the features of each layer."""
-        features = []
-        for layer in (*self.layers, self.mix):
-            x = F.leaky_relu(layer(x), 0.2)
-            features.append(x)
-        logits = self.head(x).float()  # [B, K, h, w]
-        return logits[torch.arange(len(x), device=x.device), styles], features
-
-
 class StyleJudge(nn.Module):
     """Says of a whole picture in which of the styles it is really drawn, or that it is made up: num_styles + 1 classes, the
     last being the made up (Salimans et al. 2016, https://arxiv.org/abs/1606.03498, sec. 5).
@@ -300,67 +258,3 @@ def disturb(x: torch.Tensor, generator: torch.Generator | None, shift: int = 4, 
     height, width, top, left = *x.shape[-2:], draw(2 * shift + 1), draw(2 * shift + 1)
     x = F.pad(x, (shift,) * 4, mode="replicate")[..., top : top + height, left : left + width]
     return x + noise * torch.randn(x.shape, generator=generator, device=x.device)
-
-
-def laplacian_pyramid(x: torch.Tensor, levels: int) -> list[torch.Tensor]:
-    """Bands of an image [B, C, H, W] from fine to coarse (Burt and Adelson 1983), the last being the small image itself.
-
-    With box filters; a side that is odd is not halved any further.
-    """
-    bands = []
-    for _ in range(levels - 1):
-        if x.shape[-1] % 2 or x.shape[-1] < 4:
-            break
-        small = F.avg_pool2d(x, 2)
-        bands.append(x - F.interpolate(small, scale_factor=2.0, mode="nearest"))
-        x = small
-    return [*bands, x]
-
-
-def pyramid_distance(x: torch.Tensor, y: torch.Tensor, levels: int = 4) -> torch.Tensor:
-    """Mean absolute difference of the bands, summed over the bands: scalar.
-
-    The Lap_1 loss of Bojanowski et al., Optimizing the Latent Space of Generative Networks, 2018
-    (https://arxiv.org/abs/1707.05776): their weights 4^j of sums are equal weights of means. It knows edges and structure at
-    several scales, but nothing of what a picture shows.
-    """
-    bands = laplacian_pyramid((x - y).float(), levels)  # the pyramid is linear
-    return torch.stack([band.abs().mean() for band in bands]).sum()
-
-
-def hinge_loss(real: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
-    """The discriminator's: 1/2 E max(0, 1 - D(x)) + 1/2 E max(0, 1 + D(x')), the mean over the kinds of x' that are not real."""
-    return 0.5 * (F.relu(1 - real).mean() + torch.stack([F.relu(1 + other).mean() for other in others]).mean())
-
-
-def feature_distance(real: list[torch.Tensor], fake: list[torch.Tensor]) -> torch.Tensor:
-    """Mean absolute difference of a discriminator's features, relative to their size: scalar.
-
-    Feature matching (Larsen et al. 2016, https://arxiv.org/abs/1512.09300; Wang et al. 2018,
-    https://arxiv.org/abs/1711.11585, eq. 4): the similarity that the discriminator has learnt, in place of a pretrained one.
-    """
-    terms = [
-        (a.detach().float() - b.float()).abs().mean() / a.detach().float().abs().mean().clamp(min=1e-4)
-        for a, b in zip(real, fake, strict=True)
-    ]
-    return torch.stack(terms).mean()
-
-
-def adaptive_weight(
-    reconstruction: torch.Tensor, adversarial: torch.Tensor, last_layer: torch.Tensor, maximum: float = 1e4
-) -> torch.Tensor:
-    """|grad L_rec| / (|grad L_GAN| + 1e-6) with respect to the decoder's last layer: scalar.
-
-    So the adversarial gradient is there as large as that of the reconstruction, however sure the discriminator is (Esser,
-    Rombach and Ommer 2021, https://arxiv.org/abs/2012.09841, eq. 7).
-    """
-    rec = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)[0].float().norm()
-    gan = torch.autograd.grad(adversarial, last_layer, retain_graph=True)[0].float().norm()
-    return (rec / (gan + 1e-6)).clamp(max=maximum).detach()
-
-
-def ramp(progress: float, start: float, length: float) -> float:
-    """0 before `start`, 1 after `start + length`, a straight line between."""
-    if progress < start:
-        return 0.0
-    return 1.0 if length <= 0 else min(1.0, (progress - start) / length)

@@ -4,7 +4,7 @@ Causal, as in Esser et al. 2021 (VQGAN, https://arxiv.org/abs/2012.09841) sec. 3
 Masked, as in Chang et al. 2022 (MaskGIT, https://arxiv.org/abs/2202.04200): a place that holds the mask predicts itself.
 
 One network does both, each row of a batch in its own way: the weights of attention and perceptrons are shared, and only
-the positions, which tell the network what is asked, are learnt apart. Two networks would have half the size each.
+the positions, which say how the network is to read, are learnt apart. Two networks would have half the size each.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from pipelines.decoding import masked_share, random_masks
+
+LABEL_SMOOTHING = 0.1  # of the masked places, as in MaskGIT; causal rows have none, since they are to give likelihoods
 Cache = list[tuple[torch.Tensor, torch.Tensor]]  # of each layer: keys and values [N, heads, S, d]
 
 
@@ -58,7 +61,7 @@ class CodeTransformer(ModelMixin, ConfigMixin):
     """Distributions of codes, given some of the other codes, a class and further conditions.
 
     The input is one place for the conditions and one for each code. The number `codebook_size` is the mask; the number
-    after the last class, or after the last value of a condition, stands for "not told".
+    after the last class, or after the last value of a condition, stands for "not given".
 
     Args:
         codebook_size: K, number of codes.
@@ -109,18 +112,43 @@ class CodeTransformer(ModelMixin, ConfigMixin):
         """The number that stands for a masked code."""
         return self.config.codebook_size
 
+    def corrupt(
+        self, codes: torch.Tensor, causal: torch.Tensor, corruption: float, generator: torch.Generator | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the network is shown of codes in training, and which places it has to fill.
+
+        Args:
+            codes: int64 [B, T].
+            causal: bool [B], rows that are read in order. A part of their codes is replaced by random ones, so that the
+                network copes with mistakes of its own (as in VQGAN's code). The other rows have masks, as many as the cosine
+                schedule gives for a random time (MaskGIT eq. 1).
+            corruption: that part.
+            generator: on the device of `codes`.
+
+        Returns:
+            int64 [B, T], bool [B, T].
+        """
+        (n, size), device = codes.shape, codes.device
+        wrong = torch.randint(self.config.codebook_size, codes.shape, generator=generator, device=device)
+        misread = torch.rand(codes.shape, generator=generator, device=device) < corruption
+        number = (masked_share(torch.rand(n, generator=generator, device=device)) * size).ceil().long().clamp(min=1)
+        masked = random_masks(number, size, generator)  # [B, T]
+        shown = torch.where(masked, self.mask_code, codes)
+        shown = torch.where(causal[:, None], torch.where(misread, wrong, codes), shown)
+        return shown, masked & ~causal[:, None]
+
     def context(
         self,
         number: int,
         class_labels: torch.Tensor | None = None,
         conditions: dict[str, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """The first place's content: what is told of the class and the conditions.
+        """Return the content of the first place: the class and the conditions.
 
         Args:
             number: N.
-            class_labels: int64 [N], -1 for "not told"; None: not told.
-            conditions: int64 [N] each, likewise; those that are missing are not told.
+            class_labels: int64 [N], -1 where none is given; None: none is given.
+            conditions: int64 [N] each, likewise.
 
         Returns:
             [N, 1, W].
@@ -144,7 +172,7 @@ class CodeTransformer(ModelMixin, ConfigMixin):
         causal: torch.Tensor | bool = False,
         cache: Cache | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Cache]:
-        """Logits of the codes.
+        """Return the logits of the codes.
 
         Args:
             codes: int64 [N, T], of which some are the mask; with a cache, the codes since the last call, [N, S].
@@ -187,3 +215,26 @@ class CodeTransformer(ModelMixin, ConfigMixin):
             x, keys_values = block(x, mask, cache[i] if cache else None)
             longer.append(keys_values)
         return self.head(self.norm(x[:, -1])).float(), longer  # [N, K]
+
+
+def code_losses(
+    logits: torch.Tensor, codes: torch.Tensor, masked: torch.Tensor, causal: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the cross-entropies of masked and of ordered reading.
+
+    Args:
+        logits: float32 [B, T, K].
+        codes: int64 [B, T].
+        masked: bool [B, T], the places to fill.
+        causal: bool [B], the rows that are read in order.
+
+    Returns:
+        that of the masked places with label smoothing, that of the causal rows, and that of the masked places without
+        smoothing: three scalars, nats for each code.
+    """
+    log_p = logits.log_softmax(-1)  # [B, T, K]
+    nll = -log_p.gather(-1, codes[..., None])[..., 0]  # [B, T]
+    smooth = (1 - LABEL_SMOOTHING) * nll - LABEL_SMOOTHING * log_p.mean(-1)
+    filling = (smooth * masked).sum() / masked.sum().clamp(min=1)
+    reading = (nll * causal[:, None]).sum() / (causal.sum() * codes.shape[1]).clamp(min=1)
+    return filling, reading, (nll * masked).sum() / masked.sum().clamp(min=1)

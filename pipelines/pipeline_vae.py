@@ -157,7 +157,7 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         for y in range(len(self.vae.mixture_weights)):
             rows = latents[labels == y].double().numpy()  # [n, d]
             number = min(self.vae.config.mixture_components, len(rows))
-            if number < 2:
+            if len(rows) < 2:
                 self.vae.set_mixture(
                     y, np.ones(1), self.vae.class_means[y : y + 1].cpu().numpy(), np.eye(rows.shape[1])[None]
                 )
@@ -194,8 +194,7 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         Returns:
             `ImagesOutput`.
         """
-        output = ImagesOutput(images=self._to_output(self.vae.decode(latents.to(self._execution_device)), output_type))
-        return output if return_dict else output.to_tuple()
+        return self._images_output(self.vae.decode(latents.to(self._execution_device)), output_type, return_dict)
 
     def _latents(self, x: torch.Tensor, generator: Generators, sample: bool) -> torch.Tensor:
         """Return the mean of q(z | x), or a draw from it: x [N, C, S, S] -> z float32 [N, d]."""

@@ -11,8 +11,8 @@ def register(add):
             pipeline="pipelines.pipeline_dit:LatentTransformerPipeline",
             description={
                 "en": "An auto-encoder packs an image into a small grid of numbers, and a transformer learns to make such "
-                "grids out of noise, seeing every place at once. It can be told a class and a style, by which guidance "
-                "makes it draw more plainly what was asked for. Images are taken into noise and back in that small space, "
+                "grids out of noise, seeing every place at once. It can be conditioned on a class and a style, and "
+                "guidance makes it follow them more closely. Images are taken into noise and back in that small space, "
                 "and decoded.",
                 "zh": "自编码器把图像压缩成一小格数字，Transformer 学习把噪声变成这样的网格，并同时看到每一个位置。"
                 "可以告诉它类别和风格，引导会让所画的内容更贴近要求。图像在这个小空间里走向噪声再返回，然后解码。",

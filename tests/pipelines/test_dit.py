@@ -19,8 +19,11 @@ from genarium.families import discover
 from genarium.recipe import StageSpec, find_recipe
 from genarium.training.loop import train
 from genarium.training.pipeline import build_pipeline
+from pipelines.diffusion_path import EPSILON_START
+from pipelines.family import Report
 from pipelines.modeling_dit import BLOCKS, DiTModel, attend
-from pipelines.pipeline_dit import EPSILON_START, STAGES, LatentTransformerPipeline, reconstruction_loss
+from pipelines.modeling_kl_autoencoder import reconstruction_loss
+from pipelines.pipeline_dit import STAGES, LatentTransformerPipeline
 
 FAMILY = discover(installed=False)["dit"]
 STYLES = {"style": {"0": "noto", "1": "twemoji", "2": "openmoji"}}
@@ -50,6 +53,10 @@ def with_styles():
     for weight in (pipeline.transformer.labels[1].weight, pipeline.transformer.out.weight):
         torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(1))
     return pipeline
+
+
+def unheard(pipeline):
+    return Report(pipeline, None)
 
 
 def generators(*seeds):
@@ -203,7 +210,7 @@ def test_every_target_says_the_same_of_the_straight_path(target):
 def test_every_sampler_follows_the_known_flow_of_every_target(target, sampler, steps):
     pipeline = gaussian_pipeline(target)
     noise = torch.randn(64, 4, 4, 4, generator=torch.Generator().manual_seed(0))
-    found = pipeline._sample(noise, None, sampler, steps, 1.0, None)
+    found = pipeline._sample(noise, None, sampler, steps, 1.0, unheard(pipeline))
     expected = carried(noise, EPSILON_START if target == "epsilon" else 1.0)
     assert (found - expected).abs().max() < 0.03
 
@@ -212,7 +219,7 @@ def test_every_sampler_follows_the_known_flow_of_every_target(target, sampler, s
 def test_equal_steps_ask_nothing_below_the_last(sampler):
     pipeline, asked = gaussian_pipeline(), []
     pipeline._network = lambda x, t, labels: asked.append(t[0].item()) or gaussian_network("flow_matching")(x, t)
-    pipeline._sample(torch.randn(1, 4, 4, 4), None, sampler, 8, 1.0, None)
+    pipeline._sample(torch.randn(1, 4, 4, 4), None, sampler, 8, 1.0, unheard(pipeline))
     assert sorted({round(t, 4) for t in asked}) == pytest.approx([i / 8 for i in range(1, 9)])
     assert len(asked) == (15 if sampler == "heun" else 8)
 
@@ -227,7 +234,7 @@ def test_euler_is_ddim():
         v = gaussian_network("v_prediction")(x, (here * 2 / math.pi).expand(4))
         z, e = torch.cos(here) * x - torch.sin(here) * v, torch.sin(here) * x + torch.cos(here) * v
         x = torch.cos(there) * z + torch.sin(there) * e
-    assert torch.allclose(pipeline._sample(u, None, "euler", 10, 1.0, None).double(), x, atol=1e-4)
+    assert torch.allclose(pipeline._sample(u, None, "euler", 10, 1.0, unheard(pipeline)).double(), x, atol=1e-4)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -236,7 +243,7 @@ def test_encoding_finds_the_noise_and_the_way_back_meets_the_image(target):
     images, _ = gaussian_images(8)
     z = pipeline.encode(images)
     assert torch.equal(z, F.pixel_unshuffle(images, 2))
-    noise = pipeline._follow(z, 0.0, pipeline._start, None, 60, None)
+    noise = pipeline._follow(z, 0.0, pipeline._start, None, 60, unheard(pipeline))
     assert (noise - carried(z, 0.0, pipeline._start)).abs().max() < 0.03
     images = images.clamp(-1, 1)
     back = pipeline.reconstruct(images, strength=1.0, num_inference_steps=60, output_type="pt").images * 2 - 1
@@ -268,7 +275,7 @@ def test_typicality_finds_the_likeliest_image_strange_and_noise_too():
 CENTRES = torch.stack([MEAN - 0.8, MEAN + 0.8])  # of two classes that overlap
 
 
-def test_told_a_class_the_images_of_another_are_strange():
+def test_given_a_class_the_images_of_another_are_strange():
     pipeline = gaussian_pipeline(id2label={"0": "low", "1": "high"})
     velocity = two_class_velocity(CENTRES, STD)
     pipeline._network = lambda x, t, labels: velocity(x, t, None if labels is None else labels[:, 0])
@@ -281,16 +288,16 @@ def test_told_a_class_the_images_of_another_are_strange():
     images, labels = data(600, seed=1)
     pipeline.fit({"images": images[i : i + 100], "class_labels": labels[i : i + 100]} for i in range(0, 600, 100))
     known = pipeline.config.typicality["class_mismatch"]
-    assert known["mean"] < 0 < known["std"], "being told the right class helps"
+    assert known["mean"] < 0 < known["std"], "the right class helps"
     x, labels = data(64, seed=2)
-    untold, right, wrong = (pipeline.anomaly_score(x, class_labels=y) for y in (None, labels, 1 - labels))
-    assert (right.scores >= untold.scores).all()
+    unconditional, right, wrong = (pipeline.anomaly_score(x, class_labels=y) for y in (None, labels, 1 - labels))
+    assert (right.scores >= unconditional.scores).all()
     assert wrong.scores.quantile(0.05) > right.scores.quantile(0.95)
     assert wrong.maps.mean() > right.maps.mean()
     generators = [torch.Generator().manual_seed(0) for _ in range(64)]
-    mismatch = pipeline._features(x, (1 - labels)[:, None], generators, 8)[1]
+    mismatch = pipeline._features(x, (1 - labels)[:, None], generators, 8, unheard(pipeline))[1]
     above = ((mismatch - known["mean"]) / known["std"]).clamp(min=0).float()
-    assert torch.allclose(wrong.scores, (untold.scores.square() + 14 * above.square()).sqrt(), rtol=1e-3)
+    assert torch.allclose(wrong.scores, (unconditional.scores.square() + 14 * above.square()).sqrt(), rtol=1e-3)
     right, wrong = (pipeline.anomaly_score(x, class_labels=y, score="denoising").scores for y in (labels, 1 - labels))
     assert wrong.mean() > right.mean() + right.std()
     same = (pipeline.anomaly_score(x, class_labels=y, score="autoencoder").scores for y in (labels, 1 - labels))
@@ -298,7 +305,7 @@ def test_told_a_class_the_images_of_another_are_strange():
     units = pipeline.config.typicality["map_units"]
     pipeline.fit({"images": images[i : i + 100]} for i in range(0, 600, 100))
     assert "class_mismatch" not in pipeline.config.typicality
-    assert pipeline.config.typicality["map_units"] == pytest.approx(units), "of the network that is told nothing"
+    assert pipeline.config.typicality["map_units"] == pytest.approx(units), "of the unconditional network"
 
 
 # ---- guidance and labels ----
@@ -313,16 +320,16 @@ def test_guidance_is_the_paper_s_formula_and_1_or_no_labels_cost_one_evaluation(
         return network(x, t, labels)
 
     u, r, labels = torch.randn(2, 2, 7, 7), torch.rand(2), torch.tensor([[3, 1], [7, 2]])
-    told, untold = network(u, r, labels), network(u, r, None)
+    conditional, unconditional = network(u, r, labels), network(u, r, None)
     pipeline._network = watched
     for g in (0.0, 1.0, 2.5):
-        assert torch.allclose(pipeline._velocity(u, r, labels, g), (1 - g) * untold + g * told, atol=1e-5)
+        assert torch.allclose(pipeline._velocity(u, r, labels, g), (1 - g) * unconditional + g * conditional, atol=1e-5)
     assert asked[1] == (2, labels.tolist()) and asked[2] == (4, [[3, 1], [7, 2], [10, 3], [10, 3]])
     pipeline._velocity(u, r, None, 2.5)
     assert asked[3] == (2, None)
 
 
-def test_what_is_not_told_becomes_none():
+def test_what_is_not_given_becomes_none():
     pipeline = tiny(conditions=STYLES)
     both = pipeline._labels(2, torch.tensor([4, -1]), torch.tensor([0, 2]))
     assert both.tolist() == [[4, 0], [10, 2]]
@@ -415,12 +422,12 @@ def test_the_scale_of_the_latents_is_measured():
 def test_images_and_what_prepare_made_of_them_give_the_same_loss():
     pipeline, images, labels = tiny(conditions=STYLES), pictures(6), torch.arange(6)
     encoded = pipeline.prepare("transformer", [{"images": images}])
-    told = {"class_labels": labels, "conditions": {"style": labels % 3}}
+    given = {"class_labels": labels, "conditions": {"style": labels % 3}}
     a, b = (
-        pipeline.loss({**batch, **told}, torch.Generator().manual_seed(1)) for batch in ({"images": images}, encoded)
+        pipeline.loss({**batch, **given}, torch.Generator().manual_seed(1)) for batch in ({"images": images}, encoded)
     )
     assert torch.allclose(a[0], b[0], atol=1e-5) and a[1].keys() == {"mse"}
-    other, _ = pipeline.loss({**encoded, **told, "class_labels": None}, torch.Generator().manual_seed(1))
+    other, _ = pipeline.loss({**encoded, **given, "class_labels": None}, torch.Generator().manual_seed(1))
     assert not torch.allclose(a[0], other, atol=1e-5)
 
 
@@ -431,7 +438,7 @@ def test_the_loss_of_a_perfect_network_is_what_cannot_be_known(target):
     pipeline.transformer.forward = pipeline._network
     images = gaussian_images(4000)[0]
     loss, _ = pipeline.loss({"images": images}, torch.Generator().manual_seed(0))
-    t = pipeline._times(4000, torch.Generator().manual_seed(5), "cpu").reshape(-1, 1, 1, 1)
+    t = pipeline._path.times(4000, torch.Generator().manual_seed(5), "cpu").reshape(-1, 1, 1, 1)
     a, s = (1 - t, t) if target == "flow_matching" else (torch.cos(t * math.pi / 2), torch.sin(t * math.pi / 2))
     # the target is A z + B e, and (z, e) given x_t = a z + s e lies along (s, -a) with this variance
     weights = {"flow_matching": (-1, 1), "v_prediction": (-s, a), "epsilon": (0, 1)}[target]

@@ -8,15 +8,10 @@ import torch
 from closed_forms import two_class_velocity
 from conftest import ID2LABEL, TINY
 
-from pipelines.pipeline_flow_matching import (
-    RK45_REPORTS,
-    FlowMatchingPipeline,
-    dormand_prince,
-    from_velocity,
-    optimal_coupling,
-    sample_times,
-    to_velocity,
-)
+from pipelines.family import Report
+from pipelines.flow_density import RK45_REPORTS
+from pipelines.pipeline_flow_matching import FlowMatchingPipeline, optimal_coupling
+from pipelines.velocity import from_velocity, sample_times, to_velocity
 
 SIZE = 4
 MEAN = torch.linspace(-0.3, 0.3, SIZE * SIZE).reshape(1, SIZE, SIZE)  # of the Gaussian data, pixel by pixel
@@ -90,24 +85,6 @@ def test_equal_steps_ask_nothing_below_the_last(sampler):
     pipeline._network = lambda x, t, labels: times.append(t[0].item()) or gaussian_velocity(x, t)
     pipeline(1, sampler=sampler, num_inference_steps=8)
     assert sorted(set(times)) == pytest.approx([i / 8 for i in range(1, 9)])
-
-
-def test_rk45_has_the_order_and_the_tolerance_it_claims():
-    """dy/dt = -y with one very stiff sample: each has its own steps, and the stiff one does not slow the other down."""
-    rates = torch.tensor([1.0, 40.0], dtype=torch.float64)
-
-    def field(y, t, rows):
-        return -rates[rows, None] * y
-
-    start = torch.ones(2, 1, dtype=torch.float64)
-    for tolerance in (1e-3, 1e-6):
-        y, evaluations = dormand_prince(field, start, 0.0, 1.0, tolerance, lambda *_: None)
-        assert (y[:, 0] - torch.exp(-rates)).abs().max() < 5 * tolerance
-    assert evaluations[1] > 2 * evaluations[0]
-    alone, fewer = dormand_prince(lambda y, t, rows: -y, start[:1], 0.0, 1.0, 1e-6, lambda *_: None)
-    assert torch.equal(alone, y[:1]) and fewer == evaluations[0]
-    back, _ = dormand_prince(field, y, 1.0, 0.0, 1e-8, lambda *_: None)
-    assert back[0, 0].item() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("sampler", ["midpoint", "rk45"])
@@ -212,12 +189,9 @@ def test_hutchinsons_estimate_meets_the_exact_trace_of_a_network():
     assert (many - exact).abs().max() < 0.35 and (many - exact).abs().sum() < (few - exact).abs().sum() + 0.1
 
 
-def test_dequantization_covers_one_level():
-    pipeline = gaussian_pipeline()
-    x = torch.zeros(500, 1, SIZE, SIZE)
-    noise = pipeline._dequantized(x, torch.Generator().manual_seed(0))
-    assert noise.abs().max() <= 1 / 255 and noise.std().item() == pytest.approx(2 / 255 / math.sqrt(12), rel=0.02)
-    assert not torch.equal(pipeline.log_likelihood(x[:1]), pipeline.log_likelihood(x[:1], dequantize=False))
+def test_dequantization_is_an_option():
+    pipeline, x = gaussian_pipeline(), torch.zeros(1, 1, SIZE, SIZE)
+    assert not torch.equal(pipeline.log_likelihood(x), pipeline.log_likelihood(x, dequantize=False))
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +226,7 @@ def two_class_data(number, seed):
 
 
 @pytest.fixture(scope="module")
-def told_classes():
+def with_classes():
     pipeline = FlowMatchingPipeline.build(SIZE, 1, {"0": "low", "1": "high"}, **SMALL)
     pipeline._network = two_classes
     images, labels = two_class_data(600, seed=1)
@@ -260,44 +234,48 @@ def told_classes():
     return pipeline
 
 
-def test_told_a_class_the_images_of_another_are_strange(told_classes):
+def test_given_a_class_the_images_of_another_are_strange(with_classes):
     x, labels = two_class_data(64, seed=2)
-    untold, right, wrong = (told_classes.anomaly_score(x, class_labels=y).scores for y in (None, labels, 1 - labels))
-    assert (right >= untold).all() and wrong.quantile(0.05) > right.quantile(0.95)
-    known = told_classes.config.typicality["class_mismatch"]
-    assert known["mean"] < 0 < known["std"], "being told the right class helps"
+    unconditional, right, wrong = (
+        with_classes.anomaly_score(x, class_labels=y).scores for y in (None, labels, 1 - labels)
+    )
+    assert (right >= unconditional).all() and wrong.quantile(0.05) > right.quantile(0.95)
+    known = with_classes.config.typicality["class_mismatch"]
+    assert known["mean"] < 0 < known["std"], "the right class helps"
     for score in ("likelihood", "velocity"):
-        right, wrong = (told_classes.anomaly_score(x, class_labels=y, score=score) for y in (labels, 1 - labels))
+        right, wrong = (with_classes.anomaly_score(x, class_labels=y, score=score) for y in (labels, 1 - labels))
         assert wrong.scores.mean() > right.scores.mean() + right.scores.std()
-    nats = told_classes.log_likelihood(x, class_labels=labels, num_inference_steps=8)
-    assert torch.equal(told_classes.anomaly_score(x, class_labels=labels, score="likelihood").scores, -nats)
+    nats = with_classes.log_likelihood(x, class_labels=labels, num_inference_steps=8)
+    assert torch.equal(with_classes.anomaly_score(x, class_labels=labels, score="likelihood").scores, -nats)
 
 
-def test_the_typicality_of_a_class_is_as_documented(told_classes):
+def test_the_typicality_of_a_class_is_as_documented(with_classes):
     x, labels = two_class_data(8, seed=3)
     claimed = 1 - labels
     log_ratios = []
     generator = [torch.Generator().manual_seed(0) for _ in range(8)]
-    told_classes._dequantized(x, generator), told_classes._signs(x.shape, generator)  # what is drawn before
+    with_classes._randn(x.shape, generator), with_classes._randn(x.shape, generator)  # drawn before: levels, probes
     for time in (0.1, 0.3, 0.5, 0.7, 0.9):
         noise = torch.stack([torch.randn(1, SIZE, SIZE, generator=g) for g in generator])
         t = torch.full((8,), time)
-        told, untold = (two_classes((1 - time) * x + time * noise, t, y) - (noise - x) for y in (claimed, None))
-        log_ratios.append((told.square().mean((1, 2, 3)) / untold.square().mean((1, 2, 3))).log())
-    known = told_classes.config.typicality["class_mismatch"]
+        conditional, unconditional = (
+            two_classes((1 - time) * x + time * noise, t, y) - (noise - x) for y in (claimed, None)
+        )
+        log_ratios.append((conditional.square().mean((1, 2, 3)) / unconditional.square().mean((1, 2, 3))).log())
+    known = with_classes.config.typicality["class_mismatch"]
     m = ((torch.stack(log_ratios).mean(0) - known["mean"]) / known["std"]).clamp(min=0)
-    expected = (told_classes.anomaly_score(x).scores.square() + 12 * m.square()).sqrt()
-    assert torch.allclose(told_classes.anomaly_score(x, class_labels=claimed).scores, expected, rtol=1e-3)
+    expected = (with_classes.anomaly_score(x).scores.square() + 12 * m.square()).sqrt()
+    assert torch.allclose(with_classes.anomaly_score(x, class_labels=claimed).scores, expected, rtol=1e-3)
 
 
-def test_images_without_classes_calibrate_without(calibrated, told_classes):
+def test_images_without_classes_calibrate_without(calibrated, with_classes):
     assert "class_mismatch" not in calibrated.config.typicality
     images, labels = two_class_data(20, seed=4)
     pipeline = FlowMatchingPipeline.build(SIZE, 1, {"0": "low", "1": "high"}, **SMALL)
     pipeline.fit([{"images": images[:10], "class_labels": labels[:10]}, {"images": images[10:], "class_labels": None}])
     assert "class_mismatch" not in pipeline.config.typicality
     generator = [torch.Generator().manual_seed(0) for _ in range(20)]
-    mismatch = pipeline._features(images, labels, generator, 8)[1]
+    mismatch = pipeline._features(images, labels, generator, 8, Report(pipeline, None))[1]
     expected = (pipeline.anomaly_score(images).scores.square() + 12 * mismatch.clamp(min=0).square()).sqrt()
     assert torch.allclose(pipeline.anomaly_score(images, class_labels=labels).scores, expected.float(), rtol=1e-3), (
         "nats"

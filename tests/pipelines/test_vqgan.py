@@ -29,10 +29,8 @@ from genarium.training.loop import train
 from genarium.training.objective import Objective
 from genarium.ui.results import Pair
 from genarium.ui.texts import Texts
-from pipelines.modeling_vqgan import (
-    CodebookAverage,
+from pipelines.adversarial import (
     PatchDiscriminator,
-    VQGANModel,
     adaptive_weight,
     feature_distance,
     hinge_loss,
@@ -40,8 +38,11 @@ from pipelines.modeling_vqgan import (
     pyramid_distance,
     ramp,
 )
+from pipelines.codebook import CodebookAverage
+from pipelines.decoding import draw, masked_share, random_masks, truncate
+from pipelines.modeling_vqgan import VQGANModel
 from pipelines.modeling_vqgan_transformer import CodeTransformer
-from pipelines.pipeline_vqgan import STAGES, draw, masked_share, random_masks, truncate
+from pipelines.pipeline_vqgan import STAGES
 
 FAMILIES = discover(installed=False)
 STYLES = {"style": {"0": "noto", "1": "twemoji", "2": "fluent"}}
@@ -359,7 +360,7 @@ def test_autoregressive_codes_have_the_probabilities_of_the_whole_pass():
     # the same draws from the whole pass's guided distributions
     labels = torch.tensor([1, 2, 3])
     cond, uncond = pipeline.transformer(codes, labels, causal=True), pipeline.transformer(codes, causal=True)
-    uniform = pipeline._uniform((3, 49), seeded(3, 5, 7))
+    uniform = pipeline._rand((3, 49), seeded(3, 5, 7))
     assert torch.equal(draw(truncate(uncond + 2.0 * (cond - uncond)), uniform), codes)
 
 

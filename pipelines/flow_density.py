@@ -25,14 +25,7 @@ from pipelines.family import Generators, Report, seeded
 from pipelines.images import ImageFamilyMixin, task
 from pipelines.likelihood import dequantized, log_standard_normal, random_signs, with_trace
 from pipelines.ode import dormand_prince, midpoint, reported_in_parts
-from pipelines.typicality import (
-    calibration,
-    calibration_batches,
-    class_calibration,
-    floored_log,
-    log_error_ratio,
-    typicality_score,
-)
+from pipelines.typicality import calibrate, floored_log, log_error_ratio, typicality_score
 from pipelines.velocity import (
     ERROR_TIMES,
     SCORE_TIMES,
@@ -268,12 +261,13 @@ class FlowDensityMixin(ImageFamilyMixin):
         Raises:
             ValueError: fewer than two images.
         """
-        rows, mismatches = [], []
-        for images, labels, generators in calibration_batches(batches, bool(self.config.id2label)):
+
+        def measure(
+            images: torch.Tensor, labels: torch.Tensor | None, generators: list[torch.Generator]
+        ) -> tuple[torch.Tensor, torch.Tensor | None]:
             x = self._to_tensor(images)
             labels = None if labels is None else labels.to(x.device)
-            features, mismatch, _ = self._features(x, labels, generators, CALIBRATED_STEPS, Report(self, None))
-            rows.append(features)
-            mismatches.append(mismatch)
-        known = {"features": list(FEATURES), **calibration(torch.cat(rows)), **class_calibration(mismatches)}
-        self.register_to_config(typicality=known)
+            return self._features(x, labels, generators, CALIBRATED_STEPS, Report(self, None))[:2]
+
+        known = calibrate(batches, bool(self.config.id2label), measure)
+        self.register_to_config(typicality={"features": list(FEATURES), **known})

@@ -19,14 +19,7 @@ import torch.nn.functional as F
 from pipelines.family import Generators, Report
 from pipelines.images import ImageFamilyMixin, task
 from pipelines.modeling_kl_autoencoder import edges
-from pipelines.typicality import (
-    calibration,
-    calibration_batches,
-    class_calibration,
-    floored_log,
-    log_error_ratio,
-    typicality_score,
-)
+from pipelines.typicality import calibrate, floored_log, log_error_ratio, typicality_score
 from pipelines.velocity import ERROR_TIMES, SCORE_TIMES, noise_seen, noise_statistics, velocity_errors
 
 OwnSteps = Annotated[int, {"minimum": 1, "maximum": 250, "step": 1, "needs": "transformer"}]
@@ -181,19 +174,18 @@ class LatentTypicalityMixin(ImageFamilyMixin):
         Raises:
             ValueError: fewer than two images.
         """
-        rows, mismatches, units = [], [], []
-        for images, classes, generators in calibration_batches(batches, bool(self.config.id2label)):
+        sums: list[list[float]] = []  # of the maps of pixels and of latents, and the number of images
+
+        def measure(
+            images: torch.Tensor, classes: torch.Tensor | None, generators: list[torch.Generator]
+        ) -> tuple[torch.Tensor, torch.Tensor | None]:
             x = self._to_tensor(images)
             labels = self._labels(len(x), None if classes is None else classes.to(x.device), None)
             features, mismatch, maps = self._features(x, labels, generators, CALIBRATED_STEPS, Report(self, None))
-            rows.append(features)
-            mismatches.append(mismatch)
-            units.append([map_.mean().item() * len(x) for map_ in maps[:2]])  # of the unconditional network
-        features = torch.cat(rows)
-        known = {
-            "features": list(FEATURES),
-            **calibration(features),
-            "map_units": [max(sum(unit) / len(features), 1e-8) for unit in zip(*units, strict=True)],
-            **class_calibration(mismatches),
-        }
-        self.register_to_config(typicality=known)
+            sums.append([map_.mean().item() * len(x) for map_ in maps[:2]] + [len(x)])  # of the unconditional network
+            return features, mismatch
+
+        known = calibrate(batches, bool(self.config.id2label), measure)
+        pixels, latents, number = map(sum, zip(*sums, strict=True))
+        units = [max(total / number, 1e-8) for total in (pixels, latents)]
+        self.register_to_config(typicality={"features": list(FEATURES), **known, "map_units": units})

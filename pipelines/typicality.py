@@ -20,7 +20,7 @@ Papers:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -163,3 +163,24 @@ def class_calibration(mismatches: list[torch.Tensor | None]) -> dict[str, dict[s
         return {}
     values = torch.cat(mismatches)
     return {"class_mismatch": {"mean": values.mean().item(), "std": max(values.std().item(), 1e-8)}}
+
+
+def calibrate(
+    batches: Iterable[dict],
+    labelled: bool,
+    measure: Callable[[torch.Tensor, torch.Tensor | None, list[torch.Generator]], tuple],
+) -> dict[str, Any]:
+    """Return what `typicality_score` needs to know, from NUM_CALIBRATION_IMAGES of the training images.
+
+    Args:
+        batches: of `{"images", "class_labels"}`, one pass over the training data.
+        labelled: whether the model knows classes.
+        measure: called as (images, labels or None, generators) of some of the images; returns (features float64 [n, F],
+            mismatch float64 [n] or None).
+
+    Raises:
+        ValueError: fewer than two images.
+    """
+    measured = [measure(*batch) for batch in calibration_batches(batches, labelled)]
+    features, mismatches = zip(*measured, strict=True)
+    return {**calibration(torch.cat(features)), **class_calibration(list(mismatches))}

@@ -8,6 +8,7 @@ import torch
 from pipelines.typicality import (
     CALIBRATION_BATCH_SIZE,
     NUM_CALIBRATION_IMAGES,
+    calibrate,
     calibration,
     calibration_batches,
     class_calibration,
@@ -83,3 +84,17 @@ def test_the_mismatch_compares_errors_of_the_same_noise():
     found = class_calibration([torch.tensor([1.0, 2.0]), torch.tensor([3.0])])["class_mismatch"]
     assert found == {"mean": 2.0, "std": 1.0}
     assert class_calibration([torch.tensor([1.0]), None]) == class_calibration([]) == {}
+
+
+def test_a_calibration_is_of_all_chosen_images():
+    seen = []
+
+    def measure(images, labels, generators):
+        seen.extend(images[:, 0].tolist())
+        return torch.stack([images[:, 0], -images[:, 0].square()], dim=1).double(), None
+
+    known = calibrate(numbered(100), True, measure)
+    assert sorted(seen) == list(range(100))
+    assert known["mean"] == pytest.approx([49.5, -3283.5]) and "class_mismatch" not in known
+    known = calibrate(numbered(100), True, lambda images, labels, _: (images.double(), labels.double()))
+    assert known["class_mismatch"]["mean"] == pytest.approx(49.5)

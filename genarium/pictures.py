@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Iterable
@@ -14,54 +13,13 @@ import PIL.Image
 import PIL.ImageOps
 from PIL.PngImagePlugin import PngInfo
 
+from genarium.decoding import PICTURES, UNREADABLE_PICTURES, open_picture
 from genarium.errors import InputError
 from genarium.files import write_file
+from genarium.notices import fail, note
 
-MAX_MEGAPIXELS = 50
 METADATA_KEY = "genarium"
 Invert = Literal["auto", "yes", "no"]
-
-
-def open_picture(source: str | Path | bytes | PIL.Image.Image) -> PIL.Image.Image:
-    """Decode a picture, upright and without transparency, as RGB or L.
-
-    Raises:
-        InputError: nothing given, not a picture, damaged, or too large; each with what to do.
-    """
-    if source is None or (isinstance(source, (str, bytes)) and not source):
-        raise InputError("There is no picture. Choose one, or take an example.")
-    try:
-        image = source
-        if not isinstance(source, PIL.Image.Image):
-            image = PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-        width, height = image.size  # known from the header, before any pixel is decoded
-        if width * height > MAX_MEGAPIXELS * 1_000_000:
-            raise InputError(
-                f"The picture has {width * height / 1e6:.0f} megapixels ({width} x {height}); "
-                f"make it smaller than {MAX_MEGAPIXELS}."
-            )
-        image = PIL.ImageOps.exif_transpose(image)
-        image.load()
-    except PIL.Image.DecompressionBombError as error:
-        raise InputError(f"The picture is too large; make it smaller than {MAX_MEGAPIXELS} megapixels.") from error
-    except FileNotFoundError as error:
-        raise InputError(f"There is no file {source}.") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise InputError("This file is no picture that can be read; use a PNG, JPEG, WebP or GIF.") from error
-    image = opaque(image)
-    if image.mode.startswith(("I", "F")):  # 16 or 32 bits: bring to 8 by the range in the picture
-        values = np.asarray(image, np.float64)
-        low, high = values.min(), values.max()
-        image = PIL.Image.fromarray(((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8))
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
-
-
-def opaque(image: PIL.Image.Image) -> PIL.Image.Image:
-    """A picture with transparency, on white; `convert("RGB")` alone would show what is hidden. Others as they are."""
-    if not image.has_transparency_data:
-        return image
-    rgba = image.convert("RGBA")
-    return PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba)
 
 
 def fit_picture(
@@ -178,10 +136,12 @@ def read_request(path: str | Path) -> dict[str, Any]:
 
 
 def load_folder(source: str | Path) -> tuple[list[PIL.Image.Image], list[str]]:
-    """Pictures of a folder in order of their names, of one file, or of a uint8 .npy [N, H, W, C] -> (pictures, names).
+    """Return pictures and their names, of a folder in order of the names, of one file, or of a uint8 .npy [N, H, W, C].
+
+    In a folder a picture that cannot be read is reported by `notices.fail` and left out.
 
     Raises:
-        InputError: nothing there, or an array of another kind.
+        InputError: nothing there that can be read, or an array of another kind.
     """
     source = Path(source)
     if source.suffix == ".npy":
@@ -192,17 +152,34 @@ def load_folder(source: str | Path) -> tuple[list[PIL.Image.Image], list[str]]:
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] not in (1, 3) or len(pixels) == 0:
             raise InputError(f"{source}: needs uint8 [N, H, W, 1 or 3], not {pixels.dtype} {list(pixels.shape)}.")
         return to_pictures(pixels), [f"{source.name}[{i}]" for i in range(len(pixels))]
-    if source.is_dir():
-        kinds = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-        files = sorted(p for p in source.iterdir() if p.suffix.lower() in kinds)
-        if not files:
-            raise InputError(f"{source}: no pictures here ({', '.join(sorted(kinds))}).")
-    else:
-        files = [source]
-    pictures = []
+    files = _chosen(source) if source.is_dir() else [source]
+    pictures, names = [], []
     for file in files:
         try:
             pictures.append(open_picture(file))
+            names.append(file.name)
         except InputError as error:
-            raise InputError(f"{file.name}: {error}") from error
-    return pictures, [file.name for file in files]
+            if not source.is_dir():
+                raise InputError(f"{file.name}: {error}") from error
+            fail(file.name, str(error))
+    if not pictures:
+        raise InputError(f"{source}: none of its {len(files)} pictures can be read.")
+    return pictures, names
+
+
+def _chosen(folder: Path) -> list[Path]:
+    """Return the pictures of a folder by their endings, in order of their names; name those that cannot be read.
+
+    Hidden files, such as the "._*" that macOS leaves on other disks, are not looked at.
+
+    Raises:
+        InputError: there are none.
+    """
+    seen = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+    files = [path for path in seen if path.suffix.lower() in PICTURES]
+    for path in seen:
+        if path.suffix.lower() in UNREADABLE_PICTURES and path not in files:
+            note(f"{path.name} is skipped: {UNREADABLE_PICTURES[path.suffix.lower()]}.")
+    if not files:
+        raise InputError(f"{folder}: no pictures here ({', '.join(sorted(PICTURES))}).")
+    return files

@@ -8,14 +8,16 @@ import sys
 import typer
 from typer.core import TyperGroup
 
+from genarium import notices
 from genarium.cli import inspecting, making, sharing, tasks
 from genarium.errors import GenariumError
 
 
 class ClearErrors(TyperGroup):
-    """What the user can mend is told in a sentence, with exit code 2 and no traceback."""
+    """What the user can mend is said in a sentence, with exit code 2 and no traceback; code 1 where files were left out."""
 
     def invoke(self, ctx):
+        notices.take_failures()
         try:
             result = super().invoke(ctx)
         except GenariumError as error:
@@ -28,6 +30,10 @@ class ClearErrors(TyperGroup):
             from accelerate import PartialState
 
             PartialState().destroy_process_group()
+        left_out = notices.take_failures()
+        if left_out:
+            typer.echo(f"Error: left out, because they cannot be read: {', '.join(left_out)}.", err=True)
+            raise typer.Exit(1)
         return result
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,9 @@ import torch
 
 from genarium import paths
 from genarium.data.fingerprint import hash_of
-from genarium.errors import DataError
+from genarium.decoding import decode_sound
+from genarium.errors import DataError, InputError
+from genarium.notices import note
 from genarium.recipe import AudioSpec
 from genarium.tasks import ANY
 
@@ -91,7 +92,7 @@ def load_audio(
         names: of these data sets only; all the recipe's unless told.
 
     Raises:
-        DataError: the data cannot be had, have another sampling rate, lack a column, or hold what is no sound.
+        DataError: the data cannot be had, lack a column, or hold what is no sound.
     """
     waveforms, texts = [], []
     columns: dict[str, list[str]] = {name: [] for name in spec.conditions}
@@ -100,8 +101,8 @@ def load_audio(
         if data is None:
             continue
         short = name.split("/")[-1]
-        for row in data:
-            waveforms.append(_decode(row[spec.audio_column], spec.sampling_rate, name))
+        for number, row in enumerate(data):
+            waveforms.append(_decode(row[spec.audio_column], spec.sampling_rate, f"{name}, {split}, row {number}"))
             texts.append(str(row[spec.text_column]) if spec.text_column in row else "")
         for condition, column in spec.conditions.items():
             feature = data.features[column]
@@ -155,20 +156,20 @@ def _local_copy(spec: AudioSpec, name: str, override: str | Path | None) -> Path
     return folder / short if folder is not None and (folder / short).exists() else None
 
 
-def _decode(audio: Mapping[str, Any], sampling_rate: int, name: str) -> torch.Tensor:
-    """An encoded clip -> int16 [T]."""
-    import soundfile
+def _decode(audio: Mapping[str, Any] | None, sampling_rate: int, where: str) -> torch.Tensor:
+    """Decode a clip by the decoder of uploads: int16 [T] at the sampling rate.
 
+    Raises:
+        DataError: it is missing, damaged or empty; `where` says which.
+    """
+    if audio is None or not (audio["bytes"] or audio["path"]):
+        raise DataError(f"{where}: there is no clip. Remove the row, or put a sound there.")
+    if audio["path"]:
+        where += f" ({audio['path']})"
     try:
-        source = io.BytesIO(audio["bytes"]) if audio["bytes"] else audio["path"]
-        samples, rate = soundfile.read(source, dtype="int16", always_2d=True)
-    except (soundfile.SoundFileError, TypeError, OSError) as error:
-        raise DataError(f"{name}: a clip cannot be decoded: {error}") from error
-    if rate != sampling_rate:
-        raise DataError(
-            f"{name}: a clip has {rate} Hz; data.sampling_rate says {sampling_rate}. Resample the data set."
+        samples = decode_sound(
+            audio["bytes"] or audio["path"], sampling_rate, name="The clip", say=lambda text: note(f"{where}: {text}")
         )
-    if not len(samples):
-        raise DataError(f"{name}: a clip is empty; remove it from the data set.")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.astype(np.float32).mean(1).astype(np.int16)
-    return torch.from_numpy(np.ascontiguousarray(mono))
+    except InputError as error:
+        raise DataError(f"{where}: {error} Replace or remove it.") from error
+    return torch.from_numpy((samples.astype(np.float64) * 32768).round().clip(-32768, 32767).astype(np.int16))

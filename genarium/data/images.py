@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import torch
 from tqdm.auto import tqdm
 
 from genarium import paths
 from genarium.data.fingerprint import hash_of
 from genarium.data.pairs import Pairs
-from genarium.errors import DataError
-from genarium.pictures import opaque
+from genarium.decoding import open_picture
+from genarium.errors import DataError, InputError
+from genarium.pictures import fit_picture, to_pixels
 from genarium.recipe import DataSpec
 from genarium.tasks import ANY
 
@@ -152,20 +152,14 @@ def load_images(spec: DataSpec, split: str, override: str | Path | None = None) 
     if missing:
         raise DataError(f"{spec.name}: no column {', '.join(missing)}; it has {', '.join(data.column_names)}.")
 
-    size, mode = spec.sample_size, {1: "L", 3: "RGB"}[spec.channels]
-    images = np.empty((len(data), size, size, spec.channels), np.uint8)
-    for i, image in enumerate(tqdm(data[spec.image_column], desc=f"decoding {spec.name} {split}", leave=False)):
-        image = opaque(image).convert(mode)
-        if image.size != (size, size):
-            image = image.resize((size, size), PIL.Image.Resampling.LANCZOS)
-        images[i] = np.asarray(image).reshape(size, size, spec.channels)
+    images = _decoded(spec, data, split)
     labels, id2label = None, None
     if spec.label_column:
         labels, id2label = _labels(spec, data, spec.label_column)
     found = {name: _labels(spec, data, column) for name, column in spec.conditions.items()}
     conditions = {name: values for name, (values, _) in found.items()}
     return ImageData(
-        torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),  # [N, C, H, W]
         labels,
         id2label,
         spec.horizontal_flip,
@@ -173,6 +167,34 @@ def load_images(spec: DataSpec, split: str, override: str | Path | None = None) 
         condition_names={name: _named(spec, name, names) for name, (_, names) in found.items()},
         pairs=_pairs(spec, data[spec.pairs.same][:], conditions) if spec.pairs else None,
     )
+
+
+def _decoded(spec: DataSpec, data, split: str) -> np.ndarray:
+    """Decode a column of pictures by the decoder of uploads: uint8 [N, H, W, C].
+
+    Raises:
+        DataError: a picture is missing, empty or damaged; with its row and its file.
+    """
+    import datasets
+
+    column, size = spec.image_column, spec.sample_size
+    try:
+        data = data.cast_column(column, datasets.Image(decode=False))  # the bytes as they are
+    except Exception as error:  # pyarrow's and datasets' own, for a column of another kind
+        raise DataError(f"{spec.name}: the column {column} holds no pictures ({data.features[column]}).") from error
+    images = np.empty((len(data), size, size, spec.channels), np.uint8)
+    for row, image in enumerate(tqdm(data[column], desc=f"decoding {spec.name} {split}", leave=False)):
+        where = f"{spec.name}, {split}, row {row}"
+        if image is None or not (image["bytes"] or image["path"]):
+            raise DataError(f"{where}: there is no picture. Remove the row, or put a picture there.")
+        if image["path"]:
+            where += f" ({image['path']})"
+        try:
+            picture = open_picture(image["bytes"] or image["path"])
+        except InputError as error:
+            raise DataError(f"{where}: {error} Replace or remove it.") from error
+        images[row] = to_pixels([fit_picture(picture, size, spec.channels, invert="no")])[0]
+    return images
 
 
 def _labels(spec: DataSpec, data, column: str) -> tuple[torch.Tensor, dict[str, str]]:

@@ -140,7 +140,6 @@ def test_crops_are_full_and_short_clips_are_repeated(speech):
 def test_what_is_wrong_with_the_data_is_said(speech, tmp_path):
     spec = tiny_recipe("voice-vae").data
     for changes, says in (
-        ({"sampling_rate": 8000}, "has 16000 Hz"),
         ({"audio_column": "sound"}, "no column sound"),
         ({"names": ("me/nowhere", "me/big")}, "holds no folder nowhere"),
     ):
@@ -151,7 +150,7 @@ def test_what_is_wrong_with_the_data_is_said(speech, tmp_path):
     features = datasets.Features({"audio": ENCODED, "speaker": datasets.Value("string")})
     rows = {"audio": [{"bytes": b"no sound", "path": None}], "speaker": ["x"]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(place / "train-00000-of-00001.parquet")
-    with pytest.raises(DataError, match="cannot be decoded"):
+    with pytest.raises(DataError, match="row 0: This file is no sound"):
         load_audio(dataclasses.replace(spec, names=("me/broken",)), "train", tmp_path / "broken")
 
 

@@ -137,7 +137,7 @@ def add_adversarial_terms(
 
 def zero_gradients(module: nn.Module) -> torch.Tensor:
     """Return 0 with a gradient of zero for every weight: several processes wait for the gradient of each."""
-    return 0.0 * sum(p.sum() for p in module.parameters())
+    return 0.0 * torch.stack([p.sum() for p in module.parameters()]).sum()
 
 
 def ramp(progress: float, start: float, length: float) -> float:

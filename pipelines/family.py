@@ -37,6 +37,9 @@ class FamilyMixin:
     _execution_device: torch.device  # of the networks while they run; with offloading `device` is where they wait
     dtype: torch.dtype
     components: dict[str, Any]
+    register_to_config: Callable[..., None]
+    numpy_to_pil: Callable[..., list]
+    _get_signature_keys: Callable[..., tuple[set[str], set[str]]]
 
     def _condition_names(self, condition: str) -> list[str]:
         """Return the names of a condition's values in the order of their numbers; none if the model has no such condition."""
@@ -75,7 +78,7 @@ class FamilyMixin:
 
     def save_config(self, save_directory, push_to_hub: bool = False, **kwargs) -> None:
         """Save model_index.json and the sources: the last step of `save_pretrained`, before anything is uploaded."""
-        super().save_config(save_directory, **kwargs)
+        super().save_config(save_directory, **kwargs)  # type: ignore[misc]  # of DiffusionPipeline
         write_sources(self, save_directory)
 
     @classmethod
@@ -87,7 +90,9 @@ class FamilyMixin:
         """
         expected = cls._get_signature_keys(cls)[0]
         shared = {name: pipeline.components[name] for name in expected if name in pipeline.components}
-        return super().from_pipe(pipeline, **{"dtype": pipeline.dtype, **shared, **kwargs})
+        return super().from_pipe(  # type: ignore[misc]  # of DiffusionPipeline
+            pipeline, **{"dtype": pipeline.dtype, **shared, **kwargs}
+        )
 
 
 class Report:

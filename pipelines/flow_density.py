@@ -235,7 +235,7 @@ class FlowDensityMixin(ImageFamilyMixin):
         noise, integral = self._encode_with_divergence(
             x_0, None, probes, "midpoint", num_inference_steps, 0.0, encoding
         )
-        conditions = [None] if labels is None else [None, labels]
+        conditions: list[torch.Tensor | None] = [None] if labels is None else [None, labels]
         (errors, *conditional), maps = self._velocity_errors(
             x, conditions, generator, report.part(num_inference_steps, total)
         )

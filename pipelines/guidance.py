@@ -29,7 +29,7 @@ def guided(
         no_labels: of the same shape, the labels that stand for "no class". Not used without `labels`.
         guidance_scale: g. 1 is the plain conditional output and costs one pass; 0 is the unconditional output.
     """
-    if labels is None or guidance_scale == 1.0:
+    if labels is None or no_labels is None or guidance_scale == 1.0:
         return network(x, times, labels)
     both_times = torch.cat([times, times]) if times.ndim else times
     output = network(torch.cat([x, x]), both_times, torch.cat([labels, no_labels]))

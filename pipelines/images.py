@@ -214,7 +214,7 @@ def task(method: Callable | None = None, *, output: type[ImagesOutput] = ImagesO
 
 def _given(pipeline, name: str, common: dict[str, Any]) -> dict[str, Any]:
     """Return what a family's method may name, from the common parameters of the public one."""
-    given = {"report": Report(pipeline, common.get("callback_on_step_end"))}
+    given: dict[str, Any] = {"report": Report(pipeline, common.get("callback_on_step_end"))}
     if name == "interpolate":
         if common["num_frames"] < 2:
             raise ValueError("num_frames: needs at least 2, the two ends.")

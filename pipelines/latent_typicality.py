@@ -10,6 +10,8 @@ Papers:
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable
 from typing import Annotated, Literal
 
@@ -109,7 +111,7 @@ class LatentTypicalityMixin(ImageFamilyMixin):
         z = self._latents(x)
         restored = self._decoded(z)
         blur = [(a - b).square().mean((1, 2, 3)) for a, b in zip(edges(restored), edges(x.float()), strict=True)]
-        return z, (restored - x.float()).square(), sum(blur) / len(blur)
+        return z, (restored - x.float()).square(), functools.reduce(operator.add, blur) / len(blur)
 
     def _enlarged(self, map_: torch.Tensor) -> torch.Tensor:
         """Return a map of the latents [N, h, w] at the images' size [N, S, S]."""
@@ -146,7 +148,7 @@ class LatentTypicalityMixin(ImageFamilyMixin):
         z, error, blur = self._restored(x)
         total = num_inference_steps + len(ERROR_TIMES)
         noise = self._follow(z, 0.0, self._start, None, num_inference_steps, report.part(0, total))
-        conditions = [None] if labels is None else [None, labels]
+        conditions: list[torch.Tensor | None] = [None] if labels is None else [None, labels]
         (errors, *conditional), latent_maps = self._denoising_errors(
             z, conditions, generator, report.part(num_inference_steps, total)
         )

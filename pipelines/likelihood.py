@@ -11,7 +11,9 @@ Papers:
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable
 
 import torch
@@ -36,7 +38,7 @@ def with_trace(
         y = f(x)
         if probes is None:  # samples do not mix, so that one gradient serves all of them
             columns = [torch.autograd.grad(o.sum(), x, retain_graph=True)[0] for o in y.flatten(1).unbind(1)]
-            return y.detach(), sum(g.flatten(1)[:, i] for i, g in enumerate(columns))
+            return y.detach(), functools.reduce(operator.add, (g.flatten(1)[:, i] for i, g in enumerate(columns)))
         products = []
         for e in probes.to(y.dtype):
             gradient = torch.autograd.grad(y, x, e, retain_graph=True)[0]  # e^T df/dx

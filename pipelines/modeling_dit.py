@@ -206,16 +206,16 @@ class DiTModel(ModelMixin, ConfigMixin):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         for embedding in self.labels:
-            nn.init.normal_(embedding.weight, std=0.02)
+            nn.init.normal_(embedding.get_parameter("weight"), std=0.02)
         for layer in (self.time[0], self.time[2]):
-            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.normal_(layer.get_parameter("weight"), std=0.02)
         # Zero: the modulation, so that every block with gates begins as the identity, and the output, so that training
         # begins with the prediction 0.
         zeros = [block.modulation[1] for block in self.blocks if isinstance(block, AdaLNZeroBlock)]
         zeros += [self.out] if self.modulation is None else [self.modulation[1], self.out]
         for layer in zeros:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.get_parameter("weight"))
+            nn.init.zeros_(layer.get_parameter("bias"))
 
     def no_labels(self, number: int) -> torch.Tensor:
         """Return "none" for every label, int64 [number, K]."""

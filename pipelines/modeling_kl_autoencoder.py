@@ -6,6 +6,9 @@ sec. 3.1, "KL-reg.", without the perceptual and adversarial parts.
 
 from __future__ import annotations
 
+import functools
+import operator
+
 import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
@@ -30,7 +33,7 @@ def reconstruction_loss(restored: torch.Tensor, images: torch.Tensor) -> torch.T
     """
     scales = [F.l1_loss(F.avg_pool2d(restored, s), F.avg_pool2d(images, s)) for s in SCALES]
     blur = [F.l1_loss(a, b) for a, b in zip(edges(restored), edges(images), strict=True)]
-    return sum(scales) / len(scales) + sum(blur) / len(blur)
+    return functools.reduce(operator.add, scales) / len(scales) + functools.reduce(operator.add, blur) / len(blur)
 
 
 class KLAutoencoder(ModelMixin, ConfigMixin):
@@ -62,7 +65,8 @@ class KLAutoencoder(ModelMixin, ConfigMixin):
         if sample_size % 2 ** len(widths):
             raise ValueError(f"sample_size: {sample_size} is not a multiple of {2 ** len(widths)}; use fewer blocks.")
 
-        layers, previous = [], channels
+        layers: list[nn.Module] = []
+        previous = channels
         for width in widths:
             layers += [nn.Conv2d(previous, width, 4, stride=2, padding=1)]
             layers += [ResidualBlock(width) for _ in range(layers_per_block)]
@@ -93,7 +97,7 @@ class KLAutoencoder(ModelMixin, ConfigMixin):
     @apply_forward_hook
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Return the images of latents [B, c, S / f, S / f], float32 [B, C, S, S]. They may overshoot [-1, 1] slightly."""
-        return self.decoder(z.to(self.decoder[0].weight.dtype)).float()
+        return self.decoder(z.to(self.decoder.get_parameter("0.weight").dtype)).float()
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Encode, draw z = m + s noise, decode.

@@ -56,9 +56,9 @@ class StyledBlock(nn.Module):
         self.affine = nn.Linear(style_dim, 4 * channels)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        for module in (self.affine, self.conv2):
-            nn.init.zeros_(module.weight)
-            nn.init.zeros_(module.bias)
+        for layer in (self.affine, self.conv2):
+            nn.init.zeros_(layer.get_parameter("weight"))
+            nn.init.zeros_(layer.get_parameter("bias"))
 
     def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         """[B, C, H, W], [B, style_dim] -> [B, C, H, W]."""
@@ -70,12 +70,14 @@ class StyledBlock(nn.Module):
 class ContentEncoder(nn.Module):
     """What is drawn: normalised maps of each level, from full detail to the broad layout.
 
-    The finer the map, the fewer its channels: what a drawing shows is to be told by the coarse ones.
+    The finer the map, the fewer its channels: the coarse ones are to carry what a drawing shows.
     """
 
     def __init__(self, channels: int, widths: tuple[int, ...], content_channels: tuple[int, ...], layers: int):
         super().__init__()
-        entries = [nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, widths[0], 3, padding=1))]
+        entries: list[nn.Module] = [
+            nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, widths[0], 3, padding=1))
+        ]
         entries += [nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(widths)]
         self.levels = nn.ModuleList(
             nn.Sequential(entry, *(ResidualBlock(width) for _ in range(layers)))
@@ -96,7 +98,9 @@ class StyleEncoder(nn.Module):
 
     def __init__(self, channels: int, widths: tuple[int, ...], style_dim: int):
         super().__init__()
-        entries = [nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, widths[0], 3, padding=1))]
+        entries: list[nn.Module] = [
+            nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, widths[0], 3, padding=1))
+        ]
         entries += [nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(widths)]
         # a residual block at full detail would cost as much as all the rest
         blocks = [nn.Identity(), *(ResidualBlock(width) for width in widths[1:])]
@@ -106,7 +110,7 @@ class StyleEncoder(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        pooled = []
+        pooled: list[torch.Tensor] = []
         for level in self.levels:
             x = level(x)
             pooled += statistics(F.silu(x))  # 2 x [B, C]
@@ -134,10 +138,10 @@ class Decoder(nn.Module):
         self.last = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
 
     def forward(self, content: list[torch.Tensor], style: torch.Tensor) -> torch.Tensor:
-        x = 0
+        x = torch.zeros((), dtype=content[0].dtype, device=content[0].device)
         for i in reversed(range(len(content))):  # from the coarse map to the fine
             x = x + self.entries[i](content[i])
-            for block in self.blocks[i]:
+            for block in self.blocks[i].children():
                 x = block(x, style)
             if i:
                 x = self.ups[i - 1](x)

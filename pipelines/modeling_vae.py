@@ -70,7 +70,8 @@ class VAEModel(ModelMixin, ConfigMixin):
         groups = max(num_classes, 1)
 
         # Encoder: each level halves the resolution, then refines it.
-        layers, previous = [], channels
+        layers: list[nn.Module] = []
+        previous = channels
         for width in widths:
             layers += [nn.Conv2d(previous, width, 4, stride=2, padding=1)]
             layers += [ResidualBlock(width) for _ in range(layers_per_block)]

@@ -78,7 +78,7 @@ class VQGANModel(CodebookMixin, ModelMixin, ConfigMixin):
     @property
     def last_layer(self) -> nn.Parameter:
         """The weight that VQGAN eq. 7 measures gradients at."""
-        return self.decoder[-2].weight
+        return self.decoder.get_parameter(f"{len(self.decoder) - 2}.weight")
 
     @property
     def map_size(self) -> int:

@@ -97,8 +97,8 @@ class CodeTransformer(ModelMixin, ConfigMixin):
         self.apply(self._initialise)
         nn.init.normal_(self.positions, std=0.02)
         for block in self.blocks:  # the sum of all blocks starts as large as one of them (GPT-2)
-            for last in (block.project, block.mlp[-1]):
-                nn.init.normal_(last.weight, std=0.02 / (2 * num_layers) ** 0.5)
+            for last in ("project.weight", "mlp.2.weight"):
+                nn.init.normal_(block.get_parameter(last), std=0.02 / (2 * num_layers) ** 0.5)
 
     @staticmethod
     def _initialise(module: nn.Module) -> None:
@@ -153,12 +153,10 @@ class CodeTransformer(ModelMixin, ConfigMixin):
         Returns:
             [N, 1, W].
         """
-        tables = {None: self.classes, **self.tables}
-        values = {None: class_labels, **(conditions or {})}
-        total = 0.0
-        for name, table in tables.items():
-            none = table.num_embeddings - 1
-            value = values.get(name)
+        total = torch.zeros((), dtype=self.positions.dtype, device=self.positions.device)
+        known = [class_labels, *((conditions or {}).get(name) for name in self.tables)]
+        for table, value in zip([self.classes, *self.tables.values()], known):
+            none = len(table.get_parameter("weight")) - 1
             if value is None:
                 value = torch.full((number,), none, device=self.positions.device)
             total = total + table(torch.where(value < 0, none, value))  # [N, W]

@@ -11,8 +11,10 @@ Papers:
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable
 
 import torch
@@ -58,7 +60,8 @@ DORMAND_PRINCE_ERROR = (71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 
 
 
 def _weighted(weights: tuple[float, ...], slopes: list[torch.Tensor]) -> torch.Tensor:
-    return sum(weight * slope for weight, slope in zip(weights, slopes, strict=True) if weight)
+    terms = (weight * slope for weight, slope in zip(weights, slopes, strict=True) if weight)
+    return functools.reduce(operator.add, terms)
 
 
 def dormand_prince(

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -151,13 +151,14 @@ class DenoisingDiffusionPipeline(PixelUNetMixin, DiffusionPipeline):
         Raises:
             ValueError: the number of steps is out of range.
         """
-        make, options = {
+        samplers: dict[str, tuple[Any, dict[str, Any]]] = {
             "ddpm": (DDPMScheduler, {"timestep_spacing": "trailing", "variance_type": "fixed_small"}),
             "ddim": (DDIMScheduler, {"timestep_spacing": "trailing", "set_alpha_to_one": True}),
             "dpm-solver++": (DPMSolverMultistepScheduler, {"timestep_spacing": "trailing", "solver_order": 2}),
             "unipc": (UniPCMultistepScheduler, {"timestep_spacing": "trailing", "solver_order": 2}),
             "heun": (HeunDiscreteScheduler, {"timestep_spacing": "trailing"}),
-        }[name]
+        }
+        make, options = samplers[name]
         last = self.scheduler.config.num_train_timesteps
         if not 1 <= num_inference_steps <= last:
             raise ValueError(f"num_inference_steps: must lie in 1 ... {last}, not {num_inference_steps}.")
@@ -202,7 +203,7 @@ class DenoisingDiffusionPipeline(PixelUNetMixin, DiffusionPipeline):
         timesteps = sampler.timesteps
         x = noise * sampler.init_noise_sigma
         sigmas = None if sampler_name in ("ddpm", "ddim") else sampler.sigmas
-        options = {"generator": generator} if sampler_name in ("ddpm", "ddim") else {}
+        options: dict[str, Any] = {"generator": generator} if sampler_name in ("ddpm", "ddim") else {}
         if sampler_name == "ddim":
             options["eta"] = eta
 

@@ -215,7 +215,9 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
                 than "style".
         """
         if set(conditions or ()) - {"style"}:
-            raise ValueError(f"conditions: this family offers 'style' beside the class, not {', '.join(conditions)}.")
+            raise ValueError(
+                f"conditions: this family offers 'style' beside the class, not {', '.join(conditions or ())}."
+            )
         if objective not in ("flow_matching", "ddpm") or prediction_type not in ("v_prediction", "epsilon"):
             raise ValueError(
                 "objective: choose 'flow_matching', or 'ddpm' with prediction_type 'v_prediction' or 'epsilon', not "
@@ -345,7 +347,9 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
             draws = torch.rand(len(labels), columns, generator=generator, device=labels.device, dtype=torch.float32)
             return draws < self.config.label_dropout
 
-        drop = chosen(1) | (chosen(labels.shape[1]) if labels.shape[1] > 1 else torch.zeros_like(labels, dtype=bool))
+        drop = chosen(1) | (
+            chosen(labels.shape[1]) if labels.shape[1] > 1 else torch.zeros_like(labels, dtype=torch.bool)
+        )
         return torch.where(drop, none, labels)
 
     # ---- latents ----
@@ -414,7 +418,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
         return DiffusionPath(self.config.target, getattr(self.scheduler, "alphas_cumprod", None))
 
     @property
-    def _start(self) -> float:
+    def _start(self) -> float:  # type: ignore[override]  # the mixin only reads it
         """The r at which sampling begins, and encoding ends."""
         return self._path.start
 

@@ -151,7 +151,9 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
             ValueError: sizes that do not divide, shares beyond 0 ... 1, or another condition than "style".
         """
         if set(conditions or ()) - {CONDITION}:
-            raise ValueError(f"conditions: this family knows the condition {CONDITION!r}, not {', '.join(conditions)}.")
+            raise ValueError(
+                f"conditions: this family knows the condition {CONDITION!r}, not {', '.join(conditions or ())}."
+            )
         for name in ("identity_share", "mean_share", "discriminator_start", "discriminator_ramp"):
             if not 0 <= options.get(name, 0) <= 1:
                 raise ValueError(f"{name}: must lie in 0 ... 1, not {options[name]}.")

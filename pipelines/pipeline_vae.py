@@ -148,12 +148,12 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         except ImportError as error:
             raise ImportError("Fitting the mixture prior needs scikit-learn: pip install scikit-learn") from error
         generator = torch.Generator().manual_seed(0)
-        latents, labels = [], []
+        encoded: list[tuple[torch.Tensor, torch.Tensor]] = []
         for batch in batches:
-            latents.append(self.encode(batch["images"], generator, sample=True).cpu())
+            z = self.encode(batch["images"], generator, sample=True).cpu()
             known = batch.get("class_labels") if self.config.id2label else None
-            labels.append(torch.zeros(len(latents[-1]), dtype=torch.int64) if known is None else known.cpu())
-        latents, labels = torch.cat(latents), torch.cat(labels)
+            encoded.append((z, torch.zeros(len(z), dtype=torch.int64) if known is None else known.cpu()))
+        latents, labels = (torch.cat(column) for column in zip(*encoded, strict=True))
         for y in range(len(self.vae.mixture_weights)):
             rows = latents[labels == y].double().numpy()  # [n, d]
             number = min(self.vae.config.mixture_components, len(rows))

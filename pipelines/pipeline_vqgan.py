@@ -94,7 +94,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
     """
 
     vqgan: VQGANModel
-    transformer: CodeTransformer | None
+    transformer: CodeTransformer  # None in an auto-encoder alone
     model_cpu_offload_seq = "vqgan->transformer"
 
     _optional_components: ClassVar[list[str]] = ["transformer"]  # as diffusers has it
@@ -176,7 +176,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         """
         id2label = id2label if class_conditional else None
         if set(conditions or ()) - {"style"}:
-            raise ValueError(f"conditions: this family knows the condition 'style', not {', '.join(conditions)}.")
+            raise ValueError(f"conditions: this family knows the condition 'style', not {', '.join(conditions or ())}.")
         for name in ("class_dropout", "causal_share", "corruption", "discriminator_start", "discriminator_ramp"):
             if not 0 <= options.get(name, 0) <= 1:
                 raise ValueError(f"{name}: must lie in 0 ... 1, not {options[name]}.")
@@ -276,7 +276,8 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             parts |= named
         if self.vqgan.training:
             update = (self.vqgan.codebook, z.detach(), codes, progress < RESTARTS_UNTIL, generator)
-            parts |= helpers["codebook_average"].update(*update)
+            average: Any = helpers["codebook_average"]
+            parts |= average.update(*update)
         return loss, {name: value.detach() for name, value in parts.items()}
 
     def _transformer_loss(self, batch: dict, generator: torch.Generator | None):
@@ -315,12 +316,11 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             ValueError: fewer than two images.
         """
         chosen = [image for image, _ in reservoir(batches, CALIBRATION_SIZE, labelled=False)]
-        errors, surprises = [], []
+        each: list[tuple[torch.Tensor, torch.Tensor]] = []
         for start in range(0, len(chosen), 64):
             codes, _, error = self._restored(self._to_tensor(torch.stack(chosen[start : start + 64])))
-            errors.append(error.mean((1, 2)))
-            surprises.append(self._nats(codes, None).sum((1, 2)))
-        errors, surprises = torch.cat(errors), torch.cat(surprises)
+            each.append((error.mean((1, 2)), self._nats(codes, None).sum((1, 2))))
+        errors, surprises = (torch.cat(column) for column in zip(*each, strict=True))
         logs = floored_log(errors)
         calibration = {
             "log_error": [logs.mean().item(), logs.std().clamp(min=1e-6).item()],
@@ -332,7 +332,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
     # ---- codes ----
 
     @property
-    def codec(self) -> ModelMixin | StockCodec:
+    def codec(self) -> VQGANModel | StockCodec:
         """The auto-encoder with the methods of `VQGANModel`, whether it is one or diffusers' `VQModel`."""
         return StockCodec(self.vqgan) if isinstance(self.vqgan, VQModel) else self.vqgan
 

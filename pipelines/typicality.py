@@ -159,9 +159,10 @@ def class_calibration(mismatches: list[torch.Tensor | None]) -> dict[str, dict[s
     Args:
         mismatches: float64 [n] of each batch with classes, None of one without.
     """
-    if not mismatches or any(mismatch is None for mismatch in mismatches):
+    known = [mismatch for mismatch in mismatches if mismatch is not None]
+    if not known or len(known) < len(mismatches):
         return {}
-    values = torch.cat(mismatches)
+    values = torch.cat(known)
     return {"class_mismatch": {"mean": values.mean().item(), "std": max(values.std().item(), 1e-8)}}
 
 

@@ -101,7 +101,7 @@ def falling_times(start: float, number: int) -> np.ndarray:
 
 
 def flow_scheduler(
-    sampler: Literal["euler", "heun"], config: Mapping[str, Any], num_inference_steps: int, start: float, device: Any
+    sampler: str, config: Mapping[str, Any], num_inference_steps: int, start: float, device: Any
 ) -> SchedulerMixin:
     """Return a fresh diffusers scheduler that goes from time `start` to 0 in equal steps.
 

@@ -94,11 +94,17 @@ class Checkpoint:
             elif not control.choices_from:
                 controls[name] = control
         try:
-            for name, value in ((self.index.get("defaults") or {}).get(task) or {}).items():
+            for name, value in self._defaults(task).items():
                 controls[name] = replace(controls[name], default=controls[name].check(value))
         except (AttributeError, KeyError, InputError) as error:
             raise CheckpointError(f"{self.name}: {MODEL_INDEX}: defaults of {task}: {error}.") from error
         return controls
+
+    def _defaults(self, task: str) -> Mapping[str, Any]:
+        """Return the config's defaults of a task, or of another task that calls the same method."""
+        defaults = self.index.get("defaults") or {}
+        alike = [other.name for other in self.tasks.values() if other.method == self.tasks[task].method]
+        return next((defaults[name] for name in (task, *alike) if defaults.get(name)), {})
 
     @property
     def stem(self) -> str:

@@ -9,8 +9,9 @@ import typer
 from typer.core import TyperGroup
 
 from genarium import notices
-from genarium.cli import inspecting, making, sharing, tasks
-from genarium.errors import GenariumError
+from genarium.cli import inspecting, making, sharing
+from genarium.errors import GenariumError, PluginError
+from genarium.tasks import Task, find_tasks
 
 
 class ClearErrors(TyperGroup):
@@ -43,6 +44,17 @@ class ClearErrors(TyperGroup):
         raise typer.Exit(2)
 
 
+def add_task(app: typer.Typer, task: Task) -> None:
+    """Add the command of a task. One of another package that cannot be imported stops no other command."""
+    try:
+        part = task.part("command")
+        if part is None:
+            raise PluginError("its folder has no command.py")
+        app.command(task.command)(part.run)
+    except Exception as error:  # whatever another package does wrong
+        typer.echo(f"The command {task.command} is not available: {find_tasks().origins[task.name]}: {error}", err=True)
+
+
 app = typer.Typer(
     cls=ClearErrors,
     no_args_is_help=True,
@@ -54,11 +66,9 @@ app = typer.Typer(
     "evaluate and train share their work among N processes.",
 )
 app.command("list")(inspecting.list_everything)
-app.command("generate")(tasks.generate)
-app.command("reconstruct")(tasks.reconstruct)
-app.command("interpolate")(tasks.interpolate)
-app.command("swap")(tasks.swap)
-app.command("anomaly")(tasks.anomaly)
+for task in find_tasks().values():
+    if task.command:
+        add_task(app, task)
 app.command("train")(making.train)
 app.command("evaluate")(making.evaluate)
 app.command("card")(sharing.card)

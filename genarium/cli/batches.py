@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from genarium.cli import options
 
+if TYPE_CHECKING:
+    from genarium.checkpoints import Checkpoint
+    from genarium.runtime import Request, Runtime
+
 
 def run_batches(
-    runtime, request, number: int, batch_size: int, material: list | None = None, keep=lambda result: result
-):
-    """A request over `number` samples, or over as many pictures or sound files, in batches over all processes.
+    runtime: Runtime,
+    request: Request,
+    number: int,
+    batch_size: int,
+    material: list[Any] | None = None,
+    keep: Callable[[Any], Any] = lambda result: result,
+) -> tuple[Request, list[Any], float]:
+    """Run a request over `number` samples, or over as many pictures or sound files, in batches over all processes.
 
     Args:
         material: of a task that takes many; None to generate.
@@ -34,7 +44,7 @@ def run_batches(
     runtime.pipeline(request.checkpoint)  # loading is no part of the time
     started = time.perf_counter()
 
-    def compute(start: int, stop: int, advance) -> Any:
+    def compute(start: int, stop: int, advance: Callable[[float], None]) -> Any:
         labels = request.class_labels
         piece = replace(
             request,
@@ -42,7 +52,8 @@ def run_batches(
             batch_size=stop - start if material is None else 1,
             class_labels=None if labels is None else labels[start:stop],
         )
-        inputs = None if material is None else {checkpoint.tasks[request.task].many: material[start:stop]}
+        many = checkpoint.tasks[request.task].many
+        inputs = None if material is None or many is None else {many: material[start:stop]}
         for event in runtime.stream(piece, inputs):
             if not isinstance(event, Progress):
                 return keep(event)
@@ -53,8 +64,8 @@ def run_batches(
     return checked, parts, time.perf_counter() - started
 
 
-def run_one(runtime, request, inputs: dict[str, Any]):
-    """A request that cannot be split, such as an interpolation -> its result."""
+def run_one(runtime: Runtime, request: Request, inputs: dict[str, Any]) -> Any:
+    """Run a request that cannot be split, such as an interpolation, and return its result."""
     from tqdm.auto import tqdm
 
     from genarium.runtime import Progress
@@ -68,16 +79,19 @@ def run_one(runtime, request, inputs: dict[str, Any]):
     raise AssertionError("a stream ends with a result")  # pragma: no cover
 
 
-def choose_out(out: Path | None, stem: str, checkpoint, pictures: tuple[str, ...]) -> Path:
-    """Where a result goes: as told, or a file named by the task in the first of the kinds that fit the checkpoint.
+def choose_out(out: Path | None, stem: str, checkpoint: Checkpoint, pictures: tuple[str, ...]) -> Path:
+    """Return where a result goes: the path given, or a file named by the task.
 
     Args:
-        pictures: the kinds of files that hold this task's pictures.
+        out: given by the user, or None.
+        stem: the file's name without its ending; it gets the first ending that fits the checkpoint.
+        checkpoint: which makes the result.
+        pictures: endings of files that hold this task's pictures.
 
     Raises:
-        InputError: told, but of another kind.
+        InputError: the given path has another ending.
     """
-    kinds = options.SOUNDS if checkpoint.modality == "audio" else pictures
+    kinds = {"image": pictures, "audio": options.SOUNDS}[checkpoint.modality]
     return options.check_out(out or Path(stem + kinds[0]), kinds)
 
 
@@ -87,6 +101,6 @@ def is_main() -> bool:
     return join().is_main_process
 
 
-def say(what: str, seconds: float, runtime, out: Path) -> None:
+def say(what: str, seconds: float, runtime: Runtime, out: Path) -> None:
     dtype = str(runtime.dtype).removeprefix("torch.")
     typer.echo(f"{what} in {seconds:.2f} s on {runtime.device.type} ({dtype}): {out}")

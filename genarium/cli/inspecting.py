@@ -49,10 +49,13 @@ def describe() -> dict[str, Any]:
     from genarium.errors import GenariumError
     from genarium.families import discover
     from genarium.recipe import load_recipe, recipe_paths
+    from genarium.tasks import find_tasks
 
     families = discover()
     catalogue = find_checkpoints(families)
-    broken = [{"origin": b.origin, "reason": b.reason} for b in (*families.broken, *catalogue.broken)]
+    broken = [
+        {"origin": b.origin, "reason": b.reason} for b in (*find_tasks().broken, *families.broken, *catalogue.broken)
+    ]
     checkpoints = []
     for name, checkpoint in catalogue.checkpoints.items():
         try:

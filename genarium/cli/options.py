@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genarium.errors import InputError
 from genarium.files import check_writable, write_array  # noqa: F401  the commands write by these two
 from genarium.files import write_file as write  # noqa: F401
+
+if TYPE_CHECKING:
+    from genarium.runtime import Runtime
 
 Name = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A name (see `list`), a folder, or a Hub id.")]
 Seed = Annotated[str, typer.Option(help="Sample i is drawn with seed + i, whatever the batch.")]
@@ -21,7 +24,20 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Samples computed at once; p
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is unless told.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; the hardware's best unless told.")]
 Invert = Annotated[str, typer.Option(help="Swap bright and dark in the inputs: auto, yes or no.")]
-PICTURES, SOUNDS = (".png",), (".wav", ".flac", ".ogg", ".mp3")  # endings of results; tasks add their own
+PICTURES = (".png",)  # endings of results; tasks add their own
+SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
+Images = Annotated[
+    Path,
+    typer.Option(
+        "--images",
+        "--audio",
+        help="A folder of pictures, one picture, or a uint8 .npy [N, H, W, C]; for voices a sound file, or a folder of them.",
+    ),
+]
+Classes = Annotated[
+    str,
+    typer.Option(help="cycle (each class in turn), any (the model's choice), or names or numbers: Sneaker,Bag,3."),
+]
 Data = Annotated[Path | None, typer.Option(help="A local folder or .npz in place of the recipe's Hub data set.")]
 
 
@@ -40,7 +56,12 @@ def parameters(pairs: list[str] | None) -> dict[str, str]:
     return values
 
 
-def make_runtime(device: str | None, dtype: str | None):
+def classes(text: str) -> Any:
+    """Return a choice of classes as `choose_labels` takes it, from the text of an option."""
+    return text if text in ("cycle", "any") else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def make_runtime(device: str | None, dtype: str | None) -> Runtime:
     """A runtime on the wanted hardware.
 
     Raises:

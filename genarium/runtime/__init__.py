@@ -1,14 +1,18 @@
 """From a request to a result.
 
 request.py      everything that decides a result
+program.py      a request as a Python program
 pipelines.py    the loaded pipelines, within a memory budget
 scheduler.py    `Runtime`: bring the material into the model's form, wait for a turn, run, preview, stop
-execution.py    one run: its batches, its progress, and what comes of it
+execution.py    one run through one pipeline: its batches and its progress
+media.py        what pictures and sound do differently
+results.py      what comes of a request
 """
 
-from genarium.runtime.execution import Progress, Result, StyleMap
+from genarium.runtime.execution import Progress
 from genarium.runtime.pipelines import EVALUATIONS, pick_dtype
 from genarium.runtime.request import Request
+from genarium.runtime.results import Pictures, Result, Several, Sounds
 from genarium.runtime.scheduler import Runtime
 
-__all__ = ["EVALUATIONS", "Progress", "Request", "Result", "Runtime", "StyleMap", "pick_dtype"]
+__all__ = ["EVALUATIONS", "Pictures", "Progress", "Request", "Result", "Runtime", "Several", "Sounds", "pick_dtype"]

@@ -1,4 +1,4 @@
-"""A request: everything that decides a result. It is kept in the pictures, and told as Python."""
+"""A request: everything that decides a result. It is kept in the files of the result, and can be written as Python."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
-from genarium.tasks import ANY, optional_inputs
+from genarium.tasks import ANY, find_tasks, optional_inputs
 
 MAX_SEED = 2**63 - 1
 MAX_IMAGES = 10_000
@@ -26,10 +26,11 @@ class Request:
         checkpoint: its name.
         task: "generate", "reconstruct", ...
         seed: sample i is drawn with seed + i.
-        batch_size: how many samples (generate only).
+        batch_size: how many samples, of a task that draws.
         class_labels: one for each sample or input, or None for "any".
         parameters: keyword parameters of the task's method; what is left out keeps its default.
         invert: for pictures on the other kind of background than the model's data: "auto", "yes" or "no".
+        others: further checkpoints that are asked the same, of a task that compares.
     """
 
     checkpoint: str
@@ -39,15 +40,26 @@ class Request:
     class_labels: tuple[int, ...] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     invert: str = "auto"
+    others: tuple[str, ...] = ()
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The names of all checkpoints that are asked."""
+        return (self.checkpoint, *self.others)
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the request as plain values. `others` is left out where there are none."""
+        values = asdict(self)
+        if not self.others:
+            del values["others"]
+        return values
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Request:
-        """
+        """Return the request that `to_dict` wrote.
+
         Raises:
             InputError: keys or types of no request, as from a file of another program.
         """
@@ -58,19 +70,48 @@ class Request:
             where = ".".join(str(part) for part in first["loc"])
             raise InputError(f"These are no parameters of a request: {where}: {first['msg']}.") from error
 
+    def each(self, checkpoints: Mapping[str, Checkpoint]) -> list[Request]:
+        """Return what each of the named checkpoints is asked, checked: a request that names this one alone.
+
+        A checkpoint gets those parameters that it has, and the classes if it takes them.
+
+        Args:
+            checkpoints: all that the request names, by the names in it.
+
+        Raises:
+            InputError: as `checked`; several checkpoints for a task that takes one; or a parameter that none of them has.
+            CheckpointError: a checkpoint cannot do this task.
+        """
+        if not self.others:
+            return [self.checked(checkpoints[self.checkpoint])]
+        controls = {name: checkpoint.controls(self.task) for name, checkpoint in checkpoints.items()}
+        if not checkpoints[self.checkpoint].tasks[self.task].compares:
+            raise InputError(f"{self.task}: takes one checkpoint, not {len(checkpoints)}.")
+        unknown = set(self.parameters).difference(*controls.values())
+        if unknown:
+            raise InputError(f"{', '.join(sorted(unknown))}: not a parameter of any of these checkpoints.")
+        asked = []
+        for name, checkpoint in checkpoints.items():
+            own = {key: value for key, value in self.parameters.items() if key in controls[name]}
+            labels = self.class_labels if checkpoint.takes_classes(self.task) else None
+            one = replace(self, checkpoint=name, others=(), parameters=own, class_labels=labels)
+            asked.append(one.checked(checkpoint))
+        return asked
+
     def checked(self, checkpoint: Checkpoint) -> Request:
-        """The same request with every parameter present, in its type and in its range.
+        """Return the same request with every parameter present, in its type and in its range.
 
         Raises:
             InputError: an unknown parameter, a value out of range, a class that the checkpoint does not have.
             CheckpointError: the checkpoint cannot do this task.
         """
         controls = checkpoint.controls(self.task)
+        task = checkpoint.tasks[self.task]
         unknown = set(self.parameters) - set(controls)
         if unknown:
             raise InputError(f"{', '.join(sorted(unknown))}: not a parameter here; there are {', '.join(controls)}.")
         values = {n: c.check(self.parameters[n]) if n in self.parameters else c.default for n, c in controls.items()}
-        if self.task == "generate" and not 1 <= self.batch_size <= MAX_IMAGES:
+        if task.draws and not 1 <= self.batch_size <= MAX_IMAGES:
             raise InputError(f"The number of images must lie between 1 and {MAX_IMAGES}, not {self.batch_size}.")
         if self.invert not in ("auto", "yes", "no"):
             raise InputError(f"invert: choose auto, yes or no, not {self.invert!r}.")
@@ -84,7 +125,7 @@ class Request:
         return replace(self, seed=parse_seed(self.seed), parameters=values)
 
     def inputs(self, checkpoint: Checkpoint) -> tuple[str, ...]:
-        """The inputs that the task needs here: a style or voice that is chosen by its name stands in for an example of it."""
+        """Return the inputs that the task needs here: a style or voice chosen by name stands in for an example of it."""
         task, controls = checkpoint.tasks[self.task], checkpoint.controls(self.task)
         chosen = (name for name, value in self.parameters.items() if value != ANY and name in controls)
         if not any(controls[name].choices_from for name in chosen):
@@ -93,17 +134,18 @@ class Request:
         return tuple(name for name in task.inputs if name not in optional)
 
     def generators(self, start: int, stop: int) -> list[torch.Generator]:
-        """One generator for each of the samples start ... stop - 1."""
+        """Return one generator for each of the samples start ... stop - 1."""
         return [torch.Generator().manual_seed((self.seed + i) % (MAX_SEED + 1)) for i in range(start, stop)]
 
 
 @cache
-def _adapter() -> TypeAdapter:
+def _adapter() -> TypeAdapter[Request]:
     return TypeAdapter(Request)
 
 
 def parse_seed(value: Any) -> int:
-    """
+    """Return a seed from what a person or a program gave.
+
     Raises:
         InputError: not a whole number from 0 to 2^63 - 1.
     """
@@ -119,17 +161,19 @@ def parse_seed(value: Any) -> int:
 
 
 def choose_labels(checkpoint: Checkpoint, choice: Any, number: int) -> tuple[int, ...] | None:
-    """Turn what a person chose into labels.
+    """Return the labels that a person chose.
 
     Args:
-        choice: "cycle" (each class in turn; no labels where none can be told), "any" or None, a class's name or
-            number, or a list of these, which is repeated as needed.
+        checkpoint: whose classes are chosen.
+        choice: "cycle" (each class in turn; no labels if no task that draws takes classes), "any" or None, a class's name
+            or number, or a list of these, which is repeated as needed.
+        number: of labels.
 
     Raises:
         InputError: no such class.
     """
     names = checkpoint.class_names
-    if choice is None or choice == "any" or (choice == "cycle" and not checkpoint.takes_classes("generate")):
+    if choice is None or choice == "any" or (choice == "cycle" and not draws_classes(checkpoint)):
         return None
     if choice == "cycle":
         return tuple(i % len(names) for i in range(number))
@@ -150,53 +194,6 @@ def choose_labels(checkpoint: Checkpoint, choice: Any, number: int) -> tuple[int
     return tuple(labels[i % len(labels)] for i in range(number))
 
 
-def to_python(request: Request, checkpoint: Checkpoint) -> str:
-    """The program that makes the same result, run in a checkout of this repository."""
-    task, sound = checkpoint.tasks[request.task], checkpoint.modality == "audio"
-    seed = request.seed
-    arguments = []
-    if request.task == "generate":
-        arguments.append(f"batch_size={request.batch_size}")
-        number = str(request.batch_size)
-    else:
-        arguments += list(task.inputs)
-        number = f"len({task.many})" if task.many else ""
-    writes = sound and request.task != "anomaly"
-    lines = [*(["import soundfile"] if writes else []), "import torch", "", "import genarium", ""]
-    lines.append(f'pipe = genarium.load("{checkpoint.name}")')
-    if checkpoint.recipe:
-        lines += [
-            "# once it is on the Hub, without this repository:",
-            f'# pipe = DiffusionPipeline.from_pretrained("{checkpoint.recipe.repo_id}", trust_remote_code=True)',
-        ]
-    if task.inputs:
-        what = "recordings" if sound else "pictures"
-        lines.append(f"# your {what}, saved beside this program under these names")
-    needed = request.inputs(checkpoint)
-    for name in task.inputs:
-        value = f'genarium.picture("{name}.png", "{checkpoint.name}", invert="{request.invert}")'
-        if sound:
-            value = f'genarium.audio("{name}.wav", "{checkpoint.name}")'
-        if name not in needed:
-            value = "None  # chosen by its name"
-        lines.append(f"{name} = [{value}]" if name == task.many else f"{name} = {value}")
-    if number:
-        lines.append(f"generator = [torch.Generator().manual_seed({seed} + i) for i in range({number})]")
-    else:
-        lines.append(f"generator = torch.Generator().manual_seed({seed})")
-    arguments.append("generator=generator")
-    if request.class_labels is not None:
-        arguments.append(f"class_labels={list(request.class_labels)}")
-    arguments += [f"{name}={value!r}" for name, value in request.parameters.items()]
-    call = "pipe" if task.method == "__call__" else f"pipe.{task.method}"
-    lines.append(f"output = {call}(")
-    lines += [f"    {argument}," for argument in arguments]
-    lines.append(")")
-    if request.task == "anomaly":
-        lines.append("print(output.scores)")
-    elif sound:
-        lines.append("for i, sound in enumerate(output.audios):")
-        lines.append('    soundfile.write(f"result-{i:02d}.wav", sound, output.sampling_rate)')
-    else:
-        lines.append("images = output.images")
-    return "\n".join(lines) + "\n"
+def draws_classes(checkpoint: Checkpoint) -> bool:
+    """Return whether the checkpoint can draw samples of a given class."""
+    return any(checkpoint.takes_classes(task.name) for task in find_tasks().values() if task.draws)

@@ -8,35 +8,33 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import PIL.Image
 import torch
 
 from genarium.catalogue import Catalogue
 from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, InputError, Stopped
-from genarium.pictures import fit_picture, open_picture
-from genarium.runtime.execution import RUNS, Progress, Result, StyleMap
-from genarium.runtime.pipelines import EVALUATIONS, PipelineCache, pick_dtype
+from genarium.runtime.execution import Progress, Run
+from genarium.runtime.media import MEDIA
+from genarium.runtime.pipelines import PipelineCache
 from genarium.runtime.request import Request
-from genarium.sounds import fit_sound, read_sound
+from genarium.runtime.results import Result, Several
 
 try:
     import spaces  # on ZeroGPU Spaces only, where it must come before CUDA is first used
 except ImportError:
     spaces = None
 
-__all__ = ["EVALUATIONS", "Progress", "Result", "Runtime", "StyleMap", "pick_dtype"]
+Job = tuple[Checkpoint, Request, Mapping[str, Any]]  # whom to ask, what, and the material in its form
 
 HEARTBEAT_SECONDS = 0.5  # a stream gives a sign this often while it waits, so that its reader can close it
 
 
-def on_gpu(generator_function):
-    """Borrow a GPU for as long as this generator function runs, where GPUs are lent: in a ZeroGPU Space. Elsewhere nothing.
+def on_gpu(generator_function: Callable[..., Any]) -> Callable[..., Any]:
+    """Borrow a GPU for as long as this generator function runs, in a ZeroGPU Space. Elsewhere return it as it is.
 
     There `spaces.GPU` calls it in a forked process that has the GPU, and passes on what it yields. So its arguments and
     what it yields are pickled; an exception would lose its text and is better yielded; a lock or an event of this process
@@ -85,23 +83,28 @@ class Runtime(PipelineCache):
         Raises:
             GenariumError: something in the request or in the inputs is wrong; the message says what to do.
         """
-        checkpoint = self.checkpoint(request.checkpoint)
-        request = request.checked(checkpoint)
-        material = self._material(checkpoint, request, inputs or {})
-        with contextlib.closing(self._compute(checkpoint, request, material)) as events:
+        jobs = self._jobs(request, inputs or {})
+        with contextlib.closing(self._compute(jobs)) as events:
             for event in events:
                 if isinstance(event, BaseException):
                     raise event
                 if stop is not None and stop.is_set() and not isinstance(event, Result):
                     raise Stopped("Stopped.")
+                if isinstance(event, Result) and request.others:
+                    event = replace(event, request=request)
                 yield event
 
-    def _events(
-        self, checkpoint: Checkpoint, request: Request, material: Mapping[str, Any]
-    ) -> Iterator[Progress | Result | BaseException]:
+    def _jobs(self, request: Request, inputs: Mapping[str, Any]) -> list[Job]:
+        """Return what each checkpoint of a request is asked, with the material in its form."""
+        checkpoints = {name: self.checkpoint(name) for name in request.checkpoints}
+        pairs = zip(checkpoints.values(), request.each(checkpoints), strict=True)
+        return [(checkpoint, one, self._material(checkpoint, one, inputs)) for checkpoint, one in pairs]
+
+    def _events(self, jobs: Sequence[Job]) -> Iterator[Progress | Result | BaseException]:
         """Compute in a thread; yield `Progress`, also as a sign of life, and at last the `Result` or what went wrong."""
-        events: queue.SimpleQueue = queue.SimpleQueue()
+        events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         stop = threading.Event()
+        request = jobs[0][1]
 
         def work() -> None:
             try:
@@ -109,11 +112,12 @@ class Runtime(PipelineCache):
                     if stop.is_set():
                         raise Stopped("Stopped before it began.")
                 try:
-                    pipeline = self.pipeline(request.checkpoint)
-                    run = RUNS[checkpoint.modality](
-                        pipeline, checkpoint, request, material, self.max_batch, events, stop
-                    )
-                    events.put(run.result())
+                    results = []
+                    for checkpoint, asked, material in jobs:
+                        pipeline = self.pipeline(asked.checkpoint)
+                        run = Run(pipeline, checkpoint, asked, material, self.max_batch, events, stop)
+                        results.append(run.result())
+                    events.put(results[0] if len(results) == 1 else Several.of(request, results))
                 finally:
                     self._turn.release()
             except BaseException as error:  # handed to the caller's thread, whatever it is
@@ -144,13 +148,16 @@ class Runtime(PipelineCache):
                     return event
         raise GenariumError("The computation ended without a result.")  # pragma: no cover
 
-    def prepare(self, name: str, source: Any, invert: str = "auto") -> PIL.Image.Image | np.ndarray:
-        """A person's picture or recording in the form of a checkpoint's data.
+    def prepare(self, name: str, source: Any, invert: str = "auto") -> Any:
+        """Bring a person's picture or recording into the form of a checkpoint's data.
 
-        A picture in size, mode, and bright on dark where these are; sound in sampling rate, channels and level.
+        A picture gets its size, its mode, and bright on dark where the data are so. Sound gets its sampling rate, one channel
+        and its level.
 
         Args:
+            name: of the checkpoint.
             source: a picture or a path; for a checkpoint of sound, the path of a file.
+            invert: for pictures: "auto", "yes" or "no".
 
         Returns:
             A picture, or float32 [T].
@@ -159,27 +166,17 @@ class Runtime(PipelineCache):
             InputError: it cannot be read, or is nothing that the checkpoint could work on.
         """
         checkpoint = self.checkpoint(name)
-        index = checkpoint.index
-        if checkpoint.modality == "audio":
-            rate = index["sampling_rate"]
-            return fit_sound(read_sound(source, rate), rate)
-        size, channels = index.get("sample_size"), index.get("channels")
-        if not size or not channels:  # a stock checkpoint: only its network knows
-            config = self.pipeline(name).config
-            size, channels = config.sample_size, config.channels
-        recipe = checkpoint.recipe
-        dark = recipe is not None and recipe.data.dark_background
-        return fit_picture(open_picture(source), size, channels, dark_background=dark, invert=invert)
+        return MEDIA[checkpoint.modality].prepare(checkpoint, source, invert, lambda: self.pipeline(name))
 
     def _material(self, checkpoint: Checkpoint, request: Request, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The task's inputs in the model's form, by parameter; None for one that the request does without."""
+        """Return the task's inputs in the model's form, by parameter; None for one that the request does without."""
         task, needed = checkpoint.tasks[request.task], request.inputs(checkpoint)
         material: dict[str, Any] = dict.fromkeys(task.inputs)
         for name in needed:
             value = given.get(name)
             if value is None or (isinstance(value, (list, tuple, str)) and not value):
-                what = "recording" if checkpoint.modality == "audio" else "picture"
-                raise InputError(f"There is no {what} for {name!r}. Choose one, or take an example.")
+                noun = MEDIA[checkpoint.modality].noun
+                raise InputError(f"There is no {noun} for {name!r}. Choose one, or take an example.")
             values = value if isinstance(value, (list, tuple)) else [value]
             fitted = [self.prepare(request.checkpoint, v, invert=request.invert) for v in values]
             material[name] = fitted if name == task.many else fitted[0]

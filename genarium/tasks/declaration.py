@@ -26,6 +26,7 @@ class Task:
         address: of a page of its own, without a slash, built when it is opened. "" makes the task a tab of the first page.
         order: tasks with a lower number come first, then by name.
         draws: whether a request says how many samples to draw (`batch_size`), and the method takes no material.
+        compares: whether a request may name several checkpoints, which are asked one after another.
         fits: pipeline class -> whether it can do the task, in place of the method's presence.
         package: which holds the task's parts; set by `discover`.
     """
@@ -38,6 +39,7 @@ class Task:
     address: str = ""
     order: int = 100
     draws: bool = False
+    compares: bool = False
     fits: Callable[[type], bool] | None = None
     package: str = ""
 
@@ -67,7 +69,12 @@ class Task:
         """Read texts.yaml of the task's folder: key -> language -> text. Empty if there is no such file."""
         import yaml  # here, because --help needs no texts
 
-        file = files(self.package) / "texts.yaml" if self.package else None
-        if file is None or not file.is_file():
-            return {}
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml.safe_load(self._read("texts.yaml")) or {}
+
+    def style(self) -> str:
+        """Read style.css of the task's folder; "" if there is no such file."""
+        return self._read("style.css")
+
+    def _read(self, name: str) -> str:
+        file = files(self.package) / name if self.package else None
+        return file.read_text(encoding="utf-8") if file is not None and file.is_file() else ""

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 from genarium.catalogue import Catalogue
+from genarium.errors import Broken
 from genarium.families import Family
 from genarium.tasks import tasks_of
 from genarium.ui.texts import Texts, in_both_of, markup
 
 
-def build_about(catalogue: Catalogue) -> None:
+def build_about(catalogue: Catalogue, texts: Texts, broken_tasks: Sequence[Broken] = ()) -> None:
+    """Build the contents of the tab.
+
+    Args:
+        catalogue: of the app.
+        texts: of the app.
+        broken_tasks: that could not be used.
+    """
     families = catalogue.families
     markup(f'<p class="about">{Texts.both("about")}</p>', elem_id="about-app")
-    cards = "".join(_family(catalogue, family) for family in families)
+    cards = "".join(_family(catalogue, family, texts) for family in families)
     markup(f'<div class="families">{cards}</div>', elem_id="about-families")
-    broken = [*families.broken, *catalogue.broken]
+    broken = [*broken_tasks, *families.broken, *catalogue.broken]
     if not broken:
         markup(f'<p class="note">{Texts.both("broken_none")}</p>', elem_id="about-broken")
         return
@@ -23,12 +32,12 @@ def build_about(catalogue: Catalogue) -> None:
     markup(f'<div class="family"><h3>{Texts.both("broken")}</h3><ul>{items}</ul></div>', elem_id="about-broken")
 
 
-def _family(catalogue: Catalogue, family: Family) -> str:
+def _family(catalogue: Catalogue, family: Family, texts: Texts) -> str:
     papers = "".join(
         f'<li><a href="{html.escape(p.url)}" target="_blank" rel="noopener">{html.escape(p.title)}</a></li>'
         for p in family.papers
     )
-    can = ", ".join(Texts.both(f"tab_{task.name}") for task in tasks_of(family.pipeline_class()))
+    can = ", ".join(texts.of(task).both("tab") for task in tasks_of(family.pipeline_class()))
     names = [c.name for c in catalogue.checkpoints.values() if c.family.name == family.name]
     has = ", ".join(f"<code>{html.escape(name)}</code>" for name in names) or "–"
     origin = html.escape(catalogue.families.origins[family.name])

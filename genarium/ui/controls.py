@@ -12,7 +12,7 @@ from genarium.errors import InputError
 from genarium.families import Family
 from genarium.runtime.request import Request, choose_labels
 from genarium.tasks import Control, Task, controls_of
-from genarium.ui.texts import Texts
+from genarium.ui.texts import TaskTexts
 
 DICE = "() => String(Math.floor(Math.random() * 2 ** 32))"
 
@@ -25,7 +25,7 @@ class FamilyControls:
     in which controls they have; where they do, choosing one sets the control as it is for that checkpoint.
     """
 
-    def __init__(self, task: Task, families: Sequence[Family], checkpoints: Mapping[str, Checkpoint], texts: Texts):
+    def __init__(self, task: Task, families: Sequence[Family], checkpoints: Mapping[str, Checkpoint], texts: TaskTexts):
         """
         Args:
             families: all that can do the task; a visitor may bring a checkpoint of each.
@@ -101,7 +101,7 @@ def _as_it_is(control: Control) -> dict[str, Any]:
     return gr.update(visible=True, value=control.default, **choices)
 
 
-def _component(control: Control, where: str, chinese: Mapping[str, str], texts: Texts, visible: bool):
+def _component(control: Control, where: str, chinese: Mapping[str, str], texts: TaskTexts, visible: bool):
     """One control as a Gradio component, in both languages where the plugin translates its texts."""
     label, help_ = control.label, control.help
     options: dict[str, Any] = {
@@ -125,13 +125,13 @@ def _component(control: Control, where: str, chinese: Mapping[str, str], texts: 
 
 
 class ClassChooser:
-    """Each class in turn, any, or chosen ones; for a task with input pictures: not told, or the one it shows."""
+    """Each class in turn, any, or chosen ones; for a task with inputs: unknown, or the class that the input shows."""
 
-    def __init__(self, task: str, checkpoint: Checkpoint | None, texts: Texts):
-        self.task, self.many = task, task == "generate"
+    def __init__(self, task: Task, checkpoint: Checkpoint | None, texts: TaskTexts):
+        self.task, self.many = task.name, task.draws
         modes = ["cycle", "any", "chosen"] if self.many else ["unknown", "chosen"]
         self.default = modes[0]
-        offered = checkpoint is not None and checkpoint.takes_classes(task)
+        offered = checkpoint is not None and checkpoint.takes_classes(task.name)
         with gr.Column(visible=offered, elem_classes="classes") as self.group:
             self.mode = gr.Radio([(texts(f"class_{m}"), m) for m in modes], value=modes[0], label=texts("class_choice"))
             self.names = gr.Dropdown(
@@ -204,7 +204,7 @@ def _shortest_cycle(labels: tuple[int, ...]) -> list[int]:
     return list(labels)
 
 
-def seed_row(texts: Texts) -> gr.Textbox:
+def seed_row(texts: TaskTexts) -> gr.Textbox:
     """The seed, as text because a browser's numbers end at 2^53, and its dice."""
     with gr.Row(elem_classes="seed-row"):
         seed = gr.Textbox("0", label=texts("seed"), max_lines=1, min_width=80, scale=4)

@@ -15,7 +15,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from genarium.pictures import enlarge, save_picture
-from genarium.runtime.request import Request
+from genarium.runtime import Request, Result
 from genarium.sounds import save_sound
 
 FRAME_MILLISECONDS = 120
@@ -33,10 +33,10 @@ def keep_picture(picture: PIL.Image.Image, name: str, request: Request) -> str:
         return keep(save_picture(picture, Path(folder) / name, request.to_dict()).read_bytes(), name)
 
 
-def keep_pictures(pictures: Sequence[PIL.Image.Image], request: Request) -> list[str]:
-    """All pictures of a result; the name says checkpoint, task, seed and place."""
-    stem = f"{Path(request.checkpoint).name}-{request.task}-seed{request.seed}"
-    return [keep_picture(picture, f"{stem}-{i:02d}.png", request) for i, picture in enumerate(pictures)]
+def keep_results(result: Result) -> list[str]:
+    """Return the files of a result; their names say checkpoint, task, seed and place."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [keep(path.read_bytes(), path.name) for path in result.write(Path(folder))]
 
 
 def keep_sound(samples: np.ndarray, rate: int, name: str, request: Request | None = None) -> str:
@@ -44,12 +44,6 @@ def keep_sound(samples: np.ndarray, rate: int, name: str, request: Request | Non
     with tempfile.TemporaryDirectory() as folder:
         path = save_sound(samples, rate, Path(folder) / name, request and request.to_dict())
         return keep(path.read_bytes(), name)
-
-
-def keep_sounds(audios: Sequence[np.ndarray], rate: int, request: Request) -> list[str]:
-    """All sounds of a result; the name says checkpoint, task, seed and place."""
-    stem = f"{Path(request.checkpoint).name}-{request.task}-seed{request.seed}"
-    return [keep_sound(audio, rate, f"{stem}-{i:02d}.wav", request) for i, audio in enumerate(audios)]
 
 
 def keep_animation(frames: Sequence[PIL.Image.Image], name: str) -> str:

@@ -42,7 +42,8 @@ class HubTab:
     """
 
     def __init__(self, runtime: Runtime, tabs: Sequence[TaskTab], texts: Texts):
-        self.runtime, self.tabs = runtime, [tab for tab in tabs if tab.families]
+        self.runtime, self.texts = runtime, texts
+        self.tabs = [tab for tab in tabs if tab.families]
         self.token = os.environ.get("GENARIUM_HUB_TOKEN") or False
         self.cache, self.budget = paths.visitors_cache(), _cache_budget()
         self._stops: dict[str, threading.Event] = {}  # by page
@@ -166,7 +167,7 @@ class HubTab:
         yield {
             **ready,
             **updates,
-            self.status: status_html(loaded_html(checkpoint)),
+            self.status: status_html(loaded_html(checkpoint, self.texts)),
             self.facts: offer_html(offer),
             self.brought: [guest.name for guest in here],
         }
@@ -228,9 +229,9 @@ def offer_html(offer: Offer) -> str:
     return list_html(facts) + files
 
 
-def loaded_html(checkpoint: Checkpoint) -> str:
+def loaded_html(checkpoint: Checkpoint, texts: Texts) -> str:
     """That it is here, and where to find it."""
-    tabs = ", ".join(Texts.both(f"tab_{task}") for task in checkpoint.tasks) or in_both("none", "无")
+    tabs = ", ".join(texts.of(task).both("tab") for task in checkpoint.tasks.values()) or in_both("none", "无")
     return f"{Texts.both('hub_loaded', name=short(checkpoint.name))} {tabs}"
 
 

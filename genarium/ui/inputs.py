@@ -16,8 +16,8 @@ import PIL.Image
 from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, InputError
 from genarium.sounds import MAX_SECONDS
-from genarium.tasks import Task
-from genarium.ui.texts import Texts, markup
+from genarium.tasks import Modality, Task
+from genarium.ui.texts import TaskTexts, Texts, markup
 
 EXAMPLES = Path(__file__).parent / "examples"
 PAIR_EXAMPLES = 18
@@ -27,10 +27,14 @@ STRIPS = {1: "grey", 3: "emoji"}  # folder of the example pictures for models of
 class PictureInputs:
     """A place for each picture that a task takes, side by side; below it examples of the kind that the model knows.
 
-    `components`: by the parameter of the task's method. `shown`: what `show` updates.
+    `components`: by the parameter of the task's method. `shown`: what `show` updates. `missing`: what to say without one.
+    `invertible`: whether a visitor may swap bright and dark.
     """
 
-    def __init__(self, task: Task, texts: Texts, visible: bool, first: Checkpoint | None):
+    missing = "There is no picture yet. Choose one, or take an example."
+    invertible = True
+
+    def __init__(self, task: Task, texts: TaskTexts, visible: bool, first: Checkpoint | None):
         self.components: dict[str, gr.Image] = {}
         self.strips: dict[str, list[gr.Dataset]] = {strip: [] for strip in STRIPS.values()}
         with gr.Row(visible=visible) as self.group:
@@ -47,7 +51,7 @@ class PictureInputs:
         chosen = _strip(checkpoint)
         return {d: gr.update(visible=strip == chosen) for strip, datasets in self.strips.items() for d in datasets}
 
-    def _place(self, task: Task, name: str, texts: Texts, shown: str) -> None:
+    def _place(self, task: Task, name: str, texts: TaskTexts, shown: str) -> None:
         self.components[name] = picture_input(
             label=texts(f"input_{name}"),
             sources=["upload", "webcam", "clipboard"],
@@ -76,12 +80,14 @@ class PictureInputs:
 class SoundInputs:
     """A place for each recording that a task takes, one below the other, and whose voices may be used.
 
-    `components`: by the parameter of the task's method.
+    `components`: by the parameter of the task's method. `missing`, `invertible`: as of pictures.
     """
 
+    missing = "There is no recording yet. Record or upload one, or take an example."
+    invertible = False
     shown = ()  # the examples suit every model of voices
 
-    def __init__(self, task: Task, texts: Texts, visible: bool, first: Checkpoint | None):
+    def __init__(self, task: Task, texts: TaskTexts, visible: bool, first: Checkpoint | None):
         self.components: dict[str, gr.Audio] = {}
         with gr.Column(visible=visible) as self.group:
             for name in task.inputs:
@@ -94,7 +100,7 @@ class SoundInputs:
         """Nothing to update."""
         return {}
 
-    def _place(self, task: Task, name: str, texts: Texts) -> None:
+    def _place(self, task: Task, name: str, texts: TaskTexts) -> None:
         self.components[name] = gr.Audio(
             type="filepath",
             label=texts(f"sound_{name}"),
@@ -115,7 +121,7 @@ class SoundInputs:
         ).dataset.elem_classes = ["voices"]
 
 
-INPUTS = {"image": PictureInputs, "audio": SoundInputs}  # by modality
+INPUTS: dict[Modality, type[PictureInputs] | type[SoundInputs]] = {"image": PictureInputs, "audio": SoundInputs}
 
 
 def said(error: GenariumError) -> gr.Error:

@@ -1,16 +1,19 @@
-"""The page: a masthead, a tab for each task, the Hub, and About."""
+"""The pages. The first has a tab for each task, the Hub, and About; tasks with an address have a page each."""
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import gradio as gr
 
+from genarium.errors import Broken
 from genarium.runtime import Runtime
-from genarium.tasks import find_tasks, tasks_of
+from genarium.tasks import Task, find_tasks, tasks_of
 from genarium.ui.about import build_about
 from genarium.ui.endpoints import build_endpoints
 from genarium.ui.hub import HubTab
+from genarium.ui.pages import Current, build_contents, open_page
 from genarium.ui.tab import TaskTab
 from genarium.ui.texts import Texts, markup
 from genarium.ui.theme import CSS, make_theme
@@ -26,32 +29,74 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
         runtime: runs the requests of all visitors.
     """
     texts = Texts()
-    offered = {task.name for family in runtime.catalogue.families for task in tasks_of(family.pipeline_class())}
+    tasks, broken = _usable_tasks()
+    able = {task.name for family in runtime.catalogue.families for task in tasks_of(family.pipeline_class())}
     # Files of results are deleted a day after they were made.
     with gr.Blocks(title="Genarium", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as app:
-        markup(texts("language_style"), elem_id="language-style")
-        markup(
-            '<header id="masthead"><span class="name">Genarium</span>'
-            f'<span class="tagline">{Texts.both("tagline")}</span></header>'
-        )
+        _build_head(texts)
+        current = Current()
         tabs = []
         with gr.Tabs():
-            for task in find_tasks():
-                # every other family can do more or less; only this one task waits for its first plugin
-                visible = task in offered or task != "swap_style"
-                with gr.Tab(texts(f"tab_{task}"), id=task, visible=visible):
-                    tabs.append(TaskTab(task, runtime, texts))
+            for task in (task for task in tasks if not task.address):
+                own = texts.of(task)
+                # A tab waits, hidden, for a family that can do it.
+                visible = task.name in able or not (task.method or task.fits)
+                with gr.Tab(own("tab"), id=task.name, visible=visible):
+                    if task.part("panel") is not None:
+                        build_contents(open_page(task, runtime, own, current, "", ""))
+                    else:
+                        tabs.append(TaskTab(task, runtime, own, current))
             with gr.Tab(texts("tab_hub"), id="hub"):
                 HubTab(runtime, tabs, texts)
             with gr.Tab(texts("tab_about"), id="about"):
-                build_about(runtime.catalogue)
-        build_endpoints(runtime)
+                build_about(runtime.catalogue, texts, broken)
+        build_endpoints(runtime, tasks)
+    for task in (task for task in tasks if task.address):
+        _build_page(app, task, runtime, texts)
     app.queue(max_size=256)
     return app, {
         "theme": make_theme(),
-        "css": CSS,
+        "css": "".join((CSS, *(task.style() for task in tasks))),
         "i18n": texts.i18n(),
         "max_file_size": MAX_UPLOAD,
         "ssr_mode": False,
         "footer_links": ["api", "settings"],
     }
+
+
+def _usable_tasks() -> tuple[list[Task], list[Broken]]:
+    """Return the tasks whose parts can be imported, and what is wrong with the others and with those never found."""
+    found = find_tasks()
+    usable, broken = [], list(found.broken)
+    for task in found.values():
+        try:
+            task.texts()
+            for name in ("endpoint", *(() if task.address else ("panel", "panel_image", "panel_audio"))):
+                task.part(name)
+        except Exception as error:  # whatever another package does wrong must not stop the app
+            reason = f"{type(error).__name__}: {error}"
+            broken.append(Broken(found.origins[task.name], reason, traceback.format_exc()))
+        else:
+            usable.append(task)
+    return usable, broken
+
+
+def _build_head(texts: Texts) -> None:
+    """Build what every page begins with."""
+    markup(texts("language_style"), elem_id="language-style")
+    markup(
+        '<header id="masthead"><span class="name">Genarium</span>'
+        f'<span class="tagline">{Texts.both("tagline")}</span></header>'
+    )
+
+
+def _build_page(app: gr.Blocks, task: Task, runtime: Runtime, texts: Texts) -> None:
+    """Build the page of a task: its head now, its contents whenever a visitor opens it."""
+    own = texts.of(task)
+    with app.route(own.plain("tab"), f"/{task.address}"):
+        _build_head(texts)
+        current = Current()
+
+        @gr.render(inputs=current.all, triggers=[app.load], show_progress="hidden")
+        def contents(checkpoint: str, picture: str) -> None:
+            build_contents(open_page(task, runtime, own, current, checkpoint, picture))

@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from genarium.checkpoints import Checkpoint
 from genarium.pictures import open_picture
 from genarium.ui.files import data_url
-from genarium.ui.texts import Texts, markup
+from genarium.ui.texts import TaskTexts, Texts, markup
 
 
 class Picker:
@@ -24,7 +24,7 @@ class Picker:
         find: a checkpoint by the name that the page sent, also one that this visitor brought.
     """
 
-    def __init__(self, checkpoints: Mapping[str, Checkpoint], texts: Texts, find: Callable[[str], Checkpoint]):
+    def __init__(self, checkpoints: Mapping[str, Checkpoint], texts: TaskTexts, find: Callable[[str], Checkpoint]):
         self.checkpoints, self.texts, self.find = checkpoints, texts, find
         self.first = next(iter(checkpoints.values()), None)
         self.dropdown = gr.Dropdown(

@@ -14,23 +14,22 @@ from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, InputError, Stopped
 from genarium.pictures import read_request
 from genarium.runtime import Progress, Result, Runtime
-from genarium.runtime.request import Request, parse_seed, to_python
-from genarium.tasks import find_tasks, modality_of, tasks_of
+from genarium.runtime.program import to_python
+from genarium.runtime.request import Request, parse_seed
+from genarium.tasks import Modality, Task, can_do, modality_of
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
 from genarium.ui.files import columns
 from genarium.ui.inputs import INPUTS, said
+from genarium.ui.pages import Current
+from genarium.ui.panels import Gallery, Panel
 from genarium.ui.picker import Picker
-from genarium.ui.results import PANELS, Panel
-from genarium.ui.sounds import SOUND_PANELS
+from genarium.ui.players import Takes
 from genarium.ui.streaming import follow
-from genarium.ui.texts import Texts, markup
+from genarium.ui.texts import TaskTexts, Texts, markup
 
 MAX_SHOWN = 64  # pictures in one run of the page; the command line takes more
 VISITORS = 8  # runs of one tab that are under way at the same time; the runtime lets them compute in turn
-MISSING = {
-    "image": "There is no picture yet. Choose one, or take an example.",
-    "audio": "There is no recording yet. Record or upload one, or take an example.",
-}
+DEFAULT_PANELS: dict[Modality, type[Panel[Any]]] = {"image": Gallery, "audio": Takes}  # of tasks that bring none
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -41,26 +40,24 @@ class TaskTab:
     stay here while it is under way.
     """
 
-    def __init__(self, task: str, runtime: Runtime, texts: Texts):
-        self.task, self.runtime, self.texts = find_tasks()[task], runtime, texts
-        self.checkpoints = runtime.catalogue.offering(task)
-        self.families = [
-            f for f in runtime.catalogue.families if task in {t.name for t in tasks_of(f.pipeline_class())}
-        ]
+    def __init__(self, task: Task, runtime: Runtime, texts: TaskTexts, current: Current):
+        self.task, self.runtime, self.texts, self.current = task, runtime, texts, current
+        self.checkpoints = runtime.catalogue.offering(task.name)
+        self.families = [f for f in runtime.catalogue.families if can_do(f.pipeline_class(), task)]
         # what the families work on: each kind has inputs and an answer of its own, of which the page shows one
         able = {modality_of(f.pipeline_class()) for f in self.families}
         self.modalities = [modality for modality in INPUTS if modality in able]
         self._stops: dict[str, threading.Event] = {}  # by page
-        markup(f'<div class="intro">{Texts.both("intro_" + task)}</div>')
+        markup(f'<div class="intro">{texts.both("intro")}</div>')
         words = f'<p class="about">{Texts.both("no_checkpoint")}</p>'
-        self.note = markup(words, visible=not self.checkpoints, elem_id=f"{task}-none")
+        self.note = markup(words, visible=not self.checkpoints, elem_id=f"{task.name}-none")
         if not self.families:
             return
         # Without checkpoints hidden, not left out: a visitor may bring one from the Hub.
         with gr.Row(elem_classes="workbench", visible=bool(self.checkpoints)) as self.workbench:
             with gr.Column(scale=4, min_width=300, elem_classes="question"):
                 self._build_question()
-            with gr.Column(scale=7, min_width=300, elem_id=f"{task}-answer"):
+            with gr.Column(scale=7, min_width=300, elem_id=f"{task.name}-answer"):
                 self._build_answer()
         self._connect()
 
@@ -74,9 +71,9 @@ class TaskTab:
         self.modality = gr.State(shown)  # of this visitor's page
         self.inputs = {m: INPUTS[m](task.on(m), texts, visible=m == shown, first=first) for m in self.modalities}
         self.number = None
-        if task.name == "generate":
+        if task.draws:
             self.number = gr.Slider(1, MAX_SHOWN, 16, step=1, label=texts("num_images"), buttons=[])
-        self.classes = ClassChooser(task.name, first, texts)
+        self.classes = ClassChooser(task, first, texts)
         self.seed = seed_row(texts)
         with gr.Row(elem_classes="run-row"):
             self.run = gr.Button(texts("run"), variant="primary", elem_id=f"{task.name}-run", scale=3)
@@ -84,13 +81,14 @@ class TaskTab:
         with gr.Accordion(texts("controls"), open=True, elem_classes="settings"):
             self.controls = FamilyControls(task, self.families, self.checkpoints, texts)
             self.invert = None
-            if task.inputs and "image" in self.modalities:
+            if task.inputs and any(inputs.invertible for inputs in self.inputs.values()):
                 choices = [(texts(f"invert_{key}"), key) for key in ("auto", "yes", "no")]
+                visible = INPUTS[shown].invertible
                 self.invert = gr.Radio(
-                    choices, value="auto", label=texts("invert"), info=texts("invert_info"), visible=shown == "image"
+                    choices, value="auto", label=texts("invert"), info=texts("invert_info"), visible=visible
                 )
         self.restore = None
-        if task.name == "generate":
+        if task.draws:
             with gr.Accordion(texts("restore"), open=False, elem_classes="settings"):
                 markup(f'<div class="intro">{Texts.both("restore_info")}</div>')
                 self.restore = gr.File(
@@ -98,16 +96,16 @@ class TaskTab:
                 )
                 self.restored = markup("", elem_id=f"{task.name}-restored")
 
-    def _first_modality(self) -> str:
+    def _first_modality(self) -> Modality:
         first = next(iter(self.checkpoints.values()), None)
         return first.modality if first is not None else self.modalities[0]
 
     def _build_answer(self) -> None:
         self.status = markup(status_html(""), elem_id=f"{self.task.name}-status")
-        kinds = {"image": PANELS, "audio": SOUND_PANELS}
-        panel = kinds[self._first_modality()][self.task.name]
-        self.preview = markup(placeholder_html(panel), elem_id=f"{self.task.name}-preview")
-        self.panels = {modality: kinds[modality][self.task.name](self.texts) for modality in self.modalities}
+        panels = {modality: panel_of(self.task, modality) for modality in self.modalities}
+        first = panels[self._first_modality()]
+        self.preview = markup(placeholder_html(first), elem_id=f"{self.task.name}-preview")
+        self.panels = {modality: panel(self.texts) for modality, panel in panels.items()}
         with gr.Accordion(self.texts("python"), open=False, visible=False) as self.program:
             self.snippet = gr.Code(
                 language="python", interactive=False, show_label=False, buttons=["copy"], wrap_lines=True
@@ -126,7 +124,7 @@ class TaskTab:
             *(component for panel in self.panels.values() for component in panel.settings),
         }
         asked |= {component for component in (self.number, self.invert) if component is not None}
-        shown = {self.run, self.stop, self.status, self.preview, self.program, self.snippet}
+        shown = {self.run, self.stop, self.status, self.preview, self.program, self.snippet, *self.current.all}
         shown |= {component for panel in self.panels.values() for component in panel.outputs}
         gr.on(
             [self.run.click, self.seed.submit],
@@ -186,14 +184,14 @@ class TaskTab:
         groups = [part.group for parts in (self.inputs, self.panels) for part in parts.values()]
         return [self.modality, self.preview, self.program, *groups, *([self.invert] if self.invert else [])]
 
-    def _show_kind(self, modality: str) -> dict[Any, Any]:
+    def _show_kind(self, modality: Modality) -> dict[Any, Any]:
         """Updates that show the inputs of a modality, and no result yet: one of the other kind would be in the way."""
         if len(self.modalities) < 2:
             return {}
         updates = {inputs.group: gr.update(visible=m == modality) for m, inputs in self.inputs.items()}
         updates |= {panel.group: gr.update(visible=False) for panel in self.panels.values()}
         if self.invert is not None:
-            updates[self.invert] = gr.update(visible=modality == "image")
+            updates[self.invert] = gr.update(visible=self.inputs[modality].invertible)
         return {
             **updates,
             self.modality: modality,
@@ -245,11 +243,12 @@ class TaskTab:
             panel = self.panels[checkpoint.modality]
             inputs = {name: data[place] for name, place in self.inputs[checkpoint.modality].components.items()}
             if not all(inputs[name] for name in request.inputs(checkpoint)):
-                raise InputError(MISSING[checkpoint.modality])
+                raise InputError(self.inputs[checkpoint.modality].missing)
             yield {
                 self.run: gr.update(interactive=False),
                 self.stop: gr.update(interactive=True),
                 self.status: status_html(Texts.both("preparing"), waiting=True),
+                **self.current.remember(checkpoint, inputs),
             }
             events = follow(self.runtime, request, inputs, stop)
             try:
@@ -273,7 +272,7 @@ class TaskTab:
         finally:
             self._stops.pop(visit.session_hash, None)
 
-    def _progress(self, event: Progress, panel: Panel) -> dict[Any, Any]:
+    def _progress(self, event: Progress, panel: Panel[Any]) -> dict[Any, Any]:
         if event.step == 0:  # a sign of life from a run that waits or loads
             return {self.status: status_html(Texts.both("preparing"), waiting=True)}
         words = Texts.both("running", step=event.step, total=event.total)
@@ -283,7 +282,7 @@ class TaskTab:
             updates[panel.group] = gr.update(visible=False)
         return updates
 
-    def _result(self, result: Result, panel: Panel, data: Mapping[Any, Any]) -> dict[Any, Any]:
+    def _result(self, result: Result, panel: Panel[Any], data: Mapping[Any, Any]) -> dict[Any, Any]:
         checkpoint = self.runtime.checkpoint(result.request.checkpoint)
         words = Texts.both(
             "done",
@@ -291,7 +290,7 @@ class TaskTab:
             device=result.device.upper(),
             dtype=result.dtype,
         )
-        if result.evaluations and not result.sampling_rate:  # clips of different lengths cannot be compared by it
+        if result.evaluations and result.comparable:
             words += " · " + Texts.both("evaluations", number=f"{result.evaluations:.4g}")
         return {
             self.status: status_html(words),
@@ -338,7 +337,13 @@ def seconds(value: float) -> str:
     return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
 
 
-def placeholder_html(panel: Panel | type[Panel]) -> str:
+def panel_of(task: Task, modality: Modality) -> type[Panel[Any]]:
+    """Return the panel of a task on a modality: its own, or else the default one."""
+    part = task.part(f"panel_{modality}")
+    return DEFAULT_PANELS[modality] if part is None else part.Panel
+
+
+def placeholder_html(panel: Panel[Any] | type[Panel[Any]]) -> str:
     """Empty places, laid out like the results to come."""
     places = f'<div class="tiles" style="--columns:{columns(panel.blanks)}">{"<i></i>" * panel.blanks}</div>'
     return f'<div class="placeholder{" wide" if panel.wide else ""}">{places}<p>{Texts.both("empty")}</p></div>'

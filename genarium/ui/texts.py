@@ -1,4 +1,4 @@
-"""All texts of the interface, in English and Chinese.
+"""The texts of the interface, in English and Chinese: the app's own. Those of a task stand in its folder.
 
 Texts that are known when the page is built go through `gr.I18n`: the browser chooses the language. Texts that are made
 while the app runs ("16 images in 2.3 s") are sent in both languages, and a style sheet, itself chosen by `gr.I18n`,
@@ -14,33 +14,16 @@ from typing import Any
 import gradio as gr
 from gradio.i18n import I18nData
 
+from genarium.tasks import Task
+
 # key: (English, Chinese)
 TEXTS = {
     "tagline": (
         "A playground for generative models: choose one, ask it something, and see how it answers.",
         "生成模型游乐场：选一个模型，向它提问，看它如何作答。",
     ),
-    "tab_generate": ("Generate", "生成"),
-    "tab_reconstruct": ("Reconstruct", "重建"),
-    "tab_interpolate": ("Interpolate", "插值"),
-    "tab_swap_style": ("Swap style", "风格交换"),
-    "tab_anomaly": ("Anomaly", "异常检测"),
     "tab_hub": ("Hub", "Hub"),
     "tab_about": ("About", "关于"),
-    "intro_generate": ("Draw new images from a model.", "让模型画出新的图像。"),
-    "intro_reconstruct": (
-        "Take an image, or a recording, apart and put it together again.",
-        "把一张图像或一段录音拆开，再重新拼合。",
-    ),
-    "intro_interpolate": (
-        "Walk from one image, or voice, to another through the model.",
-        "穿过模型，从一张图像或一种声音，走到另一张或另一种。",
-    ),
-    "intro_swap_style": ("Keep the content of one, take the style of another.", "保留一方的内容，换上另一方的风格。"),
-    "intro_anomaly": (
-        "Ask a model how strange it finds an image, or a recording; or how strange for the class that you choose.",
-        "问问模型，它觉得一张图像或一段录音有多陌生；也可以选定一个类别，问它作为该类别有多陌生。",
-    ),
     "checkpoint": ("Checkpoint", "模型"),
     "card": ("Model card", "模型卡"),
     "family": ("Family", "模型家族"),
@@ -66,15 +49,7 @@ TEXTS = {
     "run": ("Run", "运行"),
     "stop": ("Stop", "停止"),
     "input_images": ("Your image", "你的图像"),
-    "input_a": ("From", "起点"),
-    "input_b": ("To", "终点"),
-    "input_content": ("Content", "内容"),
-    "input_style": ("Style", "风格"),
     "sound_audio": ("Your recording", "你的录音"),
-    "sound_a": ("From: words and voice", "起点：内容与声音"),
-    "sound_b": ("To: the other voice", "终点：另一种声音"),
-    "sound_content": ("Source: what is said", "源：说的内容"),
-    "sound_style": ("Target: whose voice", "目标：谁的声音"),
     "consent": (
         "Only voices that you may use: your own, or of people who agreed. Results are marked as synthetic in their files. "
         "WAV, FLAC, OGG or MP3, up to {minutes} minutes.",
@@ -93,20 +68,9 @@ TEXTS = {
     "results": ("Results", "结果"),
     "empty": ("Results appear here. Press Run.", "结果会显示在这里。请点击“运行”。"),
     "seen": ("Model's view", "模型所见"),
-    "reconstruction": ("Reconstruction", "重建结果"),
-    "difference": ("Difference", "差异"),
-    "codes": ("Code map", "编码图"),
-    "mean_difference": (
-        "Mean difference: {share:.1f} % of the range from black to white",
-        "平均差异：黑白范围的 {share:.1f} %",
-    ),
-    "animation": ("Animation", "动画"),
-    "strip": ("Frames", "各帧"),
-    "heat_map": ("Heat map", "热图"),
     "result": ("Result", "结果"),
     "heard": ("As the model heard it", "模型所听到的"),
     "take": ("Which one", "第几个"),
-    "walk_voice": ("Voice, from the first to the second", "声音：从第一种到第二种"),
     "spectrogram": (
         "Mel spectrogram: low tones below, loud is bright",
         "梅尔频谱图：低音在下，越响越亮",
@@ -116,40 +80,11 @@ TEXTS = {
         "{number} 个编码，每秒 {rate} 个，各有各的颜色",
     ),
     "curve": ("the higher the line, the stranger", "曲线越高越异常"),
-    "style_map": (
-        "Styles as the model sees them, along the two directions in which those of its training differ most. Near means "
-        "alike; names appear on hover.",
-        "模型眼中的风格：沿训练所用风格差异最大的两个方向展开。距离近即相似；悬停可见名称。",
-    ),
-    "map_content": ("content", "内容"),
-    "map_style": ("style", "风格"),
-    "map_result": ("result", "结果"),
-    "sheet": ("Download as one sheet", "下载拼图"),
     "python": ("The same in Python", "用 Python 重现"),
     "restore": ("Restore from a result", "从结果恢复设置"),
     "restore_info": (
         "Drop a PNG saved here: it remembers model, settings, seed and classes.",
         "拖入在此保存的 PNG：它记得模型、设置、种子与类别。",
-    ),
-    "threshold": (
-        "Call strange what is beyond this share of ordinary test samples (%)",
-        "超过多少比例的普通测试样本即判为异常（%）",
-    ),
-    "verdict_strange": ("strange", "异常"),
-    "verdict_ordinary": ("ordinary", "普通"),
-    "stranger_than": (
-        "Stranger than <b>{share:.1f} %</b> of ordinary test samples",
-        "比 <b>{share:.1f} %</b> 的普通测试样本更陌生",
-    ),
-    "beyond_all": (
-        "Stranger than <b>every</b> ordinary test sample",
-        "比<b>所有</b>普通测试样本都更陌生",
-    ),
-    "score": ("Score", "分数"),
-    "threshold_score": ("Threshold", "阈值"),
-    "no_quantiles": (
-        "This checkpoint keeps no scores of ordinary samples for these settings, so the score cannot be compared.",
-        "此模型没有保存此设置下普通样本的分数，因此无法比较。",
     ),
     "preparing": ("Getting ready: loading, or waiting for a turn", "准备中：正在加载或排队"),
     "running": ("Step {step} of {total}", "第 {step} / {total} 步"),
@@ -225,34 +160,93 @@ LANGUAGE_STYLE = ("<style>.in-zh{display:none!important}</style>", "<style>.in-e
 
 
 class Texts:
-    """The texts of one app: those above, and those that plugins bring (`add`)."""
+    """The texts of one app: those above, those of the tasks (`of`), and those that plugins bring (`add`)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._entries: dict[str, tuple[str, str]] = {**TEXTS, "language_style": LANGUAGE_STYLE}
+        self._tasks: dict[str, TaskTexts] = {}
+        self._sent = False
 
     def __call__(self, key: str) -> I18nData:
-        """A text for a component's label, info or value."""
+        """Return a text for a component's label, info or value."""
         if key not in self._entries:
             raise KeyError(key)
         return I18nData(key)
 
-    def add(self, key: str, english: str, chinese: str | None = None) -> I18nData:
-        """A text that is not known here, such as a control's label."""
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
+    def add(self, key: str, english: str, chinese: str | None = None) -> I18nData | str:
+        """Take in a text that is not in `TEXTS`, such as a control's label.
+
+        Once the browser has its texts, a new one can no longer be translated there, and stays English.
+        """
+        if self._sent and key not in self._entries:
+            return english
         self._entries[key] = (english, chinese or english)
         return I18nData(key)
 
+    def of(self, task: Task) -> TaskTexts:
+        """Return the texts as the panels of a task ask for them."""
+        if task.name not in self._tasks:
+            self._tasks[task.name] = TaskTexts(self, task)
+        return self._tasks[task.name]
+
     def i18n(self) -> gr.I18n:
-        """For `launch`. Gradio has its own zh-CN and zh-TW, which do not fall back to zh."""
+        """Return the texts for `launch`. Gradio has its own zh-CN and zh-TW, which do not fall back to zh."""
+        self._sent = True
         english = {key: en for key, (en, _) in self._entries.items()}
         chinese = {key: zh for key, (_, zh) in self._entries.items()}
         return gr.I18n(**{"en": english, "zh": chinese, "zh-CN": chinese, "zh-TW": chinese})
 
     @staticmethod
     def both(key: str, **values: Any) -> str:
-        """A text with values as HTML in both languages. Texts of this module may hold markup, values may not."""
-        safe = {name: html.escape(v) if isinstance(v, str) else v for name, v in values.items()}
-        english, chinese = (text.format(**safe) for text in TEXTS[key])
-        return in_both(english, chinese)
+        """Return a text with values as HTML in both languages. Texts of this module may hold markup, values may not."""
+        return _fill(TEXTS[key], values)
+
+
+class TaskTexts:
+    """The texts of one task: those of its texts.yaml, and where it has none of a name, the app's.
+
+    Args:
+        texts: of the app, which learns the task's texts.
+        task: whose folder may hold a texts.yaml. Without one, or without its `tab`, the task is called by its name.
+    """
+
+    def __init__(self, texts: Texts, task: Task):
+        self._texts, self._name = texts, task.name
+        self._own = {"tab": (task.name.replace("_", " ").capitalize(),) * 2, "intro": ("", "")}
+        self._own |= {key: (text["en"], text.get("zh", text["en"])) for key, text in task.texts().items()}
+        for key, (english, chinese) in self._own.items():
+            texts.add(self._key(key), english, chinese)
+
+    def __call__(self, key: str) -> I18nData:
+        """Return a text for a component's label, info or value."""
+        return self._texts(self._key(key) if key in self._own else key)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._own or key in self._texts
+
+    def add(self, key: str, english: str, chinese: str | None = None) -> I18nData | str:
+        """Take in a text that is in no file, such as a control's label."""
+        return self._texts.add(key, english, chinese)
+
+    def both(self, key: str, **values: Any) -> str:
+        """Return a text with values as HTML in both languages. The texts may hold markup, values may not."""
+        return _fill(self._own[key], values) if key in self._own else Texts.both(key, **values)
+
+    def plain(self, key: str, language: str = "en") -> str:
+        """Return a text in one language, where HTML and translation by the browser are not to be had."""
+        return self._own[key][language == "zh"]
+
+    def _key(self, key: str) -> str:
+        return f"task_{self._name}_{key}"
+
+
+def _fill(pair: tuple[str, str], values: Mapping[str, Any]) -> str:
+    safe = {name: html.escape(v) if isinstance(v, str) else v for name, v in values.items()}
+    english, chinese = (text.format(**safe) for text in pair)
+    return in_both(english, chinese)
 
 
 def markup(content: str, **options: Any) -> gr.HTML:

@@ -170,36 +170,11 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .seen .codes { height: 14px; border-radius: 3px; image-rendering: pixelated; }
 .seen .curve { display: block; width: 100%; height: 60px; }
 .seen .curve polyline { fill: none; stroke: var(--color-accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
-.style-map { margin: 0; }
-.style-map > svg { display: block; width: 100%; border: 1px solid var(--block-border-color);
-  border-radius: var(--block-radius); background: var(--block-background-fill); margin-bottom: 8px; }
-.style-map .known circle { fill: var(--neutral-400); }
-.style-map .known text { font-size: 12px; fill: var(--body-text-color-subdued); }
-.style-map path { stroke: var(--block-background-fill); stroke-width: 1.5; }
-.style-map .content { fill: #6366f1; }
-.style-map .style { fill: #d97706; }
-.style-map .result { fill: none; stroke: #0d9488; stroke-width: 3; }
-.style-map .legend { display: flex; gap: 4px 18px; flex-wrap: wrap; font-size: 14px; margin-bottom: 4px; }
-.style-map .legend > span { display: inline-flex; align-items: center; gap: 6px; }
 .question .sound .upload-container { height: 96px !important; min-height: 0 !important; }
 .question .sound .upload-container .wrap { min-height: 0 !important; padding: 14px 0 0 !important; font-size: 14px; }
 .question .sound .upload-container .icon-wrap { display: none; }
 .placeholder.wide i { aspect-ratio: 3; }
 
-.verdict { border: 1px solid var(--block-border-color); border-radius: var(--block-radius); padding: 16px 18px;
-  background: var(--block-background-fill); }
-.verdict .head { display: flex; justify-content: space-between; align-items: center; gap: 12px; flex-wrap: wrap; }
-.verdict .head p { font-size: 18px; margin: 0; }
-.verdict .chip { font-weight: 600; padding: 3px 12px; border-radius: 99px; font-size: 14px; }
-.verdict .chip.strange { background: #fde68a; color: #78350f; }
-.verdict .chip.ordinary { background: #ccfbf1; color: #115e59; }
-.verdict .head p b { font-weight: 600; }
-.verdict .scale { position: relative; height: 10px; border-radius: 5px; margin: 18px 0 8px;
-  background: linear-gradient(90deg, #0d9488, #a3a3a3 70%, #d97706); }
-.verdict .scale .mark { position: absolute; top: -5px; width: 4px; height: 20px; border-radius: 2px; margin-left: -2px;
-  background: var(--body-text-color); }
-.verdict .scale .limit { position: absolute; top: -3px; width: 0; height: 16px;
-  border-left: 2px dashed var(--body-text-color-subdued); }
 
 .card h1 { font-size: 20px; } .card h2 { font-size: 16px; margin-top: 20px !important; }
 .card table { display: block; overflow-x: auto; font-size: 13px; }

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import ID2LABEL, TINY
 from diffusers import DiffusionPipeline
+from tabs import build_tab
 from typer.testing import CliRunner
 
 from genarium.catalogue import find_checkpoints
@@ -23,13 +24,14 @@ from genarium.families import Family, discover
 from genarium.pictures import read_request
 from genarium.recipe import DataSpec, load_recipe
 from genarium.runtime import Runtime
-from genarium.runtime.request import Request, to_python
+from genarium.runtime.program import to_python
+from genarium.runtime.request import Request
+from genarium.tasks import find_tasks
+from genarium.tasks.endpoints import Call
 from genarium.training.loop import train
 from genarium.training.pipeline import build_pipeline
 from genarium.ui.endpoints import _answer
-from genarium.ui.files import keep_pictures
-from genarium.ui.tab import TaskTab
-from genarium.ui.texts import Texts
+from genarium.ui.files import keep_results
 from pipelines.images import ImageFamilyMixin, task
 from pipelines.modeling_vae import VAEModel
 
@@ -242,7 +244,7 @@ def test_a_result_remembers_its_style_and_python_repeats_it(styled):
     request = Request("a-styled", "generate", seed=3, batch_size=6, parameters={"style": "grey"})
     result = styled.run(request)
     assert brightness(result.pictures) == [0.5] * 6
-    path = keep_pictures(result.pictures, result.request)[0]
+    path = keep_results(result)[0]
     assert Request.from_dict(read_request(path)) == result.request and result.request.parameters["style"] == "grey"
     assert "style='grey'" in to_python(result.request, styled.catalogue["a-styled"])
     free = styled.run(dataclasses.replace(request, parameters={}))
@@ -252,11 +254,12 @@ def test_a_result_remembers_its_style_and_python_repeats_it(styled):
 
 
 def test_programs_choose_a_style(styled):
-    files, report = asyncio.run(_answer(styled, "generate", "a-styled", 0, {"style": "bright"}, {}, None, 2))
+    task, call = find_tasks()["generate"], Call(num_images=2)
+    files, report = asyncio.run(_answer(styled, task, "a-styled", 0, {"style": "bright"}, call))
     assert brightness(PIL.Image.open(file) for file in files) == [1, 1]
     assert report["request"]["parameters"]["style"] == "bright"
     with pytest.raises(gr.Error, match="style: choose one of"):
-        asyncio.run(_answer(styled, "generate", "a-styled", 0, {"style": "thin"}, {}, None, 2))
+        asyncio.run(_answer(styled, task, "a-styled", 0, {"style": "thin"}, call))
 
 
 def test_the_command_line_chooses_a_style(styled, tmp_path):
@@ -271,7 +274,7 @@ def test_the_command_line_chooses_a_style(styled, tmp_path):
 
 def test_the_page_follows_the_chosen_checkpoint(styled):
     with gr.Blocks():
-        tab = TaskTab("generate", styled, Texts())
+        tab = build_tab("generate", styled)
     components = tab.controls.components["styled"]
     style, factor = components["style"], components["brightness"]
     assert style.visible and [value for _, value in style.choices] == ["any", "dark", "grey", "bright"]
@@ -290,14 +293,14 @@ def test_the_page_follows_the_chosen_checkpoint(styled):
     assert tab._request(data).parameters == {"brightness": 0.7}, "what is hidden is not sent"
 
     result = styled.run(Request("c-other", "generate", parameters={"style": "thin", "brightness": 0.3}))
-    restored = tab._restore(keep_pictures(result.pictures, result.request)[0])
+    restored = tab._restore(keep_results(result)[0])
     assert restored[style]["value"] == "thin" and "thin" in restored[style]["choices"]
     assert restored[factor]["value"] == 0.3 and restored[style]["visible"]
 
 
 def test_controls_that_do_not_differ_keep_the_visitor_s_settings(tiny_checkpoints):
     with gr.Blocks():
-        tab = TaskTab("generate", Runtime(find_checkpoints(discover(installed=False)), device="cpu"), Texts())
+        tab = build_tab("generate", Runtime(find_checkpoints(discover(installed=False)), device="cpu"))
     assert not set(tab._choose("tiny-ddpm", "image")) & set(tab.controls.all)
 
 

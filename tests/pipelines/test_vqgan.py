@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import ID2LABEL, TINY, build_tiny, pictures
+from tabs import task_texts
 
 from genarium.catalogue import find_checkpoints
 from genarium.checkpoints import load_pipeline, open_checkpoint
@@ -25,10 +26,9 @@ from genarium.pictures import code_map
 from genarium.recipe import StageSpec, find_recipe
 from genarium.runtime import Runtime
 from genarium.runtime.request import Request
+from genarium.tasks.reconstruct.panel_image import Panel
 from genarium.training.loop import train
 from genarium.training.objective import Objective
-from genarium.ui.results import Pair
-from genarium.ui.texts import Texts
 from pipelines.adversarial import (
     PatchDiscriminator,
     adaptive_weight,
@@ -691,7 +691,7 @@ def test_the_reconstruct_tab_shows_the_codes(house):
     result = runtime.run(Request("tiny-vqgan", "reconstruct"), {"images": [picture, picture, picture]})
     assert result.codes.shape == (3, 7, 7) and (result.codes[0] == result.codes[2]).all()
     with gr.Blocks():
-        panel = Pair(Texts())
+        panel = Panel(task_texts("reconstruct"))
     shown = panel.fill(result, runtime.catalogue["tiny-vqgan"], {})[panel.codes]
     assert shown["visible"] and shown["value"].size == (336, 336)
     plain = runtime.run(Request("tiny-vae", "reconstruct"), {"images": [picture]})

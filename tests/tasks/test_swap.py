@@ -18,6 +18,7 @@ import tiny_styles
 import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from tabs import build_tab, task_texts
 from tiny_styles import speech
 from typer.testing import CliRunner
 
@@ -30,14 +31,14 @@ from genarium.errors import CheckpointError, InputError, Stopped
 from genarium.families import discover
 from genarium.hub import bare, proof
 from genarium.pictures import read_request
-from genarium.runtime import Progress, Result, Runtime, StyleMap
-from genarium.runtime.request import Request, to_python
+from genarium.runtime import Progress, Result, Runtime, Sounds
+from genarium.runtime.program import to_python
+from genarium.runtime.request import Request
 from genarium.tasks import controls_of, find_tasks, modality_of, tasks_of
+from genarium.tasks.swap_style.panel_map import map_html
+from genarium.tasks.swap_style.results import StyleMap, SwappedPictures, SwappedSounds
 from genarium.ui import build_app
 from genarium.ui.inputs import EXAMPLES
-from genarium.ui.maps import map_html
-from genarium.ui.tab import TaskTab
-from genarium.ui.texts import Texts
 
 LOW, HIGH = str(EXAMPLES / "voices" / "rms-1.flac"), str(EXAMPLES / "voices" / "slt-1.flac")
 SNEAKER, TROUSER = str(EXAMPLES / "grey" / "sneaker-1.png"), str(EXAMPLES / "grey" / "trouser-1.png")
@@ -112,7 +113,7 @@ def test_a_swap_keeps_the_length_and_says_where_the_voices_lie(runtime, clips):
     assert len(content) == pytest.approx(2.6 * 16000, abs=2) and len(style) == pytest.approx(1.5 * 16000, abs=2)
     assert sounds.active_level(content, 16000) == pytest.approx(sounds.LEVEL, rel=0.01)
     assert np.abs(made - content).max() > 0.01
-    assert result.pictures is None and len(result.codes[0]) == len(made) // tiny_styles.HOP + 1
+    assert isinstance(result, SwappedSounds) and len(result.codes[0]) == len(made) // tiny_styles.HOP + 1
     assert result.frame_rate == 125
     map_ = result.style_map
     assert map_.names == ("tiny/low", "tiny/high") and map_.parts == ("content", "style", "result")
@@ -132,7 +133,7 @@ def test_a_trained_voice_stands_in_for_the_clip(runtime, clips):
 
 def test_pictures_are_swapped_too(runtime):
     result = runtime.run(Request("styles", "swap_style"), {"content": SNEAKER, "style": TROUSER})
-    assert result.pictures[0].size == (28, 28) and result.audios is None
+    assert result.pictures[0].size == (28, 28) and isinstance(result, SwappedPictures)
     assert result.style_map.names == ("dark",) and len(result.style_map.points) == 4
 
 
@@ -141,7 +142,7 @@ def test_other_tasks_on_sound(runtime, clips):
     made = runtime.run(Request("voices", "reconstruct"), {"audio": [low, high]})
     assert [len(a) for a in made.audios] == [len(a) for a in made.inputs] and len(made.codes) == 2
     walk = runtime.run(Request("voices", "interpolate", parameters={"num_frames": 3}), {"a": low, "b": high})
-    assert len(walk.audios) == 3 and len({len(a) for a in walk.audios}) == 1 and walk.style_map is None
+    assert len(walk.audios) == 3 and len({len(a) for a in walk.audios}) == 1 and type(walk) is Sounds
     scored = runtime.run(Request("voices", "anomaly"), {"audio": [low, high]})
     assert scored.scores.shape == (2,) and len(scored.maps[0]) > len(scored.maps[1]) > 10
 
@@ -215,7 +216,7 @@ def app(runtime):
 
 def tab_of(runtime, task="swap_style"):
     with gr.Blocks():
-        return TaskTab(task, runtime, Texts())
+        return build_tab(task, runtime)
 
 
 def ask(tab, checkpoint, files, **parameters):
@@ -322,19 +323,21 @@ def test_what_is_wrong_is_said_on_the_page(runtime, clips, tmp_path):
 
 
 def test_a_map_keeps_its_points_inside_and_escapes_names():
+    texts = task_texts("swap_style")
     points = np.array([[0, 0], [1e3, 5], [500, -5], [3, 3]])
-    shown = map_html(StyleMap(("<b>", "x"), ("content", "result"), points))
+    shown = map_html(StyleMap(("<b>", "x"), ("content", "result"), points), texts)
     assert "&lt;b&gt;" in shown and "<b>" not in shown
-    assert map_html(StyleMap(("a",), (), np.zeros((1, 2)))).count("<circle") == 1, "all in one place"
+    assert map_html(StyleMap(("a",), (), np.zeros((1, 2))), texts).count("<circle") == 1, "all in one place"
     many = StyleMap(tuple(f"voice {i}" for i in range(40)), (), np.random.default_rng(0).normal(size=(40, 2)))
-    assert map_html(many).count("<title>") == 40 and "<text" not in map_html(many)
-    assert map_html(None) == map_html(StyleMap(("a",), (), np.full((1, 2), np.nan))) == ""
+    assert map_html(many, texts).count("<title>") == 40 and "<text" not in map_html(many, texts)
+    assert map_html(None, texts) == map_html(StyleMap(("a",), (), np.full((1, 2), np.nan)), texts) == ""
 
 
 def test_names_on_a_map_cover_nothing():
+    texts = task_texts("swap_style")
     # two names nearly share a place, and a mark lies on one of them
     points = np.array([[0, 0], [3, 0], [0, 10], [100, 50], [3, 1]])
-    shown = map_html(StyleMap(("noto", "blobmoji", "twemoji", "fluent"), ("result",), points))
+    shown = map_html(StyleMap(("noto", "blobmoji", "twemoji", "fluent"), ("result",), points), texts)
     written = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)">(\w+)<', shown)
     assert {"twemoji", "fluent"} <= {name for *_, name in written} and shown.count("<title>") == 4
     spans = []
@@ -345,7 +348,7 @@ def test_names_on_a_map_cover_nothing():
     pairs = itertools.combinations(spans, 2)
     assert all(a[0] >= b[1] or b[0] >= a[1] or abs(a[2] - b[2]) >= 12 for a, b in pairs)
     crowd = StyleMap(tuple("abcdefghij"), (), np.array([[i % 3 / 50, i // 3 / 50] for i in range(9)] + [[9, 9]]))
-    assert 1 < map_html(crowd).count("<text") < 10, "where there is no room, the name comes on hover"
+    assert 1 < map_html(crowd, texts).count("<text") < 10, "where there is no room, the name comes on hover"
 
 
 # ---- the web API ----

@@ -14,23 +14,25 @@ import PIL.Image
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from tabs import build_tab, task_texts
 
 import genarium
 from genarium.catalogue import Catalogue, find_checkpoints
 from genarium.errors import Broken
 from genarium.families import Families, discover
 from genarium.pictures import METADATA_KEY, read_request
-from genarium.runtime import Runtime
-from genarium.runtime.request import Request, to_python
+from genarium.runtime import Pictures, Runtime
+from genarium.runtime.program import to_python
+from genarium.runtime.request import Request
 from genarium.tasks import find_tasks
+from genarium.tasks.anomaly.panel_image import Panel
+from genarium.tasks.anomaly.panel_verdict import verdict_html
 from genarium.ui import build_app
 from genarium.ui.about import build_about
-from genarium.ui.files import keep_pictures
+from genarium.ui.files import keep_results
 from genarium.ui.inputs import EXAMPLES, example_pictures
 from genarium.ui.picker import card_text
-from genarium.ui.results import Strangeness, verdict_html
 from genarium.ui.streaming import follow
-from genarium.ui.tab import TaskTab
 from genarium.ui.texts import TEXTS, Texts
 
 SNEAKER, TROUSER = str(EXAMPLES / "grey" / "sneaker-1.png"), str(EXAMPLES / "grey" / "trouser-1.png")
@@ -63,7 +65,7 @@ def client(app):
 @pytest.fixture
 def tab(runtime):
     with gr.Blocks():
-        return TaskTab("generate", runtime, Texts())
+        return build_tab("generate", runtime)
 
 
 def pixels(paths) -> np.ndarray:
@@ -90,7 +92,9 @@ def test_tabs_list_what_is_offered(app, runtime):
 
 
 def test_every_text_is_in_both_languages():
-    for key, (english, chinese) in TEXTS.items():
+    own = {f"{t.name}: {k}": (v["en"], v["zh"]) for t in find_tasks().values() for k, v in t.texts().items()}
+    assert len(own) > 20
+    for key, (english, chinese) in {**TEXTS, **own}.items():
         assert english.strip() and chinese.strip(), key
         assert english.count("{") == chinese.count("{"), key
 
@@ -104,7 +108,7 @@ def test_about_names_what_is_broken_and_why(runtime):
     families = runtime.catalogue.families
     broken = Families(families.found, families.origins, (Broken("plugins/odd", "No module named <nothing>"),))
     with gr.Blocks() as page:
-        build_about(Catalogue(runtime.catalogue.checkpoints, (), broken))
+        build_about(Catalogue(runtime.catalogue.checkpoints, (), broken), Texts())
     shown = "".join(b.value for b in page.blocks.values() if isinstance(b, gr.HTML))
     assert "plugins/odd" in shown and "No module named &lt;nothing&gt;" in shown
     for family in families:
@@ -246,7 +250,7 @@ def test_dropped_result_restores_the_controls(runtime, tab):
     parameters = {"sampler": "ddim", "num_inference_steps": 4, "eta": 0.5}
     request = Request("tiny-ddpm", "generate", 2**62 + 1, 4, (2, 7, 2, 7), parameters)
     result = runtime.run(request)
-    path = keep_pictures(result.pictures, result.request)[1]
+    path = keep_results(result)[1]
     assert Request.from_dict(read_request(path)) == result.request
     updates = tab._restore(path)
     controls = tab.controls.components["ddpm"]
@@ -261,7 +265,9 @@ def test_dropped_result_restores_the_controls(runtime, tab):
 
 def test_other_files_restore_nothing(runtime, tab, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
-    foreign = keep_pictures([PIL.Image.new("L", (28, 28))], Request("somewhere-<else>", "generate"))[0]
+    foreign = keep_results(
+        Pictures(request=Request("somewhere-<else>", "generate"), pictures=[PIL.Image.new("L", (28, 28))])
+    )[0]
     for path, reason in (
         (SNEAKER, "carries no parameters"),
         (tmp_path / "text.png", "carries no parameters that can be read"),
@@ -329,21 +335,23 @@ def test_heat_map_remembers_its_request_and_threshold_is_the_visitor_s(runtime):
     request = Request("tiny-ddpm", "anomaly", seed=3)
     result = runtime.run(request, {"images": [SNEAKER]})
     with gr.Blocks():
-        panel = Strangeness(Texts())
+        texts = task_texts("anomaly")
+        panel = Panel(texts)
     checkpoint = runtime.catalogue["tiny-ddpm"]
     updates = panel.fill(result, checkpoint, {panel.threshold: 50.0})
     assert Request.from_dict(read_request(updates[panel.map]["value"])) == result.request
-    assert updates[panel.verdict] == verdict_html(updates[panel.measured], 50.0)
+    assert updates[panel.verdict] == verdict_html(updates[panel.measured], 50.0, texts)
     assert "value" not in updates[panel.threshold]
 
 
 def test_verdict():
+    texts = task_texts("anomaly")
     quantiles = np.linspace(0, 2, 201).tolist()
     measured = {"score": 1.97, "unit": "nats", "quantiles": quantiles}
-    assert "98.5 %" in verdict_html(measured, 99.0) and "chip ordinary" in verdict_html(measured, 99.0)
-    assert "chip strange" in verdict_html(measured, 98.0)
-    assert "every" in verdict_html({**measured, "score": 3.0}, 99.0)
-    assert "chip" not in verdict_html({**measured, "quantiles": None}, 99.0)
+    assert "98.5 %" in verdict_html(measured, 99.0, texts) and "chip ordinary" in verdict_html(measured, 99.0, texts)
+    assert "chip strange" in verdict_html(measured, 98.0, texts)
+    assert "every" in verdict_html({**measured, "score": 3.0}, 99.0, texts)
+    assert "chip" not in verdict_html({**measured, "quantiles": None}, 99.0, texts)
 
 
 def test_examples_are_there():

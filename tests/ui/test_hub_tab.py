@@ -9,13 +9,13 @@ import pytest
 import torch
 from huggingface_hub import constants
 from stock_models import vq_model
+from tabs import build_tab
 
 from genarium.catalogue import Catalogue, find_checkpoints
 from genarium.errors import InputError
 from genarium.runtime import Runtime
 from genarium.ui import build_app
 from genarium.ui.hub import HubTab
-from genarium.ui.tab import TaskTab
 from genarium.ui.texts import Texts
 
 WEIGHTS = r"/resolve/.*safetensors"
@@ -45,7 +45,7 @@ def page(hub, runtime, tiny_checkpoints, tmp_path, monkeypatch):
 def make_page(runtime):
     with gr.Blocks():
         texts = Texts()
-        tabs = {name: TaskTab(name, runtime, texts) for name in ("generate", "reconstruct", "swap_style")}
+        tabs = {name: build_tab(name, runtime) for name in ("generate", "reconstruct", "swap_style")}
         return SimpleNamespace(tabs=tabs, hub=HubTab(runtime, list(tabs.values()), texts))
 
 

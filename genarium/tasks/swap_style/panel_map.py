@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from genarium.runtime import StyleMap
-from genarium.ui.texts import Texts
+from genarium.tasks.swap_style.results import StyleMap
+from genarium.ui.texts import TaskTexts
 
 WIDTH, HEIGHT, MARGIN = 640, 360, 44
 NAMED = 12  # known styles whose names are written beside them; of more, the names come on hover
@@ -30,8 +30,8 @@ Side = tuple[str, int, int]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
-def map_html(style_map: StyleMap | None) -> str:
-    """The map with what it shows in words, in both languages; nothing where there is none."""
+def map_html(style_map: StyleMap | None, texts: TaskTexts) -> str:
+    """Return the map with a legend and an explanation in both languages; "" where there is no map."""
     if style_map is None or not np.isfinite(style_map.points).all():
         return ""
     places = _places(style_map.points)
@@ -40,12 +40,12 @@ def map_html(style_map: StyleMap | None) -> str:
     marks = [_known(name, *place, side) for name, place, side in zip(style_map.names, known, sides, strict=True)]
     marks += [_mark(part, x, y) for part, (x, y) in zip(style_map.parts, given, strict=True)]
     legend = "".join(
-        f'<span><svg viewBox="-13 -13 26 26" width="18" height="18">{_mark(part)}</svg>{Texts.both(f"map_{part}")}</span>'
+        f'<span><svg viewBox="-13 -13 26 26" width="18" height="18">{_mark(part)}</svg>{texts.both(f"map_{part}")}</span>'
         for part in style_map.parts
     )
     return (
         f'<figure class="style-map"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(marks)}</svg>'
-        f'<div class="legend">{legend}</div><figcaption class="note">{Texts.both("style_map")}</figcaption></figure>'
+        f'<div class="legend">{legend}</div><figcaption class="note">{texts.both("style_map")}</figcaption></figure>'
     )
 
 

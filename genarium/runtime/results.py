@@ -1,0 +1,207 @@
+"""What comes of a request. A task returns `Pictures` or `Sounds`, or its own class, which its results.py names."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import PIL.Image
+
+from genarium.checkpoints import Checkpoint
+from genarium.pictures import save_picture
+from genarium.runtime.request import Request
+from genarium.sounds import save_sound
+from genarium.tasks import Modality, Task
+
+if TYPE_CHECKING:
+    from genarium.runtime.execution import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(ABC):
+    """What all results have in common.
+
+    Args:
+        request: with every parameter filled in.
+        inputs: the material as the model had it, pictures or float32 [T].
+        seconds: computing time, without waiting and loading.
+        evaluations: passes through the network for each sample made or scored, on average; guidance counts twice.
+        device: on which it was computed, such as "cpu".
+        dtype: of the computation, such as "bfloat16".
+
+    `python_use` are the lines of a program that uses the pipeline's `output`, and `python_imports` those that import what
+    they need.
+    """
+
+    python_use: ClassVar[tuple[str, ...]] = ()
+    python_imports: ClassVar[tuple[str, ...]] = ()
+
+    request: Request
+    inputs: list[Any] = field(default_factory=list)
+    seconds: float = 0.0
+    evaluations: float = 0.0
+    device: str = ""
+    dtype: str = ""
+
+    @classmethod
+    @abstractmethod
+    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+        """Return the fields of this class alone, from what the pipeline returned for each batch."""
+
+    @property
+    @abstractmethod
+    def num_samples(self) -> int:
+        """How many samples were made or scored."""
+
+    @property
+    def comparable(self) -> bool:
+        """Whether `evaluations` can be compared with those of other results."""
+        return True
+
+    @abstractmethod
+    def write(self, folder: Path) -> list[Path]:
+        """Write the files that a program gets into a folder, each with the request in its metadata."""
+
+    def report(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Return what a program gets beside the files, as plain values."""
+        return {
+            "request": self.request.to_dict(),
+            "seconds": self.seconds,
+            "device": self.device,
+            "network_evaluations": self.evaluations,  # for each sample
+        }
+
+    @property
+    def stem(self) -> str:
+        """The beginning of file names: checkpoint, task and seed."""
+        return f"{Path(self.request.checkpoint).name}-{self.request.task}-seed{self.request.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures(Result):
+    """Pictures that a model made.
+
+    Args:
+        pictures: L or RGB, at the model's own resolution.
+        codes: int64 [N, h, w], of models that write images in codes.
+    """
+
+    python_use = ("images = output.images",)
+
+    pictures: list[PIL.Image.Image]
+    codes: np.ndarray | None = None
+
+    @classmethod
+    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+        codes = [output.codes.numpy() for output in outputs if getattr(output, "codes", None) is not None]
+        return {
+            "pictures": [picture for output in outputs for picture in output.images],
+            "codes": np.concatenate(codes) if codes else None,
+        }
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.pictures)
+
+    def write(self, folder: Path) -> list[Path]:
+        asked = self.request.to_dict()
+        return [save_picture(p, folder / f"{self.stem}-{i:02d}.png", asked) for i, p in enumerate(self.pictures)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sounds(Result):
+    """Sounds that a model made.
+
+    Args:
+        audios: float32 [T] each, in [-1, 1].
+        sampling_rate: of all of them, in Hz.
+        codes: int64 [frames] for each sound, of models that write sound in codes.
+        frame_rate: codes in a second.
+    """
+
+    python_use = (
+        "for i, sound in enumerate(output.audios):",
+        '    soundfile.write(f"result-{i:02d}.wav", sound, output.sampling_rate)',
+    )
+    python_imports = ("import soundfile",)
+
+    audios: list[np.ndarray]
+    sampling_rate: int
+    codes: list[np.ndarray] | None = None
+    frame_rate: float = 0.0
+
+    @classmethod
+    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+        coded = [output for output in outputs if getattr(output, "codes", None) is not None]
+        return {
+            "audios": [np.asarray(audio, np.float32) for output in outputs for audio in output.audios],
+            "sampling_rate": int(run.checkpoint.index["sampling_rate"]),
+            "codes": [np.asarray(codes) for output in coded for codes in output.codes] or None,
+            "frame_rate": float(coded[-1].frame_rate) if coded else 0.0,
+        }
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.audios)
+
+    @property
+    def comparable(self) -> bool:
+        """Clips of different lengths need different numbers of passes."""
+        return False
+
+    def write(self, folder: Path) -> list[Path]:
+        asked, rate = self.request.to_dict(), self.sampling_rate
+        return [save_sound(a, rate, folder / f"{self.stem}-{i:02d}.wav", asked) for i, a in enumerate(self.audios)]
+
+    def report(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        return {**super().report(checkpoint), "sampling_rate": self.sampling_rate}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several(Result):
+    """The results of a request that names several checkpoints, in the order of the request.
+
+    Args:
+        results: of each checkpoint.
+    """
+
+    results: tuple[Result, ...]
+
+    @classmethod
+    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+        raise NotImplementedError("the runtime puts the results of several checkpoints together itself")
+
+    @classmethod
+    def of(cls, request: Request, results: Sequence[Result]) -> Several:
+        """Put the results of each checkpoint together."""
+        samples = sum(result.num_samples for result in results)
+        passes = sum(result.evaluations * result.num_samples for result in results)
+        return cls(
+            request=request,
+            inputs=results[0].inputs,
+            seconds=sum(result.seconds for result in results),
+            evaluations=passes / max(samples, 1),
+            device=results[0].device,
+            dtype=results[0].dtype,
+            results=tuple(results),
+        )
+
+    @property
+    def num_samples(self) -> int:
+        return sum(result.num_samples for result in self.results)
+
+    def write(self, folder: Path) -> list[Path]:
+        return [path for result in self.results for path in result.write(folder)]
+
+
+RESULTS: Mapping[Modality, type[Result]] = {"image": Pictures, "audio": Sounds}  # where a task has no results.py
+
+
+def result_class(task: Task, modality: Modality) -> type[Result]:
+    """Return the class of what a task returns on a modality."""
+    part = task.part("results")
+    return {**RESULTS, **(part.RESULTS if part else {})}[modality]

@@ -1,0 +1,86 @@
+"""What the panels of pictures and of sound share: a score against those of ordinary data, and a verdict by threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from genarium.checkpoints import Checkpoint
+from genarium.evaluation.measures import percentile
+from genarium.tasks.anomaly.results import Scores
+from genarium.ui.panels import Panel
+from genarium.ui.texts import TaskTexts, markup
+
+THRESHOLD = 95.0  # per cent: one ordinary picture in twenty is called strange
+
+AnyScores = TypeVar("AnyScores", bound=Scores)
+
+
+class Scored(Panel[AnyScores]):
+    """A verdict, and a slider for its threshold."""
+
+    def _build_verdict(self, texts: TaskTexts) -> None:
+        self.texts = texts
+        self.verdict = markup("")
+        self.threshold = gr.Slider(50, 100, THRESHOLD, step=0.5, label=texts("threshold"), buttons=[])
+        self.measured = gr.State()  # of this visitor: {"score", "unit", "quantiles"}
+        self.threshold.change(
+            self._judge,
+            [self.measured, self.threshold],
+            self.verdict,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.group, self.verdict, self.threshold, self.measured]
+
+    @property
+    def settings(self) -> list[Any]:
+        return [self.threshold]
+
+    def fill(self, result: AnyScores, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        measured = {
+            "score": float(result.scores[0]),
+            "unit": result.unit,
+            "quantiles": result.quantiles(checkpoint),
+        }
+        return {
+            self.measured: measured,
+            self.threshold: gr.update(visible=measured["quantiles"] is not None),
+            self.verdict: self._judge(measured, data[self.threshold]),
+        }
+
+    def _judge(self, measured: Mapping[str, Any] | None, threshold: float) -> str:
+        return verdict_html(measured, threshold, self.texts)
+
+
+def verdict_html(measured: Mapping[str, Any] | None, threshold: float, texts: TaskTexts) -> str:
+    """Return the score in words, on a scale, and as a verdict.
+
+    Args:
+        measured: score, unit and quantiles; None for nothing yet.
+        threshold: per cent of ordinary test data that are called ordinary.
+        texts: of the task.
+    """
+    if not measured:
+        return ""
+    score, quantiles = measured["score"], measured["quantiles"]
+    numbers = f"{texts.both('score')}: {score:.4g} {measured['unit']}"
+    if not quantiles:
+        return f'<div class="verdict"><div class="head"><p>{numbers}</p></div>{texts.both("no_quantiles")}</div>'
+    share = percentile(score, quantiles)
+    limit = quantiles[round(threshold / 100 * (len(quantiles) - 1))]
+    kind = "strange" if score > limit else "ordinary"
+    words = texts.both("beyond_all") if score > quantiles[-1] else texts.both("stranger_than", share=share)
+    return (
+        f'<div class="verdict"><div class="head"><p>{words}</p>'
+        f'<span class="chip {kind}">{texts.both("verdict_" + kind)}</span></div>'
+        f'<div class="scale"><i class="limit" style="left:{threshold:.1f}%"></i>'
+        f'<i class="mark" style="left:{share:.1f}%"></i></div>'
+        f'<div class="note">{numbers} · {texts.both("threshold_score")}: {limit:.4g}</div></div>'
+    )

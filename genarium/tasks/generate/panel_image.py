@@ -1,0 +1,41 @@
+"""How generated pictures are shown: a gallery of exact PNGs, and all of them on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from genarium.checkpoints import Checkpoint
+from genarium.pictures import enlarge, grid
+from genarium.runtime import Pictures
+from genarium.ui.files import columns, keep_picture, keep_results
+from genarium.ui.panels import Panel as Base
+from genarium.ui.panels import gallery
+from genarium.ui.texts import TaskTexts
+
+
+class Panel(Base[Pictures]):
+    """A gallery, and a button that downloads all pictures as one."""
+
+    blanks = 16
+
+    def __init__(self, texts: TaskTexts):
+        with gr.Column(visible=False) as self.group:
+            self.gallery = gallery(texts("results"))
+            self.download = gr.DownloadButton(texts("sheet"), size="sm")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.group, self.gallery, self.download]
+
+    def fill(self, result: Pictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        files = keep_results(result)
+        wide = columns(len(files))
+        sheet = grid([enlarge(p, 112) for p in result.pictures], wide, gap=8)
+        name = f"{checkpoint.stem}-seed{result.request.seed}-sheet.png"
+        return {
+            self.gallery: gr.update(value=files, columns=wide, selected_index=None),
+            self.download: gr.update(value=keep_picture(sheet, name, result.request)),
+        }

@@ -1,0 +1,52 @@
+"""How a reconstruction is shown: the input as the model saw it, what came back, where they differ, and the codes between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import PIL.Image
+
+from genarium.checkpoints import Checkpoint
+from genarium.pictures import code_map, heat_map, to_pixels
+from genarium.runtime import Pictures
+from genarium.ui.files import keep_results
+from genarium.ui.panels import Panel as Base
+from genarium.ui.panels import large, picture
+from genarium.ui.texts import TaskTexts, markup
+
+
+class Panel(Base[Pictures]):
+    """Three or four pictures side by side, and the mean difference in words."""
+
+    blanks = 3
+
+    def __init__(self, texts: TaskTexts):
+        self.texts = texts
+        with gr.Column(visible=False) as self.group:
+            with gr.Row(elem_classes="side-by-side"):
+                self.seen = picture(texts("seen"))
+                self.made = picture(texts("reconstruction"))
+                self.difference = picture(texts("difference"))
+                self.codes = picture(texts("codes"), visible=False)
+            self.note = markup("")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.group, self.seen, self.made, self.difference, self.codes, self.note]
+
+    def fill(self, result: Pictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        seen, made = result.inputs[0], result.pictures[0]
+        error = np.abs(to_pixels([seen]).astype(float) - to_pixels([made]))[0].mean(axis=-1) / 255  # [H, W]
+        # half of the brightness range is shown in full colour, so that two pictures can be compared by eye
+        difference = heat_map(error, PIL.Image.new("L", made.size), high=0.5, alpha=1.0)
+        codes = None if result.codes is None else large(code_map(result.codes[0]))
+        return {
+            self.seen: large(seen),
+            self.made: keep_results(result)[0],
+            self.difference: large(difference),
+            self.codes: gr.update(visible=codes is not None, value=codes),
+            self.note: f'<p class="note">{self.texts.both("mean_difference", share=100 * error.mean())}</p>',
+        }

@@ -1,0 +1,112 @@
+"""How a result is shown: what the panels of all tasks share. A panel is a few components, hidden until there is a result."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import gradio as gr
+import PIL.Image
+
+from genarium.checkpoints import Checkpoint
+from genarium.pictures import enlarge
+from genarium.runtime import Pictures, Result
+from genarium.ui.files import columns, keep_results, tiles
+from genarium.ui.texts import TaskTexts
+
+SHOWN_SIDE = 336  # pixels; a multiple of 28 and 56, near enough to one of 32
+
+AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+class Panel(ABC, Generic[AnyResult]):
+    """The result of one task on one modality.
+
+    `group` is hidden until there is a result. Until then `blanks` empty places stand for it, square or `wide`.
+    """
+
+    group: gr.Column
+    blanks: int
+    wide = False
+
+    @abstractmethod
+    def __init__(self, texts: TaskTexts):
+        """Build the components.
+
+        Args:
+            texts: of the task.
+        """
+
+    @property
+    @abstractmethod
+    def outputs(self) -> list[Any]:
+        """All components that `fill` may update, and the group."""
+
+    @property
+    def settings(self) -> list[Any]:
+        """Components of the panel whose values `fill` needs."""
+        return []
+
+    @abstractmethod
+    def fill(self, result: AnyResult, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Return updates that show a result.
+
+        Args:
+            result: what the task returned.
+            checkpoint: which made it.
+            data: the page's values, by component.
+        """
+
+    def preview(self, pictures: Sequence[PIL.Image.Image]) -> str:
+        """Return the estimate while the run goes on, as HTML."""
+        return tiles(pictures)
+
+
+class Gallery(Panel[Pictures]):
+    """The pictures of a result. Tasks without a panel of their own get this one."""
+
+    blanks = 4
+
+    def __init__(self, texts: TaskTexts):
+        with gr.Column(visible=False) as self.group:
+            self.gallery = gallery(texts("results"))
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.group, self.gallery]
+
+    def fill(self, result: Pictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        files = keep_results(result)
+        return {self.gallery: gr.update(value=files, columns=columns(len(files)), selected_index=None)}
+
+
+def picture(label: Any, **options: Any) -> gr.Image:
+    """Return a place for one picture of a result."""
+    return gr.Image(
+        label=label,
+        interactive=False,
+        format="png",
+        buttons=["download", "fullscreen"],
+        elem_classes=["pixels", "shown"],
+        min_width=140,
+        **options,
+    )
+
+
+def gallery(label: Any) -> gr.Gallery:
+    """Return a place for several pictures of a result."""
+    return gr.Gallery(
+        label=label,
+        format="png",
+        interactive=False,
+        object_fit="contain",
+        height="auto",
+        buttons=["download", "download_all", "fullscreen"],
+        elem_classes=["pixels", "sheet"],
+    )
+
+
+def large(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """Return the picture enlarged for the screen, its pixels crisp."""
+    return enlarge(picture, SHOWN_SIDE)

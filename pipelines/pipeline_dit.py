@@ -477,7 +477,8 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
         options = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "solver_order": 2}
         scheduler = UniPCMultistepScheduler(num_train_timesteps=number, **options)
         scheduler.set_timesteps(sigmas=falling_times(self._start, num_inference_steps), device=device)
-        scheduler.sigmas = scheduler.sigmas.to(torch.get_default_dtype())  # which `step` has for the rest of its equations
+        # `step` solves for its coefficients in the default dtype.
+        scheduler.sigmas = scheduler.sigmas.to(torch.get_default_dtype())
         scheduler.set_begin_index(0)
         return scheduler
 

@@ -19,7 +19,8 @@ def slerp(a: torch.Tensor, b: torch.Tensor, weights: torch.Tensor) -> torch.Tens
         [M, ...] of a's type, computed in float64.
     """
     u, v, w = a.flatten().double(), b.flatten().double(), weights.double()[:, None]
-    omega = torch.arccos((u @ v / (u.norm() * v.norm()).clamp(min=1e-12)).clamp(-1, 1))
+    cosine = (u / u.norm().clamp(min=1e-12)) @ (v / v.norm().clamp(min=1e-12))
+    omega = torch.arccos(cosine.clamp(-1, 1))
     if omega.sin() < 1e-6:
         mixed = (1 - w) * u + w * v
     else:

@@ -55,7 +55,7 @@ class PixelUNetMixin(ImageFamilyMixin):
         guidance_scale: float,
         network: Callable | None = None,
     ) -> torch.Tensor:
-        """Return the output of the network with classifier-free guidance, float32 [N, C, S, S].
+        """Return the output of a network with classifier-free guidance, [N, C, S, S].
 
         Args:
             x, timesteps, labels: as for `_network`.

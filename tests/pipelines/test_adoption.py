@@ -24,7 +24,7 @@ from genarium.errors import CheckpointError
 from genarium.families import discover
 from genarium.runtime import Runtime
 from genarium.runtime.request import Request
-from pipelines.pipeline_score_sde import Denoiser
+from pipelines.denoiser import Denoiser
 
 QUICK = {"num_inference_steps": 2, "num_refinements": 0, "num_frames": 3, "num_noise_levels": 1, "num_samples": 1}
 

@@ -1,15 +1,19 @@
 """Score-SDE against closed forms: for Gaussian data the denoiser is known, so every solver has an answer."""
 
 import math
+import typing
 
 import numpy as np
 import pytest
 import torch
-from conftest import ID2LABEL, TINY, pictures
-from scipy.integrate import solve_ivp
+from conftest import ID2LABEL, TINY, pictures, run_bare
 
-from pipelines import scheduling_score_sde as sde
-from pipelines.pipeline_score_sde import FEATURE_SIGMAS, Denoiser, ScoreSdePipeline
+from pipelines.denoiser import Denoiser
+from pipelines.pipeline_score_sde import Sampler, ScoreSdePipeline
+from pipelines.processes import views, x0_from_view
+from pipelines.scheduling_score_sde import ScoreSdeScheduler
+from pipelines.score_samplers import _transition, ncsn_step_size
+from pipelines.score_typicality import FEATURE_SIGMAS
 
 SIZE, MEAN = 4, 0.1
 PROCESSES = ["edm", "ve", "vp", "sub-vp"]
@@ -59,6 +63,10 @@ def gaussian_data(number: int, seed: int = 1) -> torch.Tensor:
     return (MEAN + z @ torch.linalg.cholesky(COVARIANCE).T).float().reshape(-1, 1, SIZE, SIZE)
 
 
+def ignore(*_):
+    """Take a report."""
+
+
 def tiny_pipeline(**options):
     torch.manual_seed(0)
     return ScoreSdePipeline.build(28, 1, **{"id2label": ID2LABEL, **TINY["score-sde"], **options})
@@ -68,7 +76,7 @@ def tiny_pipeline(**options):
 
 
 def test_preconditioning_and_loss_are_table_1():
-    scheduler = sde.ScoreSdeScheduler(sigma_data=0.5)
+    scheduler = ScoreSdeScheduler(sigma_data=0.5)
     for sigma in (0.01, 0.5, 3.0):
         c_skip, c_out, c_in, c_noise = (float(c) for c in scheduler.preconditioning(torch.tensor(sigma)))
         assert c_skip == pytest.approx(0.5**2 / (sigma**2 + 0.5**2))
@@ -80,7 +88,7 @@ def test_preconditioning_and_loss_are_table_1():
 
 
 def test_training_noise_levels_are_log_normal():
-    scheduler = sde.ScoreSdeScheduler(log_sigma_mean=-1.0, log_sigma_std=1.5)
+    scheduler = ScoreSdeScheduler(log_sigma_mean=-1.0, log_sigma_std=1.5)
     generator = torch.Generator().manual_seed(0)
     logs = torch.cat([scheduler.training_sigmas(64, generator, "cpu").log() for _ in range(50)])
     assert logs.mean().item() == pytest.approx(-1.0, abs=0.02) and logs.std().item() == pytest.approx(1.5, abs=0.03)
@@ -89,7 +97,7 @@ def test_training_noise_levels_are_log_normal():
 
 def test_marginals_are_the_papers():
     """Song et al. 2021 eq. 29 (as they use it, sigma(0) = sigma_min): mean and variance of x(t) given x(0)."""
-    scheduler = sde.ScoreSdeScheduler(sigma_min=0.01, sigma_max=50.0, beta_min=0.1, beta_max=20.0)
+    scheduler = ScoreSdeScheduler(sigma_min=0.01, sigma_max=50.0, beta_min=0.1, beta_max=20.0)
     for t in (0.05, 0.3, 0.8):
         mean = math.exp(-(t**2) * (20.0 - 0.1) / 4 - t * 0.1 / 2)
         expected = {
@@ -106,7 +114,7 @@ def test_marginals_are_the_papers():
 
 def test_drift_and_diffusion_are_the_papers():
     """Song et al. 2021 eq. 30, 32 and 33; EDM: Karras et al. 2022 sec. 3."""
-    scheduler = sde.ScoreSdeScheduler(sigma_min=0.01, sigma_max=50.0, beta_min=0.1, beta_max=20.0)
+    scheduler = ScoreSdeScheduler(sigma_min=0.01, sigma_max=50.0, beta_min=0.1, beta_max=20.0)
     for t in (0.05, 0.3, 0.8):
         beta = 0.1 + t * 19.9
         integral = 0.1 * t + 19.9 * t**2 / 2
@@ -125,7 +133,7 @@ def test_drift_and_diffusion_are_the_papers():
 @pytest.mark.parametrize("name", PROCESSES)
 def test_scale_and_noise_level_solve_the_sde(name):
     """s = exp int f and d sigma^2 / dt = g^2 / s^2 (Karras et al. 2022 eq. 12), so y = x / s is one Brownian motion."""
-    process = sde.ScoreSdeScheduler().process(name)
+    process = ScoreSdeScheduler().process(name)
     h = 1e-5
     for t in np.linspace(process.stop, process.start, 7)[1:-1]:
         slope = (math.log(process.scale(t + h)) - math.log(process.scale(t - h))) / (2 * h)
@@ -139,49 +147,49 @@ def test_scale_and_noise_level_solve_the_sde(name):
 
 
 def test_edm_noise_levels_are_equation_5():
-    levels = sde.ScoreSdeScheduler(sigma_min=0.002, sigma_max=80.0, rho=7.0).levels(18)
+    levels = ScoreSdeScheduler(sigma_min=0.002, sigma_max=80.0, rho=7.0).levels(18)
     for i, sigma in enumerate(levels):
         assert sigma == pytest.approx((80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7)
 
 
 def test_ncsn_is_ve_at_equal_times():
     """Song and Ermon 2019 sec. 5: ten geometric levels from 1 to 0.01."""
-    process = sde.ScoreSdeScheduler(sigma_min=0.01, sigma_max=1.0).process("ve")
+    process = ScoreSdeScheduler(sigma_min=0.01, sigma_max=1.0).process("ve")
     levels = [process.sigma(t) for t in process.times(10)]
     assert levels == pytest.approx(np.geomspace(1, 0.01, 10).tolist())
 
 
 def test_ncsn_step_size_is_the_papers():
     """Song and Ermon 2020 tab. 3, CIFAR-10: sigma from 50 to 0.01 in 232 levels, T = 5, found epsilon 6.2e-6."""
-    step = sde.ncsn_step_size((50 / 0.01) ** (1 / 231), 5)
+    step = ncsn_step_size((50 / 0.01) ** (1 / 231), 5)
     assert step * 0.01**2 == pytest.approx(6.2e-6, rel=0.03)
 
 
 def test_vp_is_ddpm_in_the_limit():
     """Song et al. 2021 app. B: with beta(i / N) / N, the steps of `reverse_diffusion` are DDPM's sqrt(1 - beta_i), beta_i."""
-    process = sde.ScoreSdeScheduler().process("vp")
-    a, b = sde._transition(process, 0.5, 0.499)
+    process = ScoreSdeScheduler().process("vp")
+    a, b = _transition(process, 0.5, 0.499)
     beta = process.beta(0.4995) / 1000
     assert a == pytest.approx(math.sqrt(1 - beta), rel=1e-4) and b == pytest.approx(beta, rel=1e-2)
 
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_the_four_views_agree(name):
-    process = sde.ScoreSdeScheduler().process(name)
+    process = ScoreSdeScheduler().process(name)
     t = process.time(0.7)
     scale, sigma = process.scale(t), process.sigma(t)
     x0, eps = torch.randn(2, 3, 1, 8, 8)
     x = scale * (x0 + sigma * eps)
-    seen = sde.views(x, x0, scale, sigma)
+    seen = views(x, x0, scale, sigma)
     assert torch.allclose(seen["epsilon"], eps, atol=1e-5)
     # grad log N(x; s x_0, s^2 sigma^2)
     assert torch.allclose(seen["score"], -(x - scale * x0) / (scale * sigma) ** 2, atol=1e-4)
     alpha, sigma_vp = 1 / math.sqrt(1 + sigma**2), sigma / math.sqrt(1 + sigma**2)
     assert torch.allclose(seen["v"], alpha * eps - sigma_vp * x0, atol=1e-5)
     for view, value in seen.items():
-        assert torch.allclose(sde.x0_from_view(view, value, x, scale, sigma), x0, atol=1e-5), view
+        assert torch.allclose(x0_from_view(view, value, x, scale, sigma), x0, atol=1e-5), view
     with pytest.raises(ValueError, match="view"):
-        sde.x0_from_view("noise", x0, x, scale, sigma)
+        x0_from_view("noise", x0, x, scale, sigma)
 
 
 def test_one_network_gives_the_same_answer_under_every_process():
@@ -266,7 +274,7 @@ def test_vp_and_sub_vp_paths_are_the_edm_path():
     for name in PROCESSES:
         process = pipeline.scheduler.process(name)
         times = [process.time(sigma) for sigma in pipeline.scheduler.levels(100)]
-        ends.append(pipeline._sample(Denoiser(pipeline), 5.0 * noise, "heun", process, times, None, None))
+        ends.append(pipeline._sample(Denoiser(pipeline), 5.0 * noise, "heun", process, times, None, ignore))
     for end in ends[1:]:
         assert torch.allclose(end, ends[0], atol=1e-3)
 
@@ -283,23 +291,6 @@ def test_evaluations_are_counted():
     assert count(sampler="annealed langevin", num_inference_steps=6, num_corrector_steps=4) == [25] * 3
     loose, tight = count(sampler="rk45", tolerance=1e-2), count(sampler="rk45", tolerance=1e-5)
     assert all(10 < a < b < 600 for a, b in zip(loose, tight))
-
-
-def test_dormand_prince_is_scipys():
-    """A pendulum, for two starts at once, each with steps of its own; against scipy's solver at a fine tolerance."""
-
-    def slope(t, x, index):
-        return torch.stack([x[:, 1], -torch.sin(x[:, 0]) * (1 + t)], dim=1)
-
-    starts = torch.tensor([[0.1, 0.0], [2.5, 1.0]], dtype=torch.float64)
-    fractions = []
-    ends = sde.dormand_prince(slope, starts, 0.0, 5.0, 1e-8, fractions.append)
-    for start, end in zip(starts, ends):
-        exact = solve_ivp(lambda t, x: [x[1], -np.sin(x[0]) * (1 + t)], (0, 5), start.numpy(), rtol=1e-10, atol=1e-12)
-        assert np.allclose(end.numpy(), exact.y[:, -1], atol=1e-6)
-    assert fractions == sorted(fractions) and fractions[-1] == 1.0
-    back = sde.dormand_prince(slope, ends, 5.0, 0.0, 1e-8, lambda part: None)
-    assert torch.allclose(back, starts, atol=1e-6)
 
 
 @pytest.mark.parametrize("sampler", ["rk45", "predictor-corrector", "annealed langevin"])
@@ -361,7 +352,7 @@ def test_encoding_finds_noise_and_decoding_returns_the_input():
     output = pipeline.reconstruct(x, num_inference_steps=40, output_type="pt")
     assert (output.images * 2 - 1 - x).abs().max() < 1e-3
     assert output.num_function_evaluations[0] == 4 * 39
-    y = pipeline._follow(Denoiser(pipeline), x, pipeline.scheduler.levels(40)[::-1], lambda *_: None)
+    y = pipeline._follow(Denoiser(pipeline), x, pipeline.scheduler.levels(40)[::-1], ignore)
     assert y.std().item() == pytest.approx(5, rel=0.02)
     assert torch.corrcoef(y.flatten(1).T).fill_diagonal_(0).abs().max() < 0.2
 
@@ -530,14 +521,6 @@ def test_guidance_is_linear_and_one_is_plain():
     assert torch.allclose(guided, unconditional + 3 * (conditional - unconditional), atol=1e-4)
 
 
-def test_space_to_depth_is_the_same_diffusion():
-    pipeline = tiny_pipeline()
-    seen = []
-    pipeline.unet.forward = lambda x, t, class_labels=None: type("Output", (), {"sample": seen.append(x) or x})
-    x = torch.randn(2, 1, 28, 28)
-    assert torch.equal(pipeline._network(x, torch.zeros(2), None), x) and seen[0].shape == (2, 4, 14, 14)
-
-
 def test_the_loss_of_a_silent_network_is_known():
     """With F = 0, lambda |D - x_0|^2 is the mean of (x_0 sigma / sigma_data - eps sigma_data)^2 / (sigma^2 + sigma_data^2)."""
     pipeline = tiny_pipeline(sigma_data=0.5)
@@ -564,6 +547,69 @@ def test_a_tiny_network_learns_one_picture():
     pipeline.unet.eval()
     image = pipeline(1, torch.Generator().manual_seed(0), num_inference_steps=10, output_type="pt").images * 2 - 1
     assert (image - x[:1]).abs().mean() < 0.25
+
+
+def test_a_calibrated_checkpoint_loads_without_a_warning(tmp_path):
+    pipeline = tiny_pipeline()
+    pipeline.fit([{"images": pictures(12), "class_labels": torch.arange(12) % 10}])
+    assert "class_mismatch" in pipeline.config.calibration
+    pipeline.save_pretrained(tmp_path / "saved")
+    program = """
+import contextlib, io
+with contextlib.redirect_stderr(io.StringIO()) as said:
+    from diffusers import DiffusionPipeline
+    from diffusers.utils import logging
+    logging.disable_progress_bar()
+    pipe = DiffusionPipeline.from_pretrained("saved", trust_remote_code=True)
+print(type(pipe).__name__, len(pipe.config.calibration["mean"]), repr(said.getvalue()))
+"""
+    assert run_bare(program, tmp_path).split() == ["ScoreSdePipeline", str(len(FEATURE_SIGMAS)), "''"]
+
+
+def test_an_unknown_class_counts_for_nothing_in_the_fit():
+    pipeline = tiny_pipeline()
+    x, labels = pictures(12), torch.arange(12) % 10
+    pipeline.fit([{"images": x, "class_labels": torch.where(labels < 5, labels, -1)}])
+    known = pipeline.config.calibration["class_mismatch"]
+    pipeline.fit([{"images": x, "class_labels": torch.full((12,), -1)}])
+    assert math.isfinite(known["mean"]) and "class_mismatch" not in pipeline.config.calibration
+
+
+TASKS = {
+    **{
+        sampler: lambda pipe, x, noise, sampler=sampler: (
+            pipe(2, noise, [1, 2], sampler, num_inference_steps=4, tolerance=0.1, output_type="pt").images
+        )
+        for sampler in typing.get_args(Sampler)
+    },
+    "reconstruct": lambda pipe, x, noise: pipe.reconstruct(x, num_inference_steps=4, output_type="pt").images,
+    "keep": lambda pipe, x, noise: (
+        pipe.reconstruct(x, noise, keep="centre", num_inference_steps=4, output_type="pt").images
+    ),
+    "interpolate": lambda pipe, x, noise: (
+        pipe.interpolate(x[:1], x[1:], 3, num_inference_steps=4, output_type="pt").images
+    ),
+    "anomaly_score": lambda pipe, x, noise: pipe.anomaly_score(x, noise, [1, 2]).scores,
+    "log_likelihood": lambda pipe, x, noise: pipe.log_likelihood(x, noise, num_inference_steps=3) / x[0].numel(),
+    "loss": lambda pipe, x, noise: pipe.loss({"images": x, "class_labels": torch.tensor([1, 2])}, noise[0])[0],
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_default_dtype_of_torch_changes_nothing(name):
+    pipeline, x = tiny_pipeline(), pictures(2)
+    pipeline.unet.eval().requires_grad_(False)
+
+    def run():
+        return TASKS[name](pipeline, x, [torch.Generator().manual_seed(i) for i in range(2)])
+
+    expected = run()
+    torch.set_default_dtype(torch.float64)
+    try:
+        result = run()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert result.dtype == torch.float32 and torch.allclose(result, expected, atol=1e-5)
 
 
 # ---- bad input ----

@@ -99,8 +99,8 @@ def open_picture(source: str | Path | bytes | PIL.Image.Image) -> PIL.Image.Imag
     """
     if source is None or (isinstance(source, (str, bytes)) and not source):
         raise InputError("There is no picture. Choose one, or take an example.")
+    image = source
     try:
-        image = source
         if not isinstance(source, PIL.Image.Image):
             image = PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         width, height = image.size  # known from the header, before any pixel is decoded
@@ -116,17 +116,18 @@ def open_picture(source: str | Path | bytes | PIL.Image.Image) -> PIL.Image.Imag
     except FileNotFoundError as error:
         raise InputError(f"There is no file {source}.") from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise InputError(_why_no_picture(error)) from error
+        raise InputError(_why_no_picture(error, isinstance(image, PIL.Image.Image))) from error
     image = opaque(_eight_bits(image))
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
 
-def _why_no_picture(error: Exception) -> str:
+def _why_no_picture(error: Exception, opened: bool) -> str:
+    """Return the sentence for an error; `opened` says that the header could be read."""
     if isinstance(error, PermissionError):
         return "This file cannot be read: permission denied."
     if isinstance(error, IsADirectoryError):
         return "This is a folder, not a picture."
-    if "truncated" in str(error) or "Truncated" in str(error):
+    if opened and "truncated" in str(error).lower():
         return "The picture is cut off: the file ends too early. Copy or download it again."
     return "This file is no picture that can be read; use a PNG, JPEG, WebP or GIF."
 

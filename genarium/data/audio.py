@@ -12,6 +12,7 @@ import torch
 
 from genarium import paths
 from genarium.data.fingerprint import hash_of
+from genarium.data.labels import Names, number_labels
 from genarium.decoding import decode_sound
 from genarium.errors import DataError, InputError
 from genarium.notices import note
@@ -56,6 +57,11 @@ class AudioData:
             row.copy_(waveform[start : start + self.crop].float() / 32768)
         return {"audio": crops, "conditions": {name: values[indices] for name, values in self.conditions.items()}}
 
+    def remarks(self) -> list[str]:
+        """Return what a person should know of the clips before training."""
+        silent = sum(int(not waveform.any()) for waveform in self.waveforms)
+        return [f"{silent} of {len(self)} clips are silent."] if silent else []
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what tells these data from others: clips, conditions, and a hash of samples and labels."""
         arrays = {"lengths": torch.tensor([len(w) for w in self.waveforms]), **self.conditions}
@@ -78,7 +84,11 @@ class AudioData:
 
 
 def load_audio(
-    spec: AudioSpec, split: str, override: str | Path | None = None, names: tuple[str, ...] | None = None
+    spec: AudioSpec,
+    split: str,
+    override: str | Path | None = None,
+    names: tuple[str, ...] | None = None,
+    condition_names: Mapping[str, Names] | None = None,
 ) -> AudioData:
     """Decode one split of all the recipe's data sets into memory. A data set without this split is left out.
 
@@ -89,10 +99,13 @@ def load_audio(
         split: name of the split.
         override: a folder with a local copy of each data set, under the last part of its Hub id; or, where the recipe
             names one data set, that copy itself.
-        names: of these data sets only; all the recipe's unless told.
+        names: of these data sets only; by default all the recipe's.
+        condition_names: of a checkpoint, by whose names the conditions are numbered. Training gives none, and neither does who
+            loads a split of other speakers: then a split is numbered by its own names.
 
     Raises:
-        DataError: the data cannot be had, lack a column, or hold what is no sound.
+        DataError: the data cannot be had, lack a column, hold what is no sound, or have a name that the
+            checkpoint does not know.
     """
     waveforms, texts = [], []
     columns: dict[str, list[str]] = {name: [] for name in spec.conditions}
@@ -103,24 +116,28 @@ def load_audio(
         short = name.split("/")[-1]
         for number, row in enumerate(data):
             waveforms.append(_decode(row[spec.audio_column], spec.sampling_rate, f"{name}, {split}, row {number}"))
-            texts.append(str(row[spec.text_column]) if spec.text_column in row else "")
+            texts.append(str(row.get(spec.text_column) or ""))
         for condition, column in spec.conditions.items():
-            feature = data.features[column]
-            values = data[column][:]
-            values = [feature.int2str(v) for v in values] if hasattr(feature, "int2str") else map(str, values)
-            columns[condition] += [f"{short}/{value}" for value in values]
+            class_names = getattr(data.features[column], "names", None)
+            where = f"{name}, {split}, {column}"
+            numbers, meanings = number_labels(data[column][:], where, class_names, required=True)
+            columns[condition] += [f"{short}/{meanings[str(number)]}" for number in numbers.tolist()]
     if not waveforms:
         raise DataError(f"{', '.join(names or spec.names)}: none has a split {split!r}.")
-    known = {condition: sorted(set(values)) for condition, values in columns.items()}
-    if any(ANY in values for values in known.values()):
+    if any(ANY in values for values in columns.values()):
         raise DataError(f"A condition has a value {ANY!r}, which stands for a free choice.")
+    where = f"{', '.join(names or spec.names)}, {split}"
+    found = {
+        condition: number_labels(values, f"{where}, {condition}", known=(condition_names or {}).get(condition))
+        for condition, values in columns.items()
+    }
     return AudioData(
         waveforms,
         spec.sampling_rate,
         round(spec.crop_seconds * spec.sampling_rate),
         texts,
-        {c: torch.tensor([known[c].index(v) for v in values]) for c, values in columns.items()},
-        {c: {str(i): v for i, v in enumerate(values)} for c, values in known.items()},
+        {condition: numbers for condition, (numbers, _) in found.items()},
+        {condition: meanings for condition, (_, meanings) in found.items()},
     )
 
 

@@ -13,6 +13,8 @@ from tqdm.auto import tqdm
 
 from genarium import paths
 from genarium.data.fingerprint import hash_of
+from genarium.data.labels import Names, number_labels
+from genarium.data.npz import note_lacking_labels, open_npz
 from genarium.data.pairs import Pairs
 from genarium.decoding import open_picture
 from genarium.errors import DataError, InputError
@@ -24,6 +26,8 @@ from genarium.tasks import ANY
 @dataclass(frozen=True)
 class ImageData:
     """A whole split in memory: `images` uint8 [N, C, H, W], `labels` int64 [N] or None, `id2label` of the classes.
+
+    A label of -1 belongs to an image of no known class.
 
     `conditions` are further labels, int64 [N] each, by name; `condition_names` says for each what its numbers mean, as
     `id2label` does for the classes.
@@ -85,6 +89,20 @@ class ImageData:
         """The same with what a pipeline made of each image; not where images are mirrored anew at each look."""
         return replace(self, encoded=encoded) if encoded and not self.horizontal_flip else self
 
+    def remarks(self) -> list[str]:
+        """Return what a person should know of the classes before training: images without class, classes without image."""
+        if self.labels is None or not self.id2label:
+            return []
+        unlabelled = int((self.labels < 0).sum())
+        found = (
+            [f"{unlabelled} of {len(self)} images have no label and are learnt without class."] if unlabelled else []
+        )
+        there = set(self.labels.tolist())
+        lacking = [name for number, name in self.id2label.items() if int(number) not in there]
+        if lacking:
+            found.append(f"there is no image of {', '.join(lacking)}; what is drawn for such a class was never learnt.")
+        return found
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what tells these data from others: rows, classes, conditions, and a hash of pixels and labels."""
         arrays = {"images": self.images, "labels": self.labels, **self.conditions}
@@ -120,7 +138,13 @@ def local_copy(spec: DataSpec, override: str | Path | None = None) -> Path | Non
     return None
 
 
-def load_images(spec: DataSpec, split: str, override: str | Path | None = None) -> ImageData:
+def load_images(
+    spec: DataSpec,
+    split: str,
+    override: str | Path | None = None,
+    id2label: Names | None = None,
+    condition_names: Mapping[str, Names] | None = None,
+) -> ImageData:
     """Decode one split into memory, in the size and mode that the recipe asks for.
 
     Args:
@@ -129,13 +153,17 @@ def load_images(spec: DataSpec, split: str, override: str | Path | None = None) 
         override: a local folder in the Hub's layout, or an .npz file with `{split}_images` uint8 [N, H, W, C],
             `{split}_labels` int [N] and `label_names`, for each condition `{split}_{condition}` int [N] and
             `{condition}_names`, and for pairs `{split}_{column}`, in place of the Hub id.
+        id2label, condition_names: of a checkpoint, by whose names the split is numbered. Training gives none: its split is
+            numbered by its own names.
 
     Raises:
-        DataError: the data cannot be had or lack a column.
+        DataError: the data cannot be had, lack a column, hold a damaged picture or what is no label, or have a class that the
+            checkpoint does not know.
     """
     source = local_copy(spec, override)
+    known = dict(condition_names or {})
     if source is not None and source.suffix == ".npz":
-        return _load_npz(spec, split, source)
+        return _load_npz(spec, split, source, id2label, known)
 
     import datasets  # here, so that machines that only generate, or train from .npz, do without it
 
@@ -151,17 +179,22 @@ def load_images(spec: DataSpec, split: str, override: str | Path | None = None) 
     missing = [c for c in columns if c and c not in data.column_names]
     if missing:
         raise DataError(f"{spec.name}: no column {', '.join(missing)}; it has {', '.join(data.column_names)}.")
+    if not len(data):
+        raise DataError(f"{spec.name}, {split}: there is no row.")
 
     images = _decoded(spec, data, split)
-    labels, id2label = None, None
-    if spec.label_column:
-        labels, id2label = _labels(spec, data, spec.label_column)
-    found = {name: _labels(spec, data, column) for name, column in spec.conditions.items()}
+
+    def column(name: str, known: Names | None, required: bool) -> tuple[torch.Tensor, dict[str, str]]:
+        names = getattr(data.features[name], "names", None)
+        return number_labels(data[name][:], f"{spec.name}, {split}, {name}", names, known, required)
+
+    labels, names = column(spec.label_column, id2label, False) if spec.label_column else (None, None)
+    found = {c: column(name, known.get(c), True) for c, name in spec.conditions.items()}
     conditions = {name: values for name, (values, _) in found.items()}
     return ImageData(
         torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),  # [N, C, H, W]
         labels,
-        id2label,
+        names,
         spec.horizontal_flip,
         conditions=conditions,
         condition_names={name: _named(spec, name, names) for name, (_, names) in found.items()},
@@ -197,19 +230,6 @@ def _decoded(spec: DataSpec, data, split: str) -> np.ndarray:
     return images
 
 
-def _labels(spec: DataSpec, data, column: str) -> tuple[torch.Tensor, dict[str, str]]:
-    """A column of class labels, whole numbers or strings -> int64 [N], and what the numbers mean."""
-    values, names = data[column][:], getattr(data.features[column], "names", None)
-    if names is None and all(isinstance(value, str) for value in values):
-        names = sorted(set(values))
-        values = [names.index(value) for value in values]
-    if not all(isinstance(value, int) for value in values):
-        raise DataError(f"{spec.name}: the column {column} holds no labels: whole numbers or strings.")
-    labels = torch.tensor(values, dtype=torch.int64)
-    names = names or sorted(set(values))
-    return labels, {str(i): str(name) for i, name in enumerate(names)}
-
-
 def _named(spec: DataSpec, condition: str, names: dict[str, str]) -> dict[str, str]:
     if ANY in names.values():
         raise DataError(f"{spec.name}: the condition {condition} has a value {ANY!r}, which stands for a free choice.")
@@ -222,37 +242,28 @@ def _pairs(spec: DataSpec, contents, conditions: Mapping[str, torch.Tensor]) -> 
     return Pairs(torch.from_numpy(numbers.astype(np.int64)), conditions[spec.pairs.differ])
 
 
-def _load_npz(spec: DataSpec, split: str, source: Path) -> ImageData:
-    with np.load(source, allow_pickle=False) as arrays:
-        if f"{split}_images" not in arrays:
-            raise DataError(f"{source}: no array {split}_images; it has {', '.join(arrays.files)}.")
-        images = torch.from_numpy(arrays[f"{split}_images"]).permute(0, 3, 1, 2).contiguous()
-        labels, id2label = None, None
+def _load_npz(
+    spec: DataSpec, split: str, source: Path, id2label: Names | None, known: Mapping[str, Names]
+) -> ImageData:
+    with open_npz(source) as arrays:
+        images = arrays.images(f"{split}_images", spec.channels, spec.sample_size)
+        labels, names = None, None
         if spec.label_column and f"{split}_labels" in arrays:
-            labels = torch.from_numpy(arrays[f"{split}_labels"].astype(np.int64))
-            id2label = {str(i): str(name) for i, name in enumerate(arrays["label_names"])}
+            labels, names = arrays.labels(f"{split}_labels", "label_names", len(images), id2label)
+        elif spec.label_column:
+            note_lacking_labels(source, f"{split}_labels")
         conditions, condition_names = {}, {}
         for name in spec.conditions:
-            for key in (f"{split}_{name}", f"{name}_names"):
-                if key not in arrays:
-                    raise DataError(
-                        f"{source}: no array {key} for the condition {name}; it has {', '.join(arrays.files)}."
-                    )
-            conditions[name] = torch.from_numpy(arrays[f"{split}_{name}"].astype(np.int64))
-            condition_names[name] = _named(spec, name, {str(i): str(n) for i, n in enumerate(arrays[f"{name}_names"])})
+            arrays[f"{name}_names"]  # refuses a file without
+            found = arrays.labels(f"{split}_{name}", f"{name}_names", len(images), known.get(name), required=True)
+            conditions[name], condition_names[name] = found[0], _named(spec, name, found[1])
         pairs = None
         if spec.pairs:
-            key = f"{split}_{spec.pairs.same}"
-            if key not in arrays:
-                raise DataError(f"{source}: no array {key} for the pairs; it has {', '.join(arrays.files)}.")
-            pairs = _pairs(spec, arrays[key], conditions)
-    expected = (spec.channels, spec.sample_size, spec.sample_size)
-    if tuple(images.shape[1:]) != expected:
-        raise DataError(f"{source}: images are {tuple(images.shape[1:])}, the recipe asks for {expected}.")
+            pairs = _pairs(spec, arrays.column(f"{split}_{spec.pairs.same}", len(images)), conditions)
     return ImageData(
         images,
         labels,
-        id2label,
+        names,
         spec.horizontal_flip,
         conditions=conditions,
         condition_names=condition_names,

@@ -92,15 +92,17 @@ def evaluate(
 
     before = found.evaluation
     skipped = before.get("skipped", {})
+    # what a number means is the checkpoint's to say, for every split
+    names = {"id2label": found.index.get("id2label"), "condition_names": found.index.get("conditions")}
     if test is None and wanted != ["speed"]:
-        test = load_images(recipe.data, recipe.data.test_split, data_override)
+        test = load_images(recipe.data, recipe.data.test_split, data_override, **names)
     other = None
     if "anomaly" in wanted:
         other, why = _other_data(recipe)
         skipped = {"auroc_other_data": why} if why else {}
     train = None
     if "swap_style" in wanted:
-        train = load_images(recipe.data, recipe.data.train_split, data_override)
+        train = load_images(recipe.data, recipe.data.train_split, data_override, **names)
     evaluation = ImageEvaluation(
         checkpoint,
         found,

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
+from genarium.runtime.classes import labels_of
 from genarium.tasks import ANY, find_tasks, optional_inputs
 
 MAX_SEED = 2**63 - 1
@@ -111,6 +112,8 @@ class Request:
         if unknown:
             raise InputError(f"{', '.join(sorted(unknown))}: not a parameter here; there are {', '.join(controls)}.")
         values = {n: c.check(self.parameters[n]) if n in self.parameters else c.default for n, c in controls.items()}
+        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int):
+            raise InputError(f"The number of images must be a whole number, not {self.batch_size!r}.")
         if task.draws and not 1 <= self.batch_size <= MAX_IMAGES:
             raise InputError(f"The number of images must lie between 1 and {MAX_IMAGES}, not {self.batch_size}.")
         if self.invert not in ("auto", "yes", "no"):
@@ -166,7 +169,7 @@ def choose_labels(checkpoint: Checkpoint, choice: Any, number: int) -> tuple[int
     Args:
         checkpoint: whose classes are chosen.
         choice: "cycle" (each class in turn; no labels if no task that draws takes classes), "any" or None, a class's name
-            or number, or a list of these, which is repeated as needed.
+            or number, or a list of these as for `classes.labels_of`, which is repeated as needed.
         number: of labels.
 
     Raises:
@@ -182,15 +185,9 @@ def choose_labels(checkpoint: Checkpoint, choice: Any, number: int) -> tuple[int
         return None
     if not names:
         raise InputError(f"{checkpoint.name} was trained without classes; leave them out.")
-    labels = []
-    for value in choices:
-        lower = [name.lower() for name in names]
-        if str(value).lower() in lower:
-            labels.append(lower.index(str(value).lower()))
-        elif str(value).isdecimal() and int(value) < len(names):
-            labels.append(int(value))
-        else:
-            raise InputError(f"No class {value!r}; there are {', '.join(f'{i} {n}' for i, n in enumerate(names))}.")
+    labels = labels_of(choices, names)
+    if not labels:
+        return None
     return tuple(labels[i % len(labels)] for i in range(number))
 
 

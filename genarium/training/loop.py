@@ -77,6 +77,8 @@ def train(
     set_seed(spec.seed)
     load = load_audio if isinstance(recipe.data, AudioSpec) else load_images
     data = data or load(recipe.data, recipe.data.train_split, data_override)
+    for sentence in data.remarks():
+        accelerator.print(f"{recipe.name}: {sentence}")
     pipeline = build_pipeline(recipe, family, data.id2label, data.condition_names)
     parts = plan(recipe, pipeline, accelerator.num_processes)
     _begin_run(accelerator, run, recipe, data, fresh, continue_to)

@@ -98,7 +98,7 @@ async def _answer(runtime: Runtime, task: Task, name: Any, seed: Any, parameters
         checkpoint = _offered(runtime, name)
         if not isinstance(parameters, (dict, type(None))):
             raise InputError('parameters: give a mapping such as {"num_inference_steps": 20}.')
-        number = 1 if call.num_images is None else _whole(call.num_images)
+        number = _whole(call.num_images) if task.draws else 1
         if number > MAX_SHOWN:  # visitors take turns: one call must not keep the others waiting for an hour
             raise InputError(f"num_images: at most {MAX_SHOWN} in one call; the command line draws more.")
         request = Request(
@@ -117,7 +117,11 @@ async def _answer(runtime: Runtime, task: Task, name: Any, seed: Any, parameters
 
 
 def _whole(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise InputError(f"num_images: takes a whole number, not {value!r}.") from None
+    """Return a number of images; JSON may say 2.0 for 2.
+
+    Raises:
+        InputError: it is missing, no number, or no whole one.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not float(value).is_integer():
+        raise InputError(f"num_images: takes a whole number, not {value!r}.")
+    return int(value)

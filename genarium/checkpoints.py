@@ -153,27 +153,34 @@ class Checkpoint:
         except (OSError, ValueError):  # none, or damaged: the weights are good without
             return {}
 
-    def quantiles(self, parameters: Mapping[str, Any], class_told: bool = False) -> list[float] | None:
-        """The 201 quantiles of ordinary test images' scores that fit these anomaly parameters, if stored.
+    def quantiles(self, parameters: Mapping[str, Any], class_given: bool = False) -> list[float] | None:
+        """Return the 201 quantiles of ordinary test images' scores for these anomaly parameters, if they are stored.
 
         Args:
-            class_told: those of images that are told their own class.
+            parameters: of the anomaly task.
+            class_given: whether the scores are conditional on each image's own class.
         """
-        if class_told and "class_weight" in parameters:
+        if class_given and "class_weight" in parameters:
             usual = self.controls("anomaly")["class_weight"].default
             if parameters["class_weight"] != usual:  # another scale than that of what is stored
                 return None
         stored = self.index.get("anomaly_quantiles") or {}
-        return stored.get(quantiles_key(parameters.get("score", "default"), class_told))
+        key = quantiles_key(parameters.get("score", "default"), class_given)
+        return stored.get(key) or stored.get(key.replace(CLASS_GIVEN, EARLIER_CLASS_GIVEN))
 
 
-def quantiles_key(score: Any, class_told: bool = False) -> str:
-    """Under what `anomaly_quantiles` holds the quantiles of a score.
+CLASS_GIVEN = ", class given"  # ends the key of quantiles of scores that are conditional on each image's own class
+EARLIER_CLASS_GIVEN = ", class told"  # the same, as earlier versions wrote it into checkpoints
+
+
+def quantiles_key(score: Any, class_given: bool = False) -> str:
+    """Return the key under which `anomaly_quantiles` holds the quantiles of a score.
 
     Args:
-        class_told: of images that are told their own class.
+        score: the value of the method's parameter `score`, "default" if it has none.
+        class_given: whether the scores are conditional on each image's own class.
     """
-    return f"{score}, class told" if class_told else str(score)
+    return f"{score}{CLASS_GIVEN}" if class_given else str(score)
 
 
 def open_checkpoint(

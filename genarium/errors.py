@@ -5,6 +5,7 @@ GenariumError                 every message is fit to be shown to a visitor
 ├── RecipeError               a YAML file in hub_configs/ that cannot be read
 ├── DataError                 a data set that is missing or of another form than the recipe says
 ├── CheckpointError           a checkpoint that is missing, unknown, broken or not allowed
+├── NotMeasurableError        an evaluation lacks a tool, or its data lack what a figure needs
 ├── HubError                  the Hub refused, could not be reached, or sent something damaged
 ├── InputError                a picture, label, seed or parameter that cannot be used
 ├── FileError                 a file or folder that cannot be written, or is not ours to replace
@@ -41,6 +42,10 @@ class DataError(GenariumError):
 
 class CheckpointError(GenariumError):
     """A checkpoint that is missing, unknown, broken or not allowed."""
+
+
+class NotMeasurableError(GenariumError):
+    """A part of an evaluation that cannot be measured here: a tool is not installed, or the data lack what it needs."""
 
 
 class HubError(GenariumError):

@@ -161,7 +161,7 @@ def tiny_checkpoints(families, tmp_path_factory):
                 options = {"score": key} if score else {}
                 values = pipeline.anomaly_score(pictures(16), **options).scores.numpy()
                 scores[key] = np.quantile(values, np.linspace(0, 1, 201)).tolist()
-                scores[quantiles_key(key, class_told=True)] = (0.01 * np.linspace(0, 1, 201)).tolist()
+                scores[quantiles_key(key, class_given=True)] = (0.01 * np.linspace(0, 1, 201)).tolist()
         pipeline.register_to_config(anomaly_quantiles=scores)
         pipeline.save_pretrained(folder / f"tiny-{family.name}")
     before = os.environ.get("GENARIUM_CHECKPOINTS")

@@ -94,7 +94,8 @@ def evaluate(
         raise InputError("Name a checkpoint to evaluate, or all by --all.")
     from genarium import paths
     from genarium.evaluation.evaluate import evaluate as evaluate_checkpoint
-    from genarium.evaluation.table import lacking, write_table
+    from genarium.evaluation.figure import lacking
+    from genarium.evaluation.table import write_table
     from genarium.parallel import join
     from genarium.recipe import find_recipe
 

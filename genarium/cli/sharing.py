@@ -20,7 +20,8 @@ def card(
     check: Annotated[bool, typer.Option("--check", help="Say what is wrong with it instead, and exit with 2.")] = False,
 ) -> None:
     """Show what the model card of a checkpoint would say; nothing is written. `evaluate` writes it with its pictures."""
-    from genarium.card import card_problems, render_card
+    from genarium.card.check import card_problems
+    from genarium.card.render import render_card
     from genarium.catalogue import find_checkpoints
     from genarium.checkpoints import load_pipeline
     from genarium.families import discover

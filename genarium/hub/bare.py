@@ -1,6 +1,6 @@
-"""Run by `proof.py` in a process of its own, as a script: nothing of this repository may be imported here.
+"""The script that `proof.py` runs in a process of its own. It imports nothing of this repository.
 
-The request comes as JSON on stdin; results.npz is left in the working folder, and the class's module is printed.
+It reads the request as JSON from stdin, writes results.npz into the working folder, and prints the module of the class.
 """
 
 import json
@@ -11,10 +11,12 @@ def compute(pipe, request: dict, material) -> dict:
     """Do each task of the request once.
 
     Args:
-        material: what reconstruction and the like begin with: uint8 [N, H, W, C], or sound, float32 [N, T].
+        pipe: which does them.
+        request: with seeds and tasks; see `proof.prove`.
+        material: inputs of the tasks: pictures, uint8 [N, H, W, C], or sound, float32 [N, T].
 
     Returns:
-        By the task's name, its images, sounds or scores as an array.
+        Task name -> the output that the task compares, as an array.
     """
     import numpy as np
     import torch
@@ -35,7 +37,7 @@ def compute(pipe, request: dict, material) -> dict:
         elif inputs:
             generator = generator[0]
         output = getattr(pipe, task["method"])(**inputs, generator=generator, **task["parameters"])
-        results[task["name"]] = np.asarray(next(output[key] for key in ("images", "audios", "scores") if key in output))
+        results[task["name"]] = np.asarray(next(output[key] for key in task["outputs"] if key in output))
     return results
 
 

@@ -1,4 +1,4 @@
-"""Proof that a folder is complete: where only diffusers is, it loads and computes the same as here, bit for bit."""
+"""Proof that a folder is complete: with diffusers alone it loads and computes the same as here, bit for bit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,31 @@ import torch
 from genarium.checkpoints import Checkpoint, load_pipeline
 from genarium.errors import CheckpointError
 from genarium.hub import bare
+from genarium.hub.proof_call import Proof
 from genarium.sounds import LEVEL
+from genarium.tasks import Modality
 
 SEEDS = (3, 5)
-FEW = {"num_inference_steps": 4, "num_frames": 3}  # at most: the proof is of code and weights, not of quality
+FEW = {"num_inference_steps": 4, "num_frames": 3}  # at most: the proof is about code and weights, not about quality
 SECONDS = 600
 SOUND_SECONDS = 2
 
 
 def prove(checkpoint: Checkpoint) -> list[str]:
-    """Load the checkpoint's folder in a bare diffusers and do each of its tasks once; compare with the class installed here.
+    """Load the checkpoint's folder in a bare diffusers, do each of its tasks once, and compare with the installed class.
 
-    Both on the CPU in float32, with the same number of threads, which matters to the last bits of sums. A checkpoint all of whose parts are diffusers' own names a stock pipeline: that one is proved then, without
-    trust_remote_code, and it only generates.
+    Both run on the CPU in float32 with the same number of threads, because these change the last bits of sums. A checkpoint
+    that consists of diffusers' own parts names a stock pipeline. That pipeline is proved then, without trust_remote_code,
+    and it only generates.
+
+    Args:
+        checkpoint: a folder as it will be published.
 
     Returns:
         The names of the tasks that were compared.
 
     Raises:
-        CheckpointError: it does not load or work there, or computes something else; with the reason.
+        CheckpointError: it does not load or work there, or computes something else. The message says why.
     """
     class_name = checkpoint.index["_class_name"]
     remote_code = isinstance(class_name, list)
@@ -46,13 +53,12 @@ def prove(checkpoint: Checkpoint) -> list[str]:
         )
     pipeline = load_pipeline(checkpoint)
     absent = {"genarium", "pipelines", "plugins", type(pipeline).__module__.partition(".")[0]} - {"diffusers"}
-    tasks = [_task(checkpoint, name) for name in checkpoint.tasks]
-    material = _material(checkpoint, pipeline)
+    tasks = [call for name in checkpoint.tasks if (call := task_call(checkpoint, name))]
+    material = MATERIAL[checkpoint.modality](pipeline)
     if not remote_code:
         stock = getattr(diffusers, class_name)
         pipeline = stock(**{name: pipeline.components[name] for name in stock._get_signature_keys(stock)[0]})
-        parameters = {"batch_size": len(SEEDS), "output_type": "np", "num_inference_steps": FEW["num_inference_steps"]}
-        tasks = [{"name": "generate", "method": "__call__", "inputs": (), "parameters": parameters}]
+        tasks = [_stock_call(call) for call in tasks if call["method"] == "__call__"]
     request = {
         "absent": sorted(absent),
         "threads": torch.get_num_threads(),
@@ -69,7 +75,7 @@ def prove(checkpoint: Checkpoint) -> list[str]:
             results = dict(file)
     if not module.startswith("diffusers_modules." if remote_code else "diffusers."):
         raise CheckpointError(
-            f"{checkpoint.name}: the bare diffusers took its class from {module}, not from the folder."
+            f"{checkpoint.name}: the bare diffusers loaded its class from {module}, not from the folder."
         )
     different = [name for name, values in expected.items() if not np.array_equal(values, results[name])]
     if different:
@@ -80,36 +86,67 @@ def prove(checkpoint: Checkpoint) -> list[str]:
     return list(expected)
 
 
-def _material(checkpoint: Checkpoint, pipeline) -> np.ndarray:
-    """As many inputs as there are seeds: pictures of noise, uint8 [N, H, W, C], or noise that swells, float32 [N, T]."""
-    random = np.random.default_rng(0)
-    if checkpoint.modality == "audio":
-        time = np.arange(SOUND_SECONDS * pipeline.config.sampling_rate) / pipeline.config.sampling_rate
-        noise = random.normal(size=(len(SEEDS), len(time)))
-        return (LEVEL * noise * np.abs(np.sin(2 * np.pi * 2 * time))).astype(np.float32)
+def _pictures(pipeline: Any) -> np.ndarray:
+    """Return pictures of noise, one for each seed, uint8 [N, H, W, C]."""
     size, channels = pipeline.config.sample_size, pipeline.config.channels
-    return random.integers(0, 256, (len(SEEDS), size, size, channels), np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (len(SEEDS), size, size, channels), np.uint8)
 
 
-def _task(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
-    """How to do a task: with this checkpoint's own defaults, few steps, and classes where it has any."""
+def _sounds(pipeline: Any) -> np.ndarray:
+    """Return noise of rising and falling loudness, one sound for each seed, float32 [N, T]."""
+    time = np.arange(SOUND_SECONDS * pipeline.config.sampling_rate) / pipeline.config.sampling_rate
+    noise = np.random.default_rng(0).normal(size=(len(SEEDS), len(time)))
+    return (LEVEL * noise * np.abs(np.sin(2 * np.pi * 2 * time))).astype(np.float32)
+
+
+# Modality -> pipeline -> inputs of its tasks
+MATERIAL: dict[Modality, Callable[[Any], np.ndarray]] = {"image": _pictures, "audio": _sounds}
+
+
+def task_call(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
+    """Return how to do a task: with this checkpoint's own defaults, few steps, and classes if it has any.
+
+    Returns:
+        For `bare.compute`: name, method, inputs, parameters and outputs. None if the task declares no proof.
+    """
     task = checkpoint.tasks[name]
+    module = task.part("proof")
+    if module is None:
+        return None
+    proof: Proof = module.PROOF
     parameters = {key: control.default for key, control in checkpoint.controls(name).items()}
     parameters |= {key: min(parameters[key], most) for key, most in FEW.items() if key in parameters}
-    if name == "generate":
-        parameters["batch_size"] = len(SEEDS)
     if checkpoint.takes_classes(name):
         parameters["class_labels"] = [seed % len(checkpoint.class_names) for seed in SEEDS]
-    if name != "anomaly":
-        parameters["output_type"] = "np"
-    return {"name": name, "method": task.method, "inputs": task.inputs, "parameters": parameters}
+    parameters |= proof.parameters(len(SEEDS))
+    return {
+        "name": name,
+        "method": task.method,
+        "inputs": task.inputs,
+        "parameters": parameters,
+        "outputs": proof.outputs,
+    }
+
+
+def _stock_call(call: dict[str, Any]) -> dict[str, Any]:
+    """Return the same call without the parameters that a stock pipeline does not take."""
+    known = {"batch_size": len(SEEDS), "output_type": "np", "num_inference_steps": FEW["num_inference_steps"]}
+    return {**call, "parameters": known}
 
 
 def _run_bare(name: str, request: dict[str, Any], home: Path) -> str:
-    """Run the bare process, which leaves results.npz in `home` -> the module it took the pipeline's class from.
+    """Run the bare process, which writes results.npz into `home`.
+
+    Args:
+        name: of the checkpoint, for messages.
+        request: for `bare.main`.
+        home: an empty folder, the process's working folder and cache.
+
+    Returns:
+        The module that the pipeline's class was loaded from.
 
     Raises:
-        CheckpointError: it failed; with the last line it said.
+        CheckpointError: it failed. The message holds the last line of its stderr.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "HF_", "GENARIUM_"))}
     environment = kept | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home), "HF_MODULES_CACHE": str(home / "modules")}
@@ -125,7 +162,7 @@ def _run_bare(name: str, request: dict[str, Any], home: Path) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise CheckpointError(f"{name}: a bare diffusers took more than {SECONDS} s over it.") from error
+        raise CheckpointError(f"{name}: a bare diffusers took more than {SECONDS} s for its tasks.") from error
     if run.returncode != 0:
         said = run.stderr.strip().splitlines() or [f"it ended with code {run.returncode}"]
         raise CheckpointError(

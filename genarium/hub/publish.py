@@ -20,7 +20,7 @@ import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
 from safetensors import SafetensorError
 
-from genarium.card import card_problems
+from genarium.card.check import card_problems
 from genarium.checkpoints import MODEL_INDEX, Checkpoint, load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, FileError, HubError, RecipeError
 from genarium.families import Families

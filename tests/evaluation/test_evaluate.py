@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,7 +33,6 @@ from genarium.pictures import read_request
 from genarium.recipe import DataSpec, EvaluationSpec, Recipe, TrainingSpec
 from genarium.records import write_json
 from genarium.runtime import Runtime
-from pipelines.images import AnomalyOutput
 
 
 def gaussian(number: int, mean: list[float], deviations: list[float], seed: int) -> torch.Tensor:
@@ -195,7 +195,7 @@ def test_evaluate_writes_figures_quantiles_and_card(mine):
     index = json.loads((folder / "model_index.json").read_text())
     quantiles = index.pop("anomaly_quantiles")
     assert index == {k: v for k, v in before.items() if k != "anomaly_quantiles"}
-    assert set(quantiles) == {"elbo", "elbo, class told", "reconstruction", "reconstruction, class told"}
+    assert set(quantiles) == {"elbo", "elbo, class given", "reconstruction", "reconstruction, class given"}
     assert all(len(q) == 201 and q == sorted(q) for q in quantiles.values())
 
     card = ModelCard.load(folder / "README.md")
@@ -242,7 +242,7 @@ def test_what_is_missing_is_said(mine, tmp_path):
     }
 
 
-def test_one_class_is_told_from_the_others_by_a_score_that_knows_the_class(mine, monkeypatch):
+def test_one_class_is_separated_from_the_others_by_a_score_conditional_on_the_class(mine, monkeypatch):
     """Images of one brightness for each class, and a score that is how far an image is off its class's."""
     folder, recipe, _ = mine
     runtime = Runtime()
@@ -254,10 +254,10 @@ def test_one_class_is_told_from_the_others_by_a_score_that_knows_the_class(mine,
         callback_on_step_end(None, 0, 0, {"num_timesteps": 1})
         level = torch.from_numpy(images[:, 0, 0, 0].astype(np.float32))
         if class_labels is None:
-            return AnomalyOutput(scores=level, maps=None, unit="levels")
+            return SimpleNamespace(scores=level, maps=None, unit="levels")
         asked.extend(zip((level / 20).int().tolist(), class_labels, strict=True))
         off = (level - (20 * torch.tensor(class_labels) + 5)).abs()
-        return AnomalyOutput(scores=off if score == "elbo" else level, maps=None, unit="levels")
+        return SimpleNamespace(scores=off if score == "elbo" else level, maps=None, unit="levels")
 
     score.__signature__ = inspect.signature(type(runtime.pipeline(str(folder))).anomaly_score)
     monkeypatch.setattr(runtime.pipeline(str(folder)), "anomaly_score", score)
@@ -273,7 +273,7 @@ def test_one_class_is_told_from_the_others_by_a_score_that_knows_the_class(mine,
         range(10), 3
     )
     quantiles = json.loads((folder / "model_index.json").read_text())["anomaly_quantiles"]
-    assert quantiles["elbo, class told"] == [0.0] * 201 and quantiles["elbo"][-1] == 185
+    assert quantiles["elbo, class given"] == [0.0] * 201 and quantiles["elbo"][-1] == 185
     evaluate(str(folder), runtime, recipe, parts=["anomaly"], test=ImageData(images, None, None), card=False)
     names = {m["name"] for m in json.loads((folder / "evaluation.json").read_text())["metrics"]}
     assert "auroc_one_class" not in names, "of data without classes"

@@ -18,7 +18,7 @@ import gradio as gr
 import numpy as np
 from typer.testing import CliRunner
 
-from genarium.card import render_card
+from genarium.card.render import render_card
 from genarium.catalogue import find_checkpoints
 from genarium.checkpoints import load_pipeline
 from genarium.cli import app

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
-from genarium.card import render_card
+from genarium.card.render import render_card
 from genarium.catalogue import find_checkpoints
 from genarium.checkpoints import load_pipeline
 from genarium.families import discover

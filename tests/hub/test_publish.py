@@ -15,7 +15,8 @@ from huggingface_hub import ModelCard
 from typer.testing import CliRunner
 
 from genarium import paths
-from genarium.card import card_problems, render_card
+from genarium.card.check import card_problems
+from genarium.card.render import render_card
 from genarium.catalogue import find_checkpoints
 from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.cli import app

@@ -54,11 +54,11 @@ def test_the_catalogue_reads_no_weights(catalogue, runtime):
     assert runtime.loaded() == []
     checkpoint = catalogue["tiny-ddpm"]
     assert checkpoint.class_names[3] == "class 3" and checkpoint.size > 10_000
-    assert len(checkpoint.quantiles({})) == len(checkpoint.quantiles({}, class_told=True)) == 201
-    assert checkpoint.quantiles({}) != checkpoint.quantiles({}, class_told=True)
+    assert len(checkpoint.quantiles({})) == len(checkpoint.quantiles({}, class_given=True)) == 201
+    assert checkpoint.quantiles({}) != checkpoint.quantiles({}, class_given=True)
     usual = checkpoint.controls("anomaly")["class_weight"].default
-    assert checkpoint.quantiles({"class_weight": usual}, class_told=True)
-    assert checkpoint.quantiles({"class_weight": usual + 1}, class_told=True) is None, "a scale of its own"
+    assert checkpoint.quantiles({"class_weight": usual}, class_given=True)
+    assert checkpoint.quantiles({"class_weight": usual + 1}, class_given=True) is None, "a scale of its own"
     assert checkpoint.quantiles({"class_weight": usual + 1})
     assert checkpoint.controls("generate")["sampler"].choices[0] == "unipc"
 

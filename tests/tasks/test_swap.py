@@ -458,8 +458,8 @@ def test_voices_that_a_visitor_brings_show_their_inputs(runtime):
 
 def test_the_bare_proof_does_each_task_on_sound(runtime):
     pipeline, checkpoint = runtime.pipeline("voices"), runtime.catalogue["voices"]
-    request = {"seeds": proof.SEEDS, "tasks": [proof._task(checkpoint, name) for name in checkpoint.tasks]}
-    material = proof._material(checkpoint, pipeline)
+    request = {"seeds": proof.SEEDS, "tasks": [proof.task_call(checkpoint, name) for name in checkpoint.tasks]}
+    material = proof.MATERIAL["audio"](pipeline)
     results = bare.compute(pipeline, request, material)
     shapes = {name: values.shape for name, values in results.items()}
     assert shapes == {"reconstruct": (2, 32000), "interpolate": (3, 32000), "swap_style": (1, 32000), "anomaly": (2,)}

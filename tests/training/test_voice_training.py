@@ -13,19 +13,20 @@ from accelerate.state import AcceleratorState
 from conftest import TINY, voice
 from typer.testing import CliRunner
 
-import genarium.evaluation.voices
-from genarium.card import card_problems
+from genarium.card.check import card_problems
 from genarium.catalogue import find_checkpoints
 from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.cli import app
 from genarium.data.audio import load_audio
 from genarium.errors import DataError, GenariumError, RecipeError
 from genarium.evaluation.evaluate import evaluate
-from genarium.evaluation.table import lacking
-from genarium.evaluation.voice_measures import chords, mel_cepstra, plain, warped_distance
+from genarium.evaluation.figure import lacking
+from genarium.evaluation.speech import mel_cepstra, plain, warped_distance
 from genarium.families import discover
 from genarium.recipe import BorrowSpec, StageSpec, find_recipe
 from genarium.runtime import Runtime
+from genarium.tasks.anomaly.chords import chords
+from genarium.tasks.swap_style.figures import voices
 from genarium.training.loop import train
 from genarium.training.pipeline import build_pipeline
 
@@ -237,10 +238,10 @@ def test_cepstra_and_their_warped_distance():
     assert all(np.abs(sound).max() == pytest.approx(0.1) for sound in chords(2, 8000, 16000, 0))
 
 
-class FakeListener:
+class FakeSpeakerEncoder:
     """Knows a voice by its spectrum's centre and spread."""
 
-    def voice(self, sound):
+    def embed(self, sound):
         power = np.abs(np.fft.rfft(sound, 4096)) ** 2
         return power[:600] / np.linalg.norm(power[:600])
 
@@ -252,7 +253,7 @@ class FakeRecogniser:
     def knows(self, text):
         return text in self.sentences
 
-    def hear(self, sound):
+    def recognise(self, sound):
         return TEXTS[0]
 
 
@@ -263,9 +264,9 @@ def test_figures_card_and_sounds(trained, speech, tmp_path, monkeypatch):
     folder = tmp_path / "checkpoints/tiny-voice-vae"
     shutil.copytree(output, folder)
     monkeypatch.setenv("GENARIUM_CHECKPOINTS", str(folder.parent))
-    monkeypatch.setattr(genarium.evaluation.voices, "Listener", FakeListener)
-    monkeypatch.setattr(genarium.evaluation.voices, "Recogniser", FakeRecogniser)
-    monkeypatch.setattr(genarium.evaluation.voices, "TIMED_SECONDS", 1)
+    monkeypatch.setattr(voices, "SpeakerEncoder", FakeSpeakerEncoder)
+    monkeypatch.setattr(voices, "Recogniser", FakeRecogniser)
+    monkeypatch.setattr(voices, "TIMED_SECONDS", 1)
     runtime = Runtime(find_checkpoints(FAMILIES), "cpu", torch.float32)
     recipe = tiny_recipe("voice-vae")
     result = evaluate("tiny-voice-vae", runtime, recipe, data_override=speech)

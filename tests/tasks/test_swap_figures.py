@@ -10,22 +10,17 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from genarium.catalogue import find_checkpoints
+from genarium.checkpoints import Checkpoint
 from genarium.data.images import load_images
 from genarium.data.pairs import Pairs
 from genarium.errors import GenariumError
-from genarium.evaluation.evaluate import evaluate, measurable
-from genarium.evaluation.swaps import (
-    StyleClassifier,
-    choose_swaps,
-    feature_distance,
-    found_among,
-    pixel_distance,
-    train_classifier,
-)
-from genarium.evaluation.table import lacking
+from genarium.evaluation.evaluate import evaluate
+from genarium.evaluation.figure import lacking, measurable
 from genarium.families import discover
 from genarium.recipe import DataSpec, EvaluationSpec, PairSpec, Recipe, TrainingSpec, find_recipe
 from genarium.runtime import Runtime
+from genarium.tasks.swap_style.figures.classifier import StyleClassifier, train_classifier
+from genarium.tasks.swap_style.figures.images import choose_swaps, feature_distance, found_among, pixel_distance
 
 SIZE = 16
 STYLES = ("dark", "bright", "blue")
@@ -121,11 +116,11 @@ def test_only_what_has_a_true_drawing_is_swapped():
         choose_swaps(pairs, torch.tensor([2]), seed=3)
 
 
-def test_swaps_are_measured_where_the_data_have_pairs():
-    pipeline_class = FAMILY.pipeline_class()
-    assert "swap_style" in measurable(pipeline_class, find_recipe("style-emoji"))
-    assert "swap_style" not in measurable(pipeline_class, find_recipe("vae-fashion-mnist"))
-    assert "swap_style" not in measurable(pipeline_class, None) and "anomaly" in measurable(pipeline_class, None)
+def test_swaps_are_measured_where_the_data_have_pairs(tmp_path):
+    checkpoint = Checkpoint("mine", FAMILY, tmp_path, {})
+    assert "swap_style" in measurable(checkpoint, find_recipe("style-emoji"))
+    assert "swap_style" not in measurable(checkpoint, find_recipe("vae-fashion-mnist"))
+    assert "swap_style" not in measurable(checkpoint, None) and "anomaly" in measurable(checkpoint, None)
 
 
 # ---- from data to card ----
@@ -191,7 +186,7 @@ def test_a_perfect_swap_has_perfect_figures_and_the_source_its_own(mine, data_fi
     assert source["pixel_distance_of_source"] > 0.1 and source["feature_distance_of_source"] > 0.01
     assert all(m["n"] == 36 and m["seed"] == 3 for m in result["metrics"])
     assert "chance is 0.05" in figures["content_top5", "name"]["protocol"]
-    assert "no content of them was trained on" in figures["content_top1", "an example"]["protocol"]
+    assert "none of these contents was in the training data" in figures["content_top1", "an example"]["protocol"]
 
 
 def test_an_untrained_checkpoint_is_measured_and_its_card_tells_how_to_swap(mine, data_file):

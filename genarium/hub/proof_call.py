@@ -1,0 +1,27 @@
+"""What a task declares for the proof before publishing: how to call its method, and which outputs to compare.
+
+A task's folder declares it in its part `proof`, a module with `PROOF`. Tasks without that part are not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+def _no_parameters(number: int) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How the proof calls a task's method.
+
+    Args:
+        outputs: names of outputs. The first that the method returns is compared.
+        parameters: number of samples -> parameters of the method, beside the checkpoint's defaults.
+    """
+
+    outputs: tuple[str, ...]
+    parameters: Callable[[int], Mapping[str, Any]] = _no_parameters

@@ -1,0 +1,5 @@
+"""What the proof before publishing compares of anomaly scores: the scores."""
+
+from genarium.hub.proof_call import Proof
+
+PROOF = Proof(("scores",))

@@ -1,0 +1,66 @@
+"""What the card shows of generated samples: a sheet of them, and the code that draws ten."""
+
+from __future__ import annotations
+
+import json
+
+from genarium.card.facts import needs_remote_code
+from genarium.card.part import CardPart, Example, HubTask, picture, save_sheet
+from genarium.checkpoints import Checkpoint
+from genarium.evaluation.images import ImageEvaluation
+from genarium.pictures import grid
+from genarium.recipe import Recipe
+from genarium.runtime.request import Request, choose_labels
+
+COLUMNS, ROWS = 10, 5
+
+
+def draw(evaluation: ImageEvaluation) -> None:
+    """Write samples.png: classes from left to right."""
+    checkpoint = evaluation.checkpoint
+    columns = min(len(checkpoint.class_names) or COLUMNS, COLUMNS)
+    number = columns * ROWS
+    labels = choose_labels(checkpoint, "cycle", number)
+    result = evaluation.runtime.run(Request(evaluation.name, "generate", evaluation.seed, number, labels))
+    asked = {**result.request.to_dict(), "checkpoint": checkpoint.name}  # a folder's path is nobody's business
+    save_sheet(grid(result.pictures, columns), checkpoint.folder / "samples.png", asked)
+
+
+def code(checkpoint: Checkpoint, recipe: Recipe) -> str:
+    """Return a program that draws ten images in a bare diffusers, with this checkpoint's own defaults."""
+    arguments = ["batch_size=10", "generator=generator"]
+    trust = ""
+    if needs_remote_code(checkpoint):
+        trust = ", trust_remote_code=True"
+        if checkpoint.class_names:
+            arguments.append(f"class_labels=[i % {len(checkpoint.class_names)} for i in range(10)]")
+        defaults = (checkpoint.index.get("defaults") or {}).get("generate") or {}
+        arguments += [f"{name}={json.dumps(v) if isinstance(v, str) else repr(v)}" for name, v in defaults.items()]
+    call = f"images = pipe({', '.join(arguments)}).images"
+    if len(call) > 100:
+        call = "images = pipe(\n    " + ",\n    ".join(arguments) + ",\n).images"
+    return "\n".join(
+        (
+            "import torch",
+            "from diffusers import DiffusionPipeline",
+            "",
+            f'pipe = DiffusionPipeline.from_pretrained("{recipe.repo_id}"{trust})',
+            "generator = [torch.Generator().manual_seed(i) for i in range(10)]  # one for each image",
+            call,
+        )
+    )
+
+
+PARTS = (
+    CardPart(
+        "image",
+        picture("samples.png", "Samples, classes from left to right"),
+        draw=draw,
+        needs_data=False,
+        example=Example(
+            code,
+            lambda checkpoint: f"generate {checkpoint.name} --n 16 --out samples.png",
+            HubTask("unconditional-image-generation", "Image generation", "image-generation"),
+        ),
+    ),
+)

@@ -1,0 +1,230 @@
+"""Figures of generated samples: their distance from real images, the likelihood of real images, and speed.
+
+Papers:
+    Heusel et al.: GANs Trained by a Two Time-Scale Update Rule (FID), 2017, https://arxiv.org/abs/1706.08500
+    Kynkaanniemi et al.: Improved Precision and Recall Metric for Assessing Generative Models, 2019,
+        https://arxiv.org/abs/1904.06991
+"""
+
+from __future__ import annotations
+
+import inspect
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from genarium.errors import RecipeError
+from genarium.evaluation.features import load_network
+from genarium.evaluation.figure import NOTHING, Column, Figure, Measured, Metric, Part, settings_in_words
+from genarium.evaluation.images import ImageEvaluation
+from genarium.evaluation.measures import bits_per_dim, frechet_distance, precision_recall
+from genarium.parallel import join
+from genarium.records import hardware
+from genarium.runtime import EVALUATIONS
+from genarium.runtime.request import choose_labels
+
+NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments
+TIMED_IMAGES, TIMED_RUNS = 16, 3
+
+SAMPLES = (
+    "{n} samples, sample i with seed {seed} + i, classes in turn, {settings}, against {references} images of {test}; "
+    "features: {features}"
+)
+OTHERS = "{n} other images of {test} against the same {references}: what perfect samples would get"
+LIKELIHOOD = "mean of log_likelihood over {n} images of {test}, {settings}"
+
+FID = Figure("fid", "FID", SAMPLES, variant="{features}")
+FID_OF_REAL = Figure("fid_of_real", "FID of real images", OTHERS, variant="{features}")
+FRECHET = Figure(
+    "frechet_distance",
+    "Fréchet distance",
+    SAMPLES + " (not FID: comparable only with figures of these features)",
+    variant="{features}",
+)
+FRECHET_OF_REAL = Figure("frechet_distance_of_real", "Fréchet distance of real images", OTHERS, variant="{features}")
+PRECISION = Figure("precision", "Precision", f"{SAMPLES}; k = {NEIGHBOURS}", variant="{features}")
+RECALL = Figure("recall", "Recall", f"{SAMPLES}; k = {NEIGHBOURS}", variant="{features}")
+LOG_LIKELIHOOD = Figure("log_likelihood", "Log-likelihood", LIKELIHOOD, unit="nats per image")
+BITS_PER_DIM = Figure(
+    "bits_per_dim",
+    "Bits per dimension",
+    LIKELIHOOD + "; (-nats / D - log(2 / 255)) / log 2 with D = {dimensions}: 8-bit cells of a density",
+    unit="bits",
+)
+SECONDS = Figure(
+    "seconds_per_image",
+    "Seconds per image",
+    f"{{n}} images at once, warm, median of {TIMED_RUNS}, {{settings}}; {{machine}}",
+    unit="s",
+)
+EVALUATIONS_PER_IMAGE = Figure(
+    "network_evaluations",
+    "Network evaluations per image",
+    "samples through the network for each image, guidance counting twice; {settings}",
+)
+
+
+def measure_distance(evaluation: ImageEvaluation) -> list[Metric]:
+    """Compare samples with test images in feature space: Fréchet distance, precision and recall."""
+    network = load_network(evaluation.network).to(evaluation.runtime.device)
+    name = getattr(network, "name", type(network).__name__)
+    number, available = evaluation.num_samples, len(evaluation.test)
+    size = min(number, available)
+    # Half of a small split is left as it is; from a large one, other real images show what a perfect model would get.
+    num_others = size if available >= 2 * size else 0
+    key = (name, evaluation.test_name, available, evaluation.seed, size + num_others)
+    if key not in evaluation.cache:
+        images = evaluation.test_images(size + num_others)
+        evaluation.cache[key] = evaluation.features(network, images, "features of test images")
+    real, others = evaluation.cache[key][:size], evaluation.cache[key][size:]
+    fake = evaluation.generate(number, network)
+    if not join().is_main_process:
+        return []
+    facts = {
+        "settings": settings_in_words(evaluation.defaults("generate", evaluation.parameters)),
+        "references": size,
+        "test": evaluation.test_name,
+        "features": getattr(network, "title", type(network).__name__),
+    }
+    precision, recall = precision_recall(real, fake, NEIGHBOURS)
+    of_samples, of_real = (FID, FID_OF_REAL) if name == "inception" else (FRECHET, FRECHET_OF_REAL)
+    found = [
+        evaluation.metric(of_samples, frechet_distance(real, fake), number, facts, features=name),
+        evaluation.metric(PRECISION, precision, number, facts, features=name),
+        evaluation.metric(RECALL, recall, number, facts, features=name),
+    ]
+    if num_others:
+        distance = frechet_distance(real, others)
+        found.append(evaluation.metric(of_real, distance, num_others, facts, features=name))
+    return found
+
+
+def measure_likelihood(evaluation: ImageEvaluation) -> list[Metric]:
+    """Compute log p(x) of test images: in nats for the density on [-1, 1], and in bits per dimension for 8-bit images."""
+    wanted = dict(evaluation.recipe.evaluation.likelihood or {})
+    number = min(int(wanted.pop("num_images", evaluation.num_test)), len(evaluation.test))
+    known = inspect.signature(evaluation.pipeline.log_likelihood).parameters
+    unknown = set(wanted) - set(known)
+    if unknown:
+        raise RecipeError(f"evaluation.likelihood: log_likelihood takes no {', '.join(sorted(unknown))}.")
+    images = evaluation.test_images(number)
+    nats = torch.cat(evaluation.map_images("log_likelihood", images, wanted, "likelihood")).double().mean().item()
+    of_host = ("images", "generator", "class_labels", "callback_on_step_end")
+    used = {name: wanted.get(name, p.default) for name, p in known.items() if name not in of_host}
+    dimensions = images[0].numel()
+    facts = {"settings": settings_in_words(used), "test": evaluation.test_name, "dimensions": dimensions}
+    return [
+        evaluation.metric(LOG_LIKELIHOOD, nats, number, facts),
+        evaluation.metric(BITS_PER_DIM, bits_per_dim(nats, dimensions), number, facts),
+    ]
+
+
+def measure_speed(evaluation: ImageEvaluation) -> list[Metric]:
+    """Measure seconds and network evaluations per image, warm, in the main process while the others wait."""
+    if not join().is_main_process:
+        return []
+    settings = evaluation.defaults("generate", evaluation.parameters)
+    parameters: dict[str, Any] = dict(settings)
+    if evaluation.checkpoint.class_names:
+        parameters["class_labels"] = list(choose_labels(evaluation.checkpoint, "cycle", TIMED_IMAGES) or ())
+    times = []
+    for _ in tqdm(range(1 + TIMED_RUNS), desc="speed", leave=False):  # the first warms up
+        EVALUATIONS.samples = 0
+        started = time.perf_counter()
+        evaluation.pipeline(batch_size=TIMED_IMAGES, generator=evaluation.generators(0, TIMED_IMAGES), **parameters)
+        times.append(time.perf_counter() - started)
+    machine = hardware(evaluation.runtime.device, evaluation.runtime.dtype)
+    facts = {"settings": settings_in_words(settings), "machine": machine}
+    seconds = statistics.median(times[1:]) / TIMED_IMAGES
+    found = [evaluation.metric(SECONDS, seconds, TIMED_IMAGES, facts, hardware=machine)]
+    if EVALUATIONS.samples:
+        evaluations = EVALUATIONS.samples / TIMED_IMAGES
+        found.append(evaluation.metric(EVALUATIONS_PER_IMAGE, evaluations, TIMED_IMAGES, facts))
+    return found
+
+
+# ---- in the table of all checkpoints ----
+
+
+def _distance(measured: Measured) -> tuple[str, dict[str, Any]]:
+    """Return the name of the distance that was measured, and the metric, empty if there is none."""
+    metric = dict(measured.find("frechet_distance") or measured.find("fid"))
+    return metric.get("name", "fid"), metric
+
+
+def _distance_cell(measured: Measured) -> str:
+    name, metric = _distance(measured)
+    return measured.show("{:.0f}", name) + (" (FID)" if metric and name == "fid" else "")
+
+
+def _same_features(name: str) -> Callable[[Measured], str]:
+    """Return a cell for a figure with the same features as the distance."""
+    return lambda measured: measured.show("{:.2f}", name, features=_distance(measured)[1].get("features"))
+
+
+def _evaluations_cell(measured: Measured) -> str:
+    value = measured.find("network_evaluations").get("value") or measured.count()
+    return f"{value:.4g}" if value else NOTHING
+
+
+def _floor(checkpoints: Sequence[Measured]) -> str:
+    """Say what distance other real images get."""
+    values = [found["value"] for m in checkpoints if (found := m.find("frechet_distance_of_real"))]
+    return f"Other real images get a Fréchet distance of {values[-1]:.0f}." if values else ""
+
+
+DISTANCE_COLUMNS = (
+    Column(
+        "Fréchet distance",
+        _distance_cell,
+        "between the samples of the default setting and test images, in EfficientNet-Lite0 features. It is a FID only "
+        "where the cell says so. Precision and recall use the same features.",
+    ),
+    Column("precision", _same_features("precision")),
+    Column("recall", _same_features("recall")),
+)
+LIKELIHOOD_COLUMNS = (
+    Column(
+        "bits/dim",
+        lambda measured: measured.show("{:.2f}", "bits_per_dim"),
+        "of families that have a likelihood of pixels, exact or a bound.",
+    ),
+)
+SPEED_COLUMNS = (
+    Column(
+        f"{TIMED_IMAGES} images",
+        lambda measured: measured.show("{:.2g} s", "seconds_per_image", TIMED_IMAGES),
+        "seconds at the default setting, warm.",
+    ),
+    Column(
+        "network evaluations",
+        _evaluations_cell,
+        "samples sent through the network for one image. Guidance counts twice.",
+    ),
+)
+
+PARTS = (
+    Part(
+        "distance",
+        "image",
+        "__call__",
+        (FID, FRECHET, PRECISION, RECALL, FID_OF_REAL, FRECHET_OF_REAL),
+        measure_distance,
+        columns=DISTANCE_COLUMNS,
+        rank=lambda measured: _distance(measured)[1].get("value", float("inf")),
+        note=_floor,
+    ),
+    Part(
+        "likelihood",
+        "image",
+        "log_likelihood",
+        (LOG_LIKELIHOOD, BITS_PER_DIM),
+        measure_likelihood,
+        columns=LIKELIHOOD_COLUMNS,
+    ),
+    Part("speed", "image", "__call__", (SECONDS, EVALUATIONS_PER_IMAGE), measure_speed, columns=SPEED_COLUMNS),
+)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 import torch
@@ -268,13 +268,15 @@ def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dt
     if checkpoint.is_foreign:
         return trust.load(checkpoint.name, checkpoint.folder, device, dtype)
     pipeline_class = checkpoint.family.pipeline_class()
-    components, options = {}, {}
+    components: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     expected, optional = pipeline_class._get_signature_keys(pipeline_class)
     for name, value in checkpoint.index.items():
         if name in expected and (not isinstance(value, list) or len(value) != 2):
             raise CheckpointError(f"{checkpoint.name}: {MODEL_INDEX}: {name} must name a library and a class.")
         if name in expected:
-            components[name] = _load_component(checkpoint, pipeline_class, name, *value, device, dtype)
+            library, class_name = value
+            components[name] = _load_component(checkpoint, pipeline_class, name, library, class_name, device, dtype)
         elif name in optional and not name.startswith("_"):
             options[name] = value
     missing = set(expected) - set(components) - set(pipeline_class._optional_components)
@@ -288,7 +290,7 @@ def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dt
     pipeline.register_to_config(_name_or_path=str(checkpoint.folder))
     for component in components.values():
         if isinstance(component, torch.nn.Module):
-            component.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+            cast(Any, component).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return pipeline
 
 

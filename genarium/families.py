@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import traceback
@@ -50,7 +51,7 @@ class Family:
 
     name: str
     title: str
-    pipeline: str | type
+    pipeline: str | type[Any]
     description: Mapping[str, str]
     papers: tuple[Paper, ...] = ()
     controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class Family:
     recipes: Path | None = None
     checkpoints: Path | None = None
 
-    def pipeline_class(self) -> type:
+    def pipeline_class(self) -> type[Any]:
         """Import and return the pipeline class.
 
         Raises:
@@ -149,10 +150,10 @@ def discover(folder: Path | None = None, installed: bool = True) -> Families:
         folder: of `<family>/plugin.py` folders, plugins/ unless told.
         installed: also ask installed packages (entry points "genarium.families").
     """
-    doors: list[tuple[str, Callable[[], Callable]]] = []
+    doors: list[tuple[str, Callable[[], Callable[..., Any]]]] = []
     root = folder or paths.plugins()
     for path in sorted(root.glob("*/plugin.py")):
-        doors.append((f"{root.name}/{path.parent.name}", lambda path=path: _register_of_file(path)))
+        doors.append((f"{root.name}/{path.parent.name}", functools.partial(_register_of_file, path)))
     if installed:
         for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name):
             package = point.dist.name if point.dist else "?"
@@ -191,9 +192,11 @@ def discover(folder: Path | None = None, installed: bool = True) -> Families:
     return Families(dict(sorted(found.items())), origins, tuple(broken))
 
 
-def _register_of_file(path: Path) -> Callable:
+def _register_of_file(path: Path) -> Callable[..., Any]:
     """Import plugins/<family>/plugin.py under a name of its own, so that a folder anywhere will do."""
     spec = importlib.util.spec_from_file_location(f"genarium_plugin_{path.parent.name}", path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} cannot be imported")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not callable(getattr(module, "register", None)):

@@ -45,4 +45,8 @@ def _write(audios: list[np.ndarray], rate: int, request: Request, name: str, out
     asked = {**request.to_dict(), "checkpoint": name}
     for i, audio in enumerate(audios):
         path = out if len(audios) == 1 else out.with_name(f"{out.stem}-{i:02d}{out.suffix}")
-        options.write(path, lambda part, a=audio: save_sound(a, rate, part, asked, kind=out.suffix))
+
+        def put(part: Path, audio: np.ndarray = audio) -> None:
+            save_sound(audio, rate, part, asked, kind=out.suffix)
+
+        options.write(path, put)

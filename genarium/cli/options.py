@@ -82,7 +82,7 @@ def make_runtime(device: str | None, dtype: str | None) -> Runtime:
             torch.empty(1, device=device)
         except (RuntimeError, AssertionError, ValueError) as error:  # torch has one for each way of lacking a device
             raise InputError(f"--device {device}: not here: {str(error).splitlines()[0]}") from error
-    return Runtime(device=device, dtype=dtypes.get(dtype))
+    return Runtime(device=device, dtype=None if dtype is None else dtypes[dtype])
 
 
 def check_out(path: Path, kinds: tuple[str, ...]) -> Path:

@@ -75,17 +75,20 @@ def publish(
 
     families = discover()
     catalogue = find_checkpoints(families)
-    found = [c for c in catalogue.checkpoints.values() if c.recipe] if everything else [catalogue[checkpoint]]
+    found = [c for c in catalogue.checkpoints.values() if c.recipe] if checkpoint is None else [catalogue[checkpoint]]
     if not found:
         raise InputError("There is no checkpoint that has a recipe.")
     recipes = recipe_paths(families.recipe_folders())
-    targets = {}
+    targets: dict[str, str | None] = {}
+    pinned: dict[str, Path] = {}  # the recipes' files, by the name of the checkpoint
     for one in found:
-        targets[one.name] = f"{repo}/{one.name}" if everything and repo else repo or (one.recipe and one.recipe.repo_id)
+        own = one.recipe.repo_id if one.recipe else None
+        targets[one.name] = f"{repo}/{one.name}" if everything and repo else repo or own
         if pin and one.recipe is None:
             raise InputError(f"--pin: {one.name} has no recipe to write into.")
-        if pin:
-            publishing.check_pin(recipes[one.recipe.name], targets[one.name])
+        if pin and one.recipe is not None:
+            pinned[one.name] = recipes[one.recipe.name]
+            publishing.check_pin(pinned[one.name], targets[one.name] or "")
     known = [check_repo_id(target) for target in targets.values() if target]
     if known and not dry_run:  # the proof takes a while: better said before than after it
         publishing.check_login(known[0])
@@ -104,8 +107,8 @@ def publish(
             typer.echo(f"{one.name}: {_address(exported.repo_id)}/tree/{revision}")
             typer.echo(f"  revision: {revision}")
             if pin:
-                publishing.pin(recipes[one.recipe.name], exported.repo_id, revision)
-                typer.echo(f"  pinned in {recipes[one.recipe.name]}")
+                publishing.pin(pinned[one.name], exported.repo_id, revision)
+                typer.echo(f"  pinned in {pinned[one.name]}")
         if collection or everything:
             ids = [exported.repo_id for exported in exports]
             typer.echo(f"collection: {publishing.collect(collection or 'Genarium', ids, private)}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import PIL.Image
 import torch
 
 from genarium.checkpoints import Checkpoint
-from genarium.pictures import fit_picture, open_picture, to_pictures
+from genarium.pictures import Invert, fit_picture, open_picture, to_pictures
 from genarium.sounds import fit_sound, read_sound
 from genarium.spectrogram import mel_picture
 from genarium.tasks import Modality
@@ -68,9 +68,8 @@ class Images(Medium):
         if not size or not channels:  # a stock checkpoint: only its network knows
             config = pipeline().config
             size, channels = config.sample_size, config.channels
-        recipe = checkpoint.recipe
-        dark = recipe is not None and recipe.data.dark_background
-        return fit_picture(open_picture(source), size, channels, dark_background=dark, invert=invert)
+        dark = checkpoint.recipe is not None and getattr(checkpoint.recipe.data, "dark_background", False)
+        return fit_picture(open_picture(source), size, channels, dark_background=dark, invert=cast(Invert, invert))
 
     def preview(self, checkpoint: Checkpoint, outputs: Sequence[Any], sample: torch.Tensor) -> list[PIL.Image.Image]:
         pixels = ((sample / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)  # [N, C, H, W]

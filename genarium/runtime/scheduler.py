@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from genarium.runtime.request import Request
 from genarium.runtime.results import Result, Several
 
 try:
-    import spaces  # on ZeroGPU Spaces only, where it must come before CUDA is first used
+    import spaces  # type: ignore[import-not-found]  # on ZeroGPU Spaces only, and before CUDA is first used
 except ImportError:
     spaces = None
 
@@ -69,7 +69,7 @@ class Runtime(PipelineCache):
 
     def stream(
         self, request: Request, inputs: Mapping[str, Any] | None = None, stop: threading.Event | None = None
-    ) -> Iterator[Progress | Result]:
+    ) -> Generator[Progress | Result, None, None]:
         """Run a request in a thread of its own; yield `Progress` after steps, then the `Result`.
 
         Closing the iterator stops the computation at its next step.

@@ -14,7 +14,12 @@ from genarium.errors import InputError
 from genarium.tasks.declaration import Task
 from genarium.tasks.discovery import modality_of
 
-KINDS = {bool: "checkbox", int: "integer", float: "number", str: "text"}  # of controls, by annotation
+KINDS: dict[Any, Literal["checkbox", "integer", "number", "text"]] = {
+    bool: "checkbox",
+    int: "integer",
+    float: "number",
+    str: "text",
+}  # of controls, by annotation
 ANY = "any"  # what a choice of a condition's values offers beside them: each sample draws its own
 CLASSES = "classes"  # what a control needs that says how a class counts
 # What the host fills in by itself; everything else in a task's method is a control.

@@ -63,8 +63,7 @@ def discover() -> Tasks:
     broken: list[Broken] = []
     for origin, package in doors:
         try:
-            task = getattr(importlib.import_module(f"{package}.task"), "TASK", None)
-            _check(task, found, origins)
+            task = _checked(getattr(importlib.import_module(f"{package}.task"), "TASK", None), found, origins)
         except (Exception, SystemExit) as error:  # whatever another package does wrong must not stop the app
             reason = str(error) if isinstance(error, GenariumError) else f"{type(error).__name__}: {error}"
             broken.append(Broken(origin, reason, traceback.format_exc()))
@@ -74,7 +73,12 @@ def discover() -> Tasks:
     return Tasks({task.name: task for task in ordered}, origins, tuple(broken))
 
 
-def _check(task: Any, found: Mapping[str, Task], origins: Mapping[str, str]) -> None:
+def _checked(task: Any, found: Mapping[str, Task], origins: Mapping[str, str]) -> Task:
+    """Return the task of a task.py.
+
+    Raises:
+        PluginError: it is none, its fields contradict each other, or another task has its name, command or address.
+    """
     if not isinstance(task, Task):
         raise PluginError("task.py must set TASK to a genarium.tasks.Task")
     if not task.name.isidentifier() or task.name != task.name.lower():
@@ -87,6 +91,7 @@ def _check(task: Any, found: Mapping[str, Task], origins: Mapping[str, str]) -> 
                 raise PluginError(
                     f"the {what} {getattr(task, what)!r} is taken already, by {origins[other.name]}; choose another"
                 )
+    return task
 
 
 def has_method(pipeline_class: type, name: str) -> bool:
@@ -97,7 +102,7 @@ def has_method(pipeline_class: type, name: str) -> bool:
     return any(callable(vars(base).get(name)) for base in pipeline_class.__mro__)
 
 
-def modality_of(pipeline_class: type) -> Modality:
+def modality_of(pipeline_class: type[Any]) -> Modality:
     """Return what the pipeline works on: sound if it is made with a `sampling_rate`, images otherwise."""
     return "audio" if "sampling_rate" in inspect.signature(pipeline_class.__init__).parameters else "image"
 

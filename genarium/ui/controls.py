@@ -97,7 +97,7 @@ class FamilyControls:
 
 def _as_it_is(control: Control) -> dict[str, Any]:
     """The update that makes a component of this kind show this control."""
-    choices = {"choices": list(control.choices)} if control.kind == "choice" else {}
+    choices: dict[str, Any] = {"choices": list(control.choices)} if control.kind == "choice" else {}
     return gr.update(visible=True, value=control.default, **choices)
 
 

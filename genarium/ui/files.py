@@ -42,7 +42,7 @@ def keep_results(result: Result) -> list[str]:
 def keep_sound(samples: np.ndarray, rate: int, name: str, request: Request | None = None) -> str:
     """A WAV file; with a request, one that says that it was synthesised, and how."""
     with tempfile.TemporaryDirectory() as folder:
-        path = save_sound(samples, rate, Path(folder) / name, request and request.to_dict())
+        path = save_sound(samples, rate, Path(folder) / name, None if request is None else request.to_dict())
         return keep(path.read_bytes(), name)
 
 

@@ -75,7 +75,7 @@ class HubTab:
 
     def _connect(self) -> None:
         shown = [self.status, self.facts, self.seen]
-        options = {"show_progress": "hidden", "trigger_mode": "once", "api_visibility": "private"}
+        options: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "once", "api_visibility": "private"}
         gr.on(
             [self.look.click, self.address.submit],
             self._look,
@@ -89,7 +89,7 @@ class HubTab:
         self.load.click(
             self._load,
             [self.address, self.seen, self.brought],
-            {*shown, self.load, self.stop, self.brought, *offered},
+            list({*shown, self.load, self.stop, self.brought, *offered}),
             concurrency_limit=DOWNLOADS,
             concurrency_id="hub-load",
             **options,
@@ -130,7 +130,7 @@ class HubTab:
         self, address: str, seen: tuple[str, str], brought: list[str], visit: gr.Request
     ) -> AsyncIterator[dict[Any, Any]]:
         """What Load does: fetch with progress, load, and offer the checkpoint on this page's tabs."""
-        stop = self._stops[visit.session_hash] = threading.Event()
+        stop = self._stops[visit.session_hash or ""] = threading.Event()
         ready = {self.load: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
         yield {
             self.load: gr.update(interactive=False),
@@ -160,7 +160,7 @@ class HubTab:
             raise
         finally:
             stop.set()
-            self._stops.pop(visit.session_hash, None)
+            self._stops.pop(visit.session_hash or "", None)
         brought = [*(name for name in brought if name != checkpoint.name), checkpoint.name]
         here = [guest for guest in map(self.runtime.guest, brought) if guest is not None]
         updates = {key: value for tab in self.tabs for key, value in tab.offer(here, checkpoint).items()}
@@ -206,7 +206,7 @@ class HubTab:
         return {self.status: status_html(words, share=done / max(total, 1))}
 
     def _stop(self, visit: gr.Request) -> dict[str, Any]:
-        if stop := self._stops.get(visit.session_hash):
+        if stop := self._stops.get(visit.session_hash or ""):
             stop.set()
         return gr.update(interactive=False)
 

@@ -129,12 +129,12 @@ def said(error: GenariumError) -> gr.Error:
     return gr.Error(str(error), print_exception=False)
 
 
-def picture_input(**options: Any) -> gr.Image:
-    """An image component whose value is the path of the file as it was given, never decoded here."""
-    image = gr.Image(type="filepath", image_mode=None, **options)
+def picture_input(**options: Any) -> Any:
+    """Return an image component whose value is the path of the file as it was given, never decoded here."""
+    image: Any = gr.Image(type="filepath", image_mode=None, **options)
     decode = image.preprocess
 
-    def preprocess(payload):
+    def preprocess(payload: Any) -> Any:
         try:
             return decode(payload)
         except PIL.Image.DecompressionBombError as error:
@@ -147,8 +147,8 @@ def picture_input(**options: Any) -> gr.Image:
     return image
 
 
-def any_value(component: gr.components.Component, schema: dict[str, Any]) -> gr.components.Component:
-    """The same component, but it hands on whatever a program sends, and documents itself as a JSON schema says.
+def any_value(component: Any, schema: dict[str, Any]) -> Any:
+    """Return the same component, which now hands on whatever a program sends, and documents itself by a JSON schema.
 
     Gradio's own schema of `gr.JSON` is none that MCP clients accept.
     """
@@ -158,7 +158,7 @@ def any_value(component: gr.components.Component, schema: dict[str, Any]) -> gr.
 
 
 def _strip(checkpoint: Checkpoint | None) -> str:
-    return STRIPS.get(checkpoint.index.get("channels") if checkpoint else 1, "emoji")
+    return STRIPS.get(int(checkpoint.index.get("channels") or 0) if checkpoint else 1, "emoji")
 
 
 def example_pictures(strip: str) -> list[Path]:

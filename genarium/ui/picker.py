@@ -28,7 +28,10 @@ class Picker:
         self.checkpoints, self.texts, self.find = checkpoints, texts, find
         self.first = next(iter(checkpoints.values()), None)
         self.dropdown = gr.Dropdown(
-            list(checkpoints), value=self.first and self.first.name, label=texts("checkpoint"), filterable=False
+            list(checkpoints),
+            value=None if self.first is None else self.first.name,
+            label=texts("checkpoint"),
+            filterable=False,
         )
         self.facts = markup(facts_html(self.first) if self.first else "")
 

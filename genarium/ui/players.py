@@ -93,7 +93,7 @@ class SoundPanel(Panel[AnyResult]):
 def made(result: Sounds) -> list[tuple[str, str]]:
     """Return each sound of a result: its file, and the HTML below its waveform."""
     files = keep_results(result)
-    codes: Sequence[np.ndarray | None] = result.codes or [None] * len(files)
+    codes: Sequence[np.ndarray | None] = result.codes if result.codes else [None] * len(files)
     return [
         (path, seen_html(audio, result.sampling_rate, own, result.frame_rate))
         for path, audio, own in zip(files, result.audios, codes, strict=True)

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 
@@ -34,7 +34,7 @@ class PublishPanel:
         names = [name for name, c in runtime.catalogue.checkpoints.items() if c.card is not None]
         with gr.Accordion(texts("publish"), open=False, elem_classes="settings"):
             markup(f'<div class="intro">{Texts.both("publish_intro")}</div>')
-            gr.LoginButton(texts("sign_in"), logout_value="✓ {}")
+            gr.LoginButton(cast(str, texts("sign_in")), logout_value="✓ {}")
             self.checkpoint = gr.Dropdown(
                 names, value=next(iter(names), None), label=texts("checkpoint"), filterable=False
             )

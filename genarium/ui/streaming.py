@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ async def follow(
     request: Request,
     inputs: Mapping[str, Any] | None = None,
     stop: threading.Event | None = None,
-) -> AsyncIterator[Progress | Result | None]:
+) -> AsyncGenerator[Progress | Result | None, None]:
     """Run a request; yield the newest `Progress`, None at each beat without news, and at last the `Result`.
 
     Leaving the iterator in any way (a closed page, an error) stops the computation at its next step: Gradio cancels the
@@ -30,7 +30,8 @@ async def follow(
     Raises:
         GenariumError: as `Runtime.stream`.
     """
-    loop, news = asyncio.get_running_loop(), asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    news: asyncio.Queue[Any] = asyncio.Queue()
     stop = stop or threading.Event()
 
     def pump() -> None:

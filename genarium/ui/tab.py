@@ -30,7 +30,7 @@ from genarium.ui.texts import TaskTexts, Texts, markup
 MAX_SHOWN = 64  # pictures in one run of the page; the command line takes more
 VISITORS = 8  # runs of one tab that are under way at the same time; the runtime lets them compute in turn
 DEFAULT_PANELS: dict[Modality, type[Panel[Any]]] = {"image": Gallery, "audio": Takes}  # of tasks that bring none
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 class TaskTab:
@@ -115,7 +115,7 @@ class TaskTab:
     # ---- behaviour ----
 
     def _connect(self) -> None:
-        asked = {
+        asked: Any = {  # a set: then the function gets the values by component
             self.picker.dropdown,
             self.seed,
             *self.classes.all,
@@ -130,7 +130,7 @@ class TaskTab:
             [self.run.click, self.seed.submit],
             self._run,
             asked,
-            shown,
+            list(shown),
             show_progress="hidden",
             trigger_mode="once",
             concurrency_limit=VISITORS,
@@ -142,10 +142,10 @@ class TaskTab:
         self.stop.click(self._stop, None, self.stop, **QUIET)
         chosen = {*self.picker.shown, *self.controls.outputs, *self.classes.shown, *self._shown}
         # `input`, not `change`: restoring sets the drop-down itself, and must not have its work undone
-        self.picker.dropdown.input(self._choose, [self.picker.dropdown, self.modality], chosen, **QUIET)
+        self.picker.dropdown.input(self._choose, [self.picker.dropdown, self.modality], list(chosen), **QUIET)
         if self.restore is not None:
             restored = {*chosen, self.picker.dropdown, self.number, self.seed, self.restored, *self.controls.all}
-            self.restore.upload(self._restore, self.restore, restored, **QUIET)
+            self.restore.upload(self._restore, self.restore, list(restored), **QUIET)
 
     @property
     def offered(self) -> list[Any]:
@@ -235,7 +235,7 @@ class TaskTab:
 
     async def _run(self, data: dict[Any, Any], visit: gr.Request) -> AsyncIterator[dict[Any, Any]]:
         """What Run does: from the page's values to updates of the answer."""
-        stop = self._stops[visit.session_hash] = threading.Event()
+        stop = self._stops[visit.session_hash or ""] = threading.Event()
         ready = {self.run: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
         try:
             request = self._request(data)
@@ -270,13 +270,15 @@ class TaskTab:
             yield {**ready, self.status: status_html(Texts.both("failed"), bad=True)}
             raise
         finally:
-            self._stops.pop(visit.session_hash, None)
+            self._stops.pop(visit.session_hash or "", None)
 
     def _progress(self, event: Progress, panel: Panel[Any]) -> dict[Any, Any]:
         if event.step == 0:  # a sign of life from a run that waits or loads
             return {self.status: status_html(Texts.both("preparing"), waiting=True)}
         words = Texts.both("running", step=event.step, total=event.total)
-        updates = {self.status: status_html(words, event.seconds, share=event.step / max(event.total, 1))}
+        updates: dict[Any, Any] = {
+            self.status: status_html(words, event.seconds, share=event.step / max(event.total, 1))
+        }
         if event.pictures:
             updates[self.preview] = gr.update(value=panel.preview(event.pictures), visible=True)
             updates[panel.group] = gr.update(visible=False)
@@ -303,7 +305,7 @@ class TaskTab:
 
     def _stop(self, visit: gr.Request) -> dict[str, Any]:
         """What Stop does. The run ends at its next step, and says so."""
-        if stop := self._stops.get(visit.session_hash):
+        if stop := self._stops.get(visit.session_hash or ""):
             stop.set()
         return gr.update(interactive=False)
 

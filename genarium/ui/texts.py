@@ -249,7 +249,7 @@ def _fill(pair: tuple[str, str], values: Mapping[str, Any]) -> str:
     return in_both(english, chinese)
 
 
-def markup(content: str, **options: Any) -> gr.HTML:
+def markup(content: str | I18nData, **options: Any) -> gr.HTML:
     """HTML styled by the app's own sheet alone."""
     return gr.HTML(content, apply_default_css=False, padding=False, **options)
 

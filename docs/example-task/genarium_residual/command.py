@@ -12,11 +12,11 @@ from genarium.cli.options import BatchSize, Images, Name, Seed, Set
 def run(checkpoint: Name, images: Images, seed: Seed = "0", set_: Set = None, batch_size: BatchSize = 64) -> None:
     """Print how far the reconstruction of each picture is from it, from 0 to 1."""
     from genarium.pictures import load_folder
-    from genarium.runtime import Request
+    from genarium.runtime.request import Request, parse_seed
 
     pictures, names = load_folder(images)
     runtime = options.make_runtime(None, None)
-    request = Request(checkpoint, "residual", seed, parameters=options.parameters(set_))
+    request = Request(checkpoint, "residual", parse_seed(seed), parameters=options.parameters(set_))
     _, results, _ = run_batches(runtime, request, len(pictures), batch_size, pictures)
     if is_main():
         means = [one.mean() for result in results for one in result.residuals]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ from genarium.cli.options import BatchSize, Device, Dtype, Images, Invert, Name,
 from genarium.errors import InputError
 
 if TYPE_CHECKING:
+    import PIL.Image
+
     from genarium.tasks.anomaly.results import PictureScores, SoundScores
 
 LISTED_AS = {"image": "images", "audio": "recordings"}  # the key of the inputs in the .json file, by modality
@@ -37,14 +40,14 @@ def run(
     options.check_out(out, (".json",))
     from genarium.evaluation.measures import percentile
     from genarium.records import write_json
-    from genarium.runtime.request import Request, choose_labels
+    from genarium.runtime.request import Request, choose_labels, parse_seed
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
     load = {"image": _load_pictures, "audio": _load_sounds}[found.modality]
     material, names, batch_size = load(images, maps, batch_size)
     labels = choose_labels(found, options.classes(classes), len(material))
-    request = Request(checkpoint, "anomaly", seed, 1, labels, options.parameters(set_), invert)
+    request = Request(checkpoint, "anomaly", parse_seed(seed), 1, labels, options.parameters(set_), invert)
     request, results, seconds = run_batches(runtime, request, len(material), batch_size, material)
     if not is_main():
         return
@@ -61,14 +64,14 @@ def run(
     if labels is not None:
         scored = [{**one, "class": found.class_names[label]} for one, label in zip(scored, labels, strict=True)]
     own = "" if labels is None else ", each told its own class,"
-    add_frames = {"image": _leave, "audio": _add_frames}[found.modality]
+    add_frames: dict[str, Callable[[Any, Any], list[dict[str, Any]]]] = {"image": _leave, "audio": _add_frames}
     values = {
         "checkpoint": found.name,
         "seed": request.seed,
         "parameters": dict(request.parameters),
         "unit": results[0].unit,
         "percentile": f"per cent of ordinary test samples{own} that score lower; null where no quantiles are stored",
-        LISTED_AS[found.modality]: add_frames(scored, results),
+        LISTED_AS[found.modality]: add_frames[found.modality](scored, results),
     }
     write_json(out, values)
     if maps is not None:
@@ -119,6 +122,9 @@ def _write_maps(folder: Path, names: list[str], results: list[PictureScores], ch
     inputs = [picture for result in results for picture in result.inputs]
     heats = [heat for part in maps for heat in part]
     for name, picture, heat in zip(names, inputs, heats, strict=True):
-        options.write(
-            folder / f"{name}.png", lambda path, h=heat, p=picture: enlarge(heat_map(h, p, high)).save(path, "PNG")
-        )
+        drawn = enlarge(heat_map(heat, picture, high))
+
+        def put(path: Path, drawn: PIL.Image.Image = drawn) -> None:
+            drawn.save(path, "PNG")
+
+        options.write(folder / f"{name}.png", put)

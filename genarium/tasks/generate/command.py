@@ -35,7 +35,7 @@ def run(
     dtype: Dtype = None,
 ) -> None:
     """Draw images from a model. With torchrun the batches are shared; the file is the same as from one process."""
-    from genarium.runtime.request import Request, choose_labels
+    from genarium.runtime.request import Request, choose_labels, parse_seed
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
@@ -43,7 +43,7 @@ def run(
     class_labels = choose_labels(found, options.classes(classes), n)
     if labels and class_labels is None:
         raise InputError("--labels: there are none to write; the model has no classes, or chooses them itself.")
-    request = Request(checkpoint, "generate", seed, n, class_labels, options.parameters(set_))
+    request = Request(checkpoint, "generate", parse_seed(seed), n, class_labels, options.parameters(set_))
     draw = {"image": _draw_pictures, "audio": _draw_sounds}[found.modality]
     draw(runtime, request, out, classes == "cycle", labels, batch_size)
 

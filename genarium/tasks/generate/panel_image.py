@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 
@@ -24,7 +24,7 @@ class Panel(Base[Pictures]):
     def __init__(self, texts: TaskTexts):
         with gr.Column(visible=False) as self.group:
             self.gallery = gallery(texts("results"))
-            self.download = gr.DownloadButton(texts("sheet"), size="sm")
+            self.download = gr.DownloadButton(cast(str, texts("sheet")), size="sm")
 
     @property
     def outputs(self) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,19 +39,19 @@ def run(
     dtype: Dtype = None,
 ) -> None:
     """Walk from one picture, or voice, to another, through what the model knows."""
-    from genarium.runtime.request import Request
+    from genarium.runtime.request import Request, parse_seed
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
     out = choose_out(out, "interpolation", found, (".png", ".npy", ".gif"))
     frames = frames or FRAMES.get(found.modality)
     parameters = ({} if frames is None else {"num_frames": frames}) | options.parameters(set_)
-    request = Request(checkpoint, "interpolate", seed, parameters=parameters, invert=invert)
+    request = Request(checkpoint, "interpolate", parse_seed(seed), parameters=parameters, invert=invert)
     result = run_one(runtime, request, {"a": a, "b": b})
     if not is_main():
         return
-    write = {"image": _write_pictures, "audio": audio_files.write}[found.modality]
-    write(runtime, result, found.name, out)
+    write: dict[str, Callable[..., None]] = {"image": _write_pictures, "audio": audio_files.write}
+    write[found.modality](runtime, result, found.name, out)
 
 
 def _write_pictures(runtime: Runtime, result: Pictures, name: str, out: Path) -> None:

@@ -34,12 +34,12 @@ def run(
     dtype: Dtype = None,
 ) -> None:
     """Take pictures, or recordings, through a model and back."""
-    from genarium.runtime.request import Request
+    from genarium.runtime.request import Request, parse_seed
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
     out = choose_out(out, "reconstructions", found, (".png", ".npy"))
-    request = Request(checkpoint, "reconstruct", seed, parameters=options.parameters(set_), invert=invert)
+    request = Request(checkpoint, "reconstruct", parse_seed(seed), parameters=options.parameters(set_), invert=invert)
     take = {"image": _pictures, "audio": _sounds}[found.modality]
     take(runtime, request, images, out, classes, batch_size)
 

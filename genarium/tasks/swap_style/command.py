@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,17 +34,17 @@ def run(
     dtype: Dtype = None,
 ) -> None:
     """Keep the content of one, take the style of another: of pictures, or of voices that you may use."""
-    from genarium.runtime.request import Request
+    from genarium.runtime.request import Request, parse_seed
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
     out = choose_out(out, "swapped", found, options.PICTURES)
-    request = Request(checkpoint, "swap_style", seed, parameters=options.parameters(set_), invert=invert)
+    request = Request(checkpoint, "swap_style", parse_seed(seed), parameters=options.parameters(set_), invert=invert)
     result = run_one(runtime, request, {"content": content, "style": style})
     if not is_main():
         return
-    write = {"image": _write_pictures, "audio": audio_files.write}[found.modality]
-    write(runtime, result, found.name, out)
+    write: dict[str, Callable[..., None]] = {"image": _write_pictures, "audio": audio_files.write}
+    write[found.modality](runtime, result, found.name, out)
 
 
 def _write_pictures(runtime: Runtime, result: Pictures, name: str, out: Path) -> None:

@@ -36,8 +36,8 @@ def map_html(style_map: StyleMap | None, texts: TaskTexts) -> str:
         return ""
     places = _places(style_map.points)
     known, given = places[: len(style_map.names)], places[len(style_map.names) :]
-    sides = _sides(style_map.names, known, given) if len(known) <= NAMED else [None] * len(known)
-    marks = [_known(name, *place, side) for name, place, side in zip(style_map.names, known, sides, strict=True)]
+    sides: Sequence[Side | None] = _sides(style_map.names, known, given) if len(known) <= NAMED else [None] * len(known)
+    marks = [_known(name, x, y, side) for name, (x, y), side in zip(style_map.names, known, sides, strict=True)]
     marks += [_mark(part, x, y) for part, (x, y) in zip(style_map.parts, given, strict=True)]
     legend = "".join(
         f'<span><svg viewBox="-13 -13 26 26" width="18" height="18">{_mark(part)}</svg>{texts.both(f"map_{part}")}</span>'

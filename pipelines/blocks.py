@@ -27,3 +27,54 @@ class ResidualBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.conv1(F.silu(x))  # [B, C, H, W]
         return x + self.conv2(F.silu(h))  # [B, C, H, W]
+
+
+def convolutional_encoder(
+    sample_size: int, channels: int, widths: tuple[int, ...], layers_per_block: int, outputs: int
+) -> nn.Sequential:
+    """Return a network from images [B, C, S, S] to vectors [B, outputs].
+
+    Each level halves the resolution, then refines it. The first level already works at half resolution: that is where the
+    time goes.
+
+    Args:
+        widths: channels of each level.
+        layers_per_block: residual blocks of each level.
+
+    Raises:
+        ValueError: the image does not divide into that many levels.
+    """
+    size = smallest_side(sample_size, len(widths))
+    layers: list[nn.Module] = []
+    previous = channels
+    for width in widths:
+        layers += [nn.Conv2d(previous, width, 4, stride=2, padding=1)]
+        layers += [ResidualBlock(width) for _ in range(layers_per_block)]
+        previous = width
+    return nn.Sequential(*layers, nn.SiLU(), nn.Flatten(), nn.Linear(widths[-1] * size**2, outputs))
+
+
+def convolutional_decoder(
+    sample_size: int, channels: int, widths: tuple[int, ...], layers_per_block: int, inputs: int
+) -> nn.Sequential:
+    """Return a network from vectors [B, inputs] to images [B, C, S, S], the mirror image of `convolutional_encoder`.
+
+    Sub-pixel convolutions (Shi et al. 2016) double the resolution at a quarter of the cost of convolving after upsampling.
+    """
+    size = smallest_side(sample_size, len(widths))
+    layers: list[nn.Module] = [nn.Linear(inputs, widths[-1] * size**2), nn.Unflatten(1, (widths[-1], size, size))]
+    for width, following in zip(widths[::-1], (*widths[-2::-1], channels), strict=True):
+        layers += [ResidualBlock(width) for _ in range(layers_per_block)]
+        layers += [nn.SiLU(), nn.Conv2d(width, 4 * following, 3, padding=1), nn.PixelShuffle(2)]
+    return nn.Sequential(*layers)
+
+
+def smallest_side(sample_size: int, levels: int) -> int:
+    """Return the side of the smallest feature map, 7 for 28 pixels and two levels.
+
+    Raises:
+        ValueError: the image does not divide into that many levels.
+    """
+    if sample_size % 2**levels:
+        raise ValueError(f"sample_size: {sample_size} is not a multiple of {2**levels}; use fewer blocks.")
+    return sample_size // 2**levels

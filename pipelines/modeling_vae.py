@@ -7,7 +7,6 @@ Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (https://arxiv.org/abs
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
@@ -16,12 +15,13 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
-from pipelines.blocks import ResidualBlock
+from pipelines.blocks import convolutional_decoder, convolutional_encoder
+from pipelines.mixture import MixtureMixin
 
 LOG_2PI = math.log(2 * math.pi)
 
 
-class VAEModel(ModelMixin, ConfigMixin):
+class VAEModel(MixtureMixin, ModelMixin, ConfigMixin):
     r"""Residual convolutional encoder and decoder, class means of the prior, and the mixture fitted to the latents.
 
     Images are [B, C, H, W] in [-1, 1]; latents are [B, latent_dim]. All log-densities and divergences are in nats, one
@@ -64,28 +64,11 @@ class VAEModel(ModelMixin, ConfigMixin):
         widths = tuple(block_out_channels)
         if likelihood not in ("bernoulli", "gaussian", "learned_gaussian"):
             raise ValueError(f"likelihood: choose 'bernoulli', 'gaussian' or 'learned_gaussian', not {likelihood!r}.")
-        if sample_size % 2 ** len(widths):
-            raise ValueError(f"sample_size: {sample_size} is not a multiple of {2 ** len(widths)}; use fewer blocks.")
-        size = sample_size // 2 ** len(widths)  # of the smallest feature map, 7 for 28 pixels and two levels
         groups = max(num_classes, 1)
 
-        # Encoder: each level halves the resolution, then refines it.
-        layers: list[nn.Module] = []
-        previous = channels
-        for width in widths:
-            layers += [nn.Conv2d(previous, width, 4, stride=2, padding=1)]
-            layers += [ResidualBlock(width) for _ in range(layers_per_block)]
-            previous = width
-        layers += [nn.SiLU(), nn.Flatten(), nn.Linear(widths[-1] * size**2, 2 * latent_dim)]
-        self.encoder = nn.Sequential(*layers)
-
-        # Decoder: the mirror image; sub-pixel convolutions (Shi et al. 2016) double the resolution at a quarter of the
-        # cost of convolving after upsampling.
-        layers = [nn.Linear(latent_dim, widths[-1] * size**2), nn.Unflatten(1, (widths[-1], size, size))]
-        for width, following in zip(widths[::-1], (*widths[-2::-1], channels), strict=True):
-            layers += [ResidualBlock(width) for _ in range(layers_per_block)]
-            layers += [nn.SiLU(), nn.Conv2d(width, 4 * following, 3, padding=1), nn.PixelShuffle(2)]
-        self.decoder = nn.Sequential(*layers)
+        shape = (sample_size, channels, widths, layers_per_block)
+        self.encoder = convolutional_encoder(*shape, 2 * latent_dim)
+        self.decoder = convolutional_decoder(*shape, latent_dim)
 
         log_sigma = torch.tensor(math.log(sigma))
         if likelihood == "learned_gaussian":
@@ -97,34 +80,7 @@ class VAEModel(ModelMixin, ConfigMixin):
         means = torch.randn(groups, latent_dim) / 2 if num_classes else torch.zeros(1, latent_dim)
         self.class_means = nn.Parameter(means, requires_grad=num_classes > 0)
 
-        # The mixture lives in buffers, so that it is saved with the weights. All weights zero: not fitted yet.
-        k, d = mixture_components, latent_dim
-        self.register_buffer("mixture_weights", torch.zeros(groups, k))  # each row sums to 1
-        self.register_buffer("mixture_means", torch.zeros(groups, k, d))
-        self.register_buffer("mixture_cholesky", torch.zeros(groups, k, d, d))  # L, lower triangular, covariance L L^T
-
-    def set_mixture(self, group: int, weights: np.ndarray, means: np.ndarray, cholesky: np.ndarray) -> None:
-        """Set the mixture of a class.
-
-        Components beyond those given get weight 0. They repeat the first one, which is drawn if rounding asks for them.
-
-        Args:
-            group: the class; 0 without classes.
-            weights: [k], k at most `mixture_components`, with sum 1.
-            means: [k, latent_dim].
-            cholesky: L of the covariances L L^T, [k, latent_dim, latent_dim].
-        """
-        number = len(weights)
-        self.mixture_weights[group].zero_()
-        self.mixture_weights[group, :number].copy_(torch.from_numpy(weights))
-        for buffer, values in ((self.mixture_means, means), (self.mixture_cholesky, cholesky)):
-            buffer[group].copy_(torch.from_numpy(values[:1]).expand(buffer[group].shape))
-            buffer[group, :number].copy_(torch.from_numpy(values))
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether `mixture_*` hold a mixture."""
-        return self.mixture_weights.numel() > 0 and bool(self.mixture_weights.sum() > 0)
+        self._register_mixture(groups, mixture_components, latent_dim)
 
     @apply_forward_hook
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -219,12 +175,7 @@ class VAEModel(ModelMixin, ConfigMixin):
         """
         z, d = z.float(), z.shape[1]
         if mixture:
-            means, cholesky = self.mixture_means.float(), self.mixture_cholesky.float()
-            diff = (z[:, None, None] - means).permute(1, 2, 3, 0)  # [classes, k, d, B]
-            white = torch.linalg.solve_triangular(cholesky, diff, upper=False)  # L^-1 (z - mu)
-            logdet = cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # [classes, k]
-            log_p = -0.5 * white.square().sum(2) - (logdet + 0.5 * d * LOG_2PI)[..., None]  # [classes, k, B]
-            log_p = torch.logsumexp(log_p + self.mixture_weights.float().log()[..., None], dim=1).T  # [B, classes]
+            log_p = self.mixture_log_density(z)  # [B, classes]
         else:
             log_p = -0.5 * (z[:, None] - self.class_means.float()).square().sum(2) - 0.5 * d * LOG_2PI  # [B, classes]
         if class_labels is not None:
@@ -253,11 +204,7 @@ class VAEModel(ModelMixin, ConfigMixin):
             class_labels = (uniform[:, 0] * groups).long().clamp(max=groups - 1)
         if not mixture:
             return self.class_means.float()[class_labels] + scale * noise
-        cumulative = self.mixture_weights.float()[class_labels].cumsum(1)  # [B, k]
-        component = (uniform[:, 1:] > cumulative[:, :-1]).sum(1)
-        cholesky = self.mixture_cholesky.float()[class_labels, component]  # [B, d, d]
-        deviation = (cholesky @ noise[:, :, None])[:, :, 0]  # [B, d]
-        return self.mixture_means.float()[class_labels, component] + scale * deviation
+        return self.draw_mixture(noise, uniform[:, 1:], class_labels, scale)
 
     def forward(
         self, x: torch.Tensor, class_labels: torch.Tensor | None = None, generator: torch.Generator | None = None

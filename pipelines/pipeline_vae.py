@@ -22,18 +22,17 @@ Papers:
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
 
 from pipelines.family import Generators, to_generators
 from pipelines.images import ImageFamilyMixin, Images, ImagesOutput, task
 from pipelines.interpolation import slerp
+from pipelines.mixture import fit_mixtures
 from pipelines.modeling_vae import VAEModel
 
 
@@ -143,10 +142,6 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         """
         if not self.vae.config.mixture_components:
             return
-        try:  # by name: bare diffusers takes every import statement in this file for a need of the pipeline
-            mixtures = importlib.import_module("sklearn.mixture")
-        except ImportError as error:
-            raise ImportError("Fitting the mixture prior needs scikit-learn: pip install scikit-learn") from error
         generator = torch.Generator().manual_seed(0)
         encoded: list[tuple[torch.Tensor, torch.Tensor]] = []
         for batch in batches:
@@ -154,16 +149,7 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
             known = batch.get("class_labels") if self.config.id2label else None
             encoded.append((z, torch.zeros(len(z), dtype=torch.int64) if known is None else known.cpu()))
         latents, labels = (torch.cat(column) for column in zip(*encoded, strict=True))
-        for y in range(len(self.vae.mixture_weights)):
-            rows = latents[labels == y].double().numpy()  # [n, d]
-            number = min(self.vae.config.mixture_components, len(rows))
-            if len(rows) < 2:
-                self.vae.set_mixture(
-                    y, np.ones(1), self.vae.class_means[y : y + 1].cpu().numpy(), np.eye(rows.shape[1])[None]
-                )
-                continue
-            mixture = mixtures.GaussianMixture(number, reg_covar=1e-4, random_state=0).fit(rows)
-            self.vae.set_mixture(y, mixture.weights_, mixture.means_, np.linalg.cholesky(mixture.covariances_))
+        fit_mixtures(self.vae, latents, labels, self.vae.class_means)
 
     # ---- the latent space ----
 

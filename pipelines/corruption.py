@@ -1,0 +1,37 @@
+"""Noise on pictures, as denoising auto-encoders learn to remove it (Vincent et al. 2008, 2010 sec. 3.3)."""
+
+from __future__ import annotations
+
+import torch
+
+KINDS = ("gaussian", "masking", "salt_and_pepper")
+
+
+def corrupt(x: torch.Tensor, kind: str, level: torch.Tensor | float, normal: torch.Tensor) -> torch.Tensor:
+    """Add noise to images.
+
+    "gaussian" adds white noise with standard deviation `level`, the range from black to white being 1. "masking" turns that
+    part of the pixels black. "salt_and_pepper" turns that part of them black or white, each with one chance in two.
+
+    Args:
+        x: float [N, C, H, W] in [-1, 1].
+        kind: one of KINDS.
+        level: a number in [0, 1], or [N, 1, 1, 1].
+        normal: standard normal [N, C, H, W]. "masking" and "salt_and_pepper" take its distribution function, so that one draw
+            serves all kinds.
+
+    Returns:
+        float [N, C, H, W]; with "gaussian" it may leave [-1, 1].
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind == "gaussian":
+        return x + 2 * level * normal
+    uniform = torch.special.ndtr(normal.float())
+    if kind == "masking":
+        return torch.where(uniform < level, -1.0, x)
+    if kind == "salt_and_pepper":
+        pepper, salt = uniform < level / 2, uniform > 1 - level / 2
+        return torch.where(pepper, -1.0, torch.where(salt, 1.0, x))
+    raise ValueError(f"noise: choose {', '.join(map(repr, KINDS))}, not {kind!r}.")

@@ -75,17 +75,10 @@ class ImageEvaluation(Evaluation):
         """Return the first of these test images as pictures."""
         return to_pictures(self.test_images(number).permute(0, 2, 3, 1).numpy())
 
-    def generate(self, number: int, features: nn.Module | None = None) -> torch.Tensor:
-        """Generate samples, one class after another.
-
-        Args:
-            number: of samples.
-            features: a feature network; None for the images themselves.
-
-        Returns:
-            uint8 [number, C, H, W], or their features, float32 [number, D].
-        """
-        labels = choose_labels(self.checkpoint, "cycle", number)
+    @cached_property
+    def samples(self) -> torch.Tensor:
+        """The samples that the parts look at, one class after another, uint8 [num_samples, C, H, W]."""
+        labels = choose_labels(self.checkpoint, "cycle", self.num_samples)
         parameters = self.defaults("generate", self.parameters)
 
         def compute(start: int, stop: int, advance: Advance) -> torch.Tensor:
@@ -97,10 +90,9 @@ class ImageEvaluation(Evaluation):
                 output_type="pt",
                 **arguments,
             ).images
-            pixels = (images * 255).round().to(torch.uint8)
-            return pixels if features is None else extract(features, pixels)
+            return (images * 255).round().to(torch.uint8)
 
-        return torch.cat(map_batches(compute, number, self.batch_size, "samples"))
+        return torch.cat(map_batches(compute, self.num_samples, self.batch_size, "samples"))
 
     def map_images(
         self,

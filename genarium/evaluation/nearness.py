@@ -35,7 +35,7 @@ class Nearness:
         return self.copies.double().mean().item()
 
 
-def measure_nearness(
+def compare_distances(
     samples: torch.Tensor,
     test: torch.Tensor,
     test_weights: torch.Tensor | None = None,

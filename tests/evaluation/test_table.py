@@ -160,8 +160,10 @@ card: {time: 3 minutes}
 
 def test_what_is_lacking_is_the_parts_without_figures(runtime):
     catalogue = runtime.catalogue
-    assert lacking(catalogue["one"]) == ["likelihood"] and lacking(catalogue["two"]) == []
-    assert sorted(lacking(catalogue["four"])) == ["anomaly", "distance", "likelihood", "reconstruction", "speed"]
+    assert lacking(catalogue["one"]) == ["nearness", "likelihood"] and lacking(catalogue["two"]) == ["nearness"]
+    assert sorted(lacking(catalogue["four"])) == [
+        *("anomaly", "distance", "likelihood", "nearness", "reconstruction", "speed"),
+    ]
     recipe = genarium.recipe.find_recipe("dit-fashion-mnist")
     assert images_seen(recipe) == sum(stage.images for stage in recipe.training.stages)
 
@@ -171,7 +173,7 @@ def test_all_measures_what_is_lacking_and_writes_the_table(runtime, house, monke
         (house / f"checkpoints/{name}/model_index.json").unlink()
     pixels = np.random.default_rng(0).integers(0, 256, (12, 28, 28, 1), np.uint8)
     (house / "data").mkdir()
-    np.savez(house / "data/clothes.npz", test_images=pixels)
+    np.savez(house / "data/clothes.npz", test_images=pixels, train_images=pixels)
     monkeypatch.setenv("GENARIUM_DOCS", str(house / "docs"))
     run = CliRunner().invoke
     recipe = house / "hub_configs/one.yaml"

@@ -26,6 +26,7 @@ from genarium.parallel import join
 from genarium.records import hardware
 from genarium.runtime import EVALUATIONS
 from genarium.runtime.request import choose_labels
+from genarium.tasks.generate import nearness
 
 NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments
 TIMED_IMAGES, TIMED_RUNS = 16, 3
@@ -81,7 +82,7 @@ def measure_distance(evaluation: ImageEvaluation) -> list[Metric]:
         images = evaluation.test_images(size + num_others)
         evaluation.cache[key] = evaluation.features(network, images, "features of test images")
     real, others = evaluation.cache[key][:size], evaluation.cache[key][size:]
-    fake = evaluation.generate(number, network)
+    fake = evaluation.features(network, evaluation.samples, "features of samples")
     if not join().is_main_process:
         return []
     facts = {
@@ -218,6 +219,7 @@ PARTS = (
         rank=lambda measured: _distance(measured)[1].get("value", float("inf")),
         note=_floor,
     ),
+    nearness.PART,
     Part(
         "likelihood",
         "image",

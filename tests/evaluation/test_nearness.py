@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genarium.errors import GenariumError
-from genarium.evaluation.nearness import class_weights, measure_nearness, nearest_distances, weighted_quantile
+from genarium.evaluation.nearness import class_weights, compare_distances, nearest_distances, weighted_quantile
 
 
 def normal(number, seed, size=16):
@@ -52,7 +52,7 @@ def test_class_weights_give_the_classes_their_share_of_the_samples():
 
 def test_new_points_of_the_same_distribution_are_rarely_copies():
     train, test, samples = normal(1000, 0), normal(1000, 1), normal(1000, 2)
-    found = measure_nearness(nearest_distances(samples, train), nearest_distances(test, train))
+    found = compare_distances(nearest_distances(samples, train), nearest_distances(test, train))
     assert found.share_of_copies < 0.03
     assert found.samples == pytest.approx(found.test, rel=0.05)
 
@@ -60,7 +60,7 @@ def test_new_points_of_the_same_distribution_are_rarely_copies():
 def test_memorised_points_are_copies_one_for_one():
     train, test = normal(1000, 0), normal(1000, 1)
     samples = torch.cat([train[:300] + 0.01 * normal(300, 3), normal(700, 2)])
-    found = measure_nearness(nearest_distances(samples, train), nearest_distances(test, train))
+    found = compare_distances(nearest_distances(samples, train), nearest_distances(test, train))
     assert found.copies[:300].all()
     assert 0.3 <= found.share_of_copies < 0.33
 
@@ -74,10 +74,10 @@ def test_samples_of_the_narrow_class_alone_are_no_copies_once_classes_count_alik
     labels = (torch.arange(1000) >= 990).long()
     distances = nearest_distances(samples, train), nearest_distances(test, train)
     weights = class_weights(labels, torch.ones(100, dtype=torch.int64))
-    assert measure_nearness(*distances).share_of_copies > 0.3
-    assert measure_nearness(*distances, weights).share_of_copies < 0.2
+    assert compare_distances(*distances).share_of_copies > 0.3
+    assert compare_distances(*distances, weights).share_of_copies < 0.2
 
 
 def test_nothing_to_measure_is_refused():
     with pytest.raises(GenariumError, match="at least one"):
-        measure_nearness(torch.empty(0), torch.ones(3))
+        compare_distances(torch.empty(0), torch.ones(3))

@@ -11,17 +11,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from genarium import trust
-from genarium.catalogue import find_checkpoints
+from genarium.environment import check_environment, check_port
 from genarium.errors import GenariumError
-from genarium.families import discover
-from genarium.runtime import Runtime
-from genarium.ui import build_app
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Genarium in the browser.")
     parser.add_argument("--host", help="address to listen on; GRADIO_SERVER_NAME, or this machine only")
-    parser.add_argument("--port", type=int, help="GRADIO_SERVER_PORT, or the first free one from 7860")
+    parser.add_argument("--port", help="GRADIO_SERVER_PORT, or the first free one from 7860")
     parser.add_argument("--share", action="store_true", help="also make a public address through gradio.live")
     parser.add_argument(
         "--trust-remote-code",
@@ -32,18 +29,34 @@ def main() -> None:
     if arguments.trust_remote_code:
         os.environ[trust.VARIABLE] = "1"
     try:
+        check_environment()
+        port = check_port("--port", arguments.port)
         if trust.trusted():
             print(trust.WARNING, file=sys.stderr)
-        app, look = build_app(Runtime(find_checkpoints(discover())))
+        app, look = _build()
     except GenariumError as error:  # a setting that cannot be understood
         parser.error(str(error))
-    app.launch(
-        server_name=arguments.host,
-        server_port=arguments.port,
-        share=arguments.share,
-        mcp_server=importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
-        **look,
-    )
+    try:
+        app.launch(
+            server_name=arguments.host,
+            server_port=port,
+            share=arguments.share,
+            mcp_server=importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
+            **look,
+        )
+    except OSError as error:
+        where = f"{arguments.host or os.environ.get('GRADIO_SERVER_NAME') or 'this machine'}, port {port or 'of its choice'}"
+        parser.error(f"cannot listen on {where}: {error} Is another program there? Choose another --port or --host.")
+
+
+def _build():
+    """Build the pages. Gradio is imported here, after the variables that it reads on import were checked."""
+    from genarium.catalogue import find_checkpoints
+    from genarium.families import discover
+    from genarium.runtime import Runtime
+    from genarium.ui import build_app
+
+    return build_app(Runtime(find_checkpoints(discover())))
 
 
 if __name__ == "__main__":

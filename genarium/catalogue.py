@@ -40,13 +40,20 @@ class Catalogue:
         for broken in self.broken:
             if Path(broken.origin).name == name:
                 raise CheckpointError(f"{name} cannot be used: {broken.reason}")
-        if name and any((Path(name) / file).exists() for file in (MODEL_INDEX, MODEL_CONFIG)):
-            return open_checkpoint(Path(name), self.families)
+        if name and any((Path(name).expanduser() / file).exists() for file in (MODEL_INDEX, MODEL_CONFIG)):
+            return open_checkpoint(Path(name).expanduser(), self.families)
         known = recipe_paths(self.families.recipe_folders())
         if name in known:
             recipe = load_recipe(known[name])
             address = f"{recipe.repo_id}@{recipe.revision}" if recipe.revision else recipe.repo_id
             return self._from_hub(name, address, recipe)
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            raise CheckpointError(
+                f"The folder {name} holds no {MODEL_INDEX}, so it is no checkpoint. Give the folder that save_pretrained wrote."
+            )
+        if folder.is_absolute() or name.startswith((".", "~")):
+            raise CheckpointError(f"There is no folder {name}.")
         if "/" in name:
             return self._from_hub(name, name, None)
         near = difflib.get_close_matches(name, self.checkpoints, n=3) or sorted(self.checkpoints)

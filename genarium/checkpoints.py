@@ -294,6 +294,13 @@ def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dt
     return pipeline
 
 
+def _only_variant(folder: Path) -> str | None:
+    """Return "fp16" where a folder has its weights as that variant only, diffusion_pytorch_model.fp16.safetensors."""
+    stems = [path.name.split(".")[1:-1] for path in folder.glob("*.safetensors")]
+    variants = {stem[0].split("-")[0] for stem in stems if stem}
+    return variants.pop() if len(variants) == 1 and all(stems) else None
+
+
 def _load_component(checkpoint, pipeline_class, name, library, class_name, device, dtype):
     if library is None:
         return None
@@ -322,7 +329,12 @@ def _load_component(checkpoint, pipeline_class, name, library, class_name, devic
                 # noise a thousand times as strong.
                 dtype = torch.float32
             return component_class.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, device_map={"": str(device)}, local_files_only=True
+                folder,
+                dtype=dtype,
+                use_safetensors=True,
+                device_map={"": str(device)},
+                local_files_only=True,
+                variant=_only_variant(Path(folder)),
             )
         return component_class.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # diffusers, accelerate and safetensors each raise their own

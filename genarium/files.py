@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fnmatch
+import io
 import os
 import shutil
 import tempfile
@@ -45,7 +46,8 @@ def write_file(path: str | Path, put: Callable[[Path], object]) -> Path:
             put(temporary)
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where no folder is, nothing was left
+            temporary.unlink()
     return path
 
 
@@ -59,16 +61,23 @@ def write_text(path: str | Path, text: str) -> Path:
     return write_bytes(path, text.encode())
 
 
+def read_text(path: str | Path) -> str:
+    """Read a text that somebody else may have written: in UTF-8, else in the Windows code page, so that it is shown at all."""
+    data = Path(path).read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
 def write_array(path: str | Path, array: np.ndarray) -> Path:
     """Write a .npy file as `write_file` does."""
 
     import numpy as np  # here, so that the commands that write no arrays start quickly
 
-    def put(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # np.save appends ".npy" to names, not to files
-            np.save(file, array)
-
-    return write_file(path, put)
+    content = io.BytesIO()  # NumPy's own way into files says nothing of a full disk
+    np.save(content, array)
+    return write_bytes(path, content.getvalue())
 
 
 @contextlib.contextmanager

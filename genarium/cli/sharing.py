@@ -10,6 +10,7 @@ import typer
 
 from genarium.cli.options import Name
 from genarium.errors import HubError, InputError, RecipeError
+from genarium.files import read_text
 
 Private = Annotated[bool, typer.Option("--private", help="Seen by you alone, if it is made now.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Do all but send: check, and list what would be sent.")]
@@ -35,7 +36,7 @@ def card(
         typer.echo(content)
         return
     problems = card_problems(content, found.folder, found.recipe.repo_id)
-    if found.card is None or found.card.read_text(encoding="utf-8").strip() != content.strip():
+    if found.card is None or read_text(found.card).strip() != content.strip():
         problems.append("the README.md in its folder is not this card; `evaluate` writes it")
     if problems:
         raise InputError(f"the card of {found.name}:\n" + "\n".join(f"  {problem}" for problem in problems))

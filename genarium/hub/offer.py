@@ -16,6 +16,7 @@ from typing import Any
 from huggingface_hub import HfApi, ModelInfo
 from huggingface_hub.utils import validate_repo_id
 
+from genarium.environment import gigabytes
 from genarium.errors import InputError
 from genarium.families import Families, Family, class_of
 from genarium.hub.download import RemoteFile, download, telling
@@ -96,10 +97,7 @@ def max_download() -> int:
         InputError: GENARIUM_MAX_DOWNLOAD_GB is no number.
     """
     value = os.environ.get("GENARIUM_MAX_DOWNLOAD_GB") or MAX_DOWNLOAD_GB
-    try:
-        return int(float(value) * 10**9)
-    except ValueError:
-        raise InputError(f"GENARIUM_MAX_DOWNLOAD_GB: takes a number such as 2.5, not {value!r}.") from None
+    return round(gigabytes("GENARIUM_MAX_DOWNLOAD_GB", value) * 10**9)
 
 
 def look(

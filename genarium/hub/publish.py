@@ -24,7 +24,7 @@ from genarium.card.check import card_problems
 from genarium.checkpoints import MODEL_INDEX, Checkpoint, load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, FileError, HubError, RecipeError
 from genarium.families import Families
-from genarium.files import is_empty
+from genarium.files import is_empty, read_text
 from genarium.hub.errors import check_repo_id, hub_errors
 from genarium.hub.proof import prove
 from genarium.recipe import load_recipe
@@ -106,10 +106,10 @@ def _write(checkpoint: Checkpoint, pipeline, folder: Path, known: str | None, re
             place.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, place)
     readme = folder / "README.md"
-    content = readme.read_text(encoding="utf-8")
+    content = read_text(readme)
     if known and known != repo_id:
         content = re.sub(rf"(?<![\w.-]){re.escape(known)}(?![\w-])", repo_id, content)
-        readme.write_text(content, encoding="utf-8")
+    readme.write_text(content, encoding="utf-8")
     return content
 
 

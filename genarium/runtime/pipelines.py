@@ -14,6 +14,7 @@ import torch
 
 from genarium.catalogue import Catalogue, find_checkpoints
 from genarium.checkpoints import Checkpoint, load_pipeline
+from genarium.environment import gigabytes
 from genarium.families import discover
 from genarium.parallel import join
 
@@ -155,13 +156,15 @@ def count_evaluations(pipeline) -> None:
     What networks do by other methods than `forward`, as an auto-encoder's `encode` and `decode`, does not.
     """
 
-    def count(module, args, kwargs) -> None:
-        tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor) and value.ndim > 1)
-        EVALUATIONS.samples += len(next(tensors, ()))
-
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
-            component.register_forward_pre_hook(count, with_kwargs=True)
+            component.register_forward_pre_hook(_count, with_kwargs=True)
+
+
+def _count(module, args, kwargs) -> None:
+    """Count the samples of a pass. A function of the module, so that a pipeline can be pickled and its networks saved."""
+    tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor) and value.ndim > 1)
+    EVALUATIONS.samples += len(next(tensors, ()))
 
 
 def _weight_bytes(pipeline) -> int:
@@ -170,8 +173,9 @@ def _weight_bytes(pipeline) -> int:
 
 
 def _memory_budget(device: torch.device) -> int:
-    if os.environ.get("GENARIUM_MEMORY_GB"):
-        return int(float(os.environ["GENARIUM_MEMORY_GB"]) * 2**30)
+    given = os.environ.get("GENARIUM_MEMORY_GB")
+    if given:
+        return round(gigabytes("GENARIUM_MEMORY_GB", given) * 2**30)
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory // 4
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4

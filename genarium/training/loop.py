@@ -69,6 +69,7 @@ def train(
     run.check()
     target = _choose_output(recipe, run, output, fresh)
     check_output(target, family.pipeline_class().__name__, recipe.name)
+    run.make()
     join()
     spec = recipe.training
     precision = {"fp32": "no"}.get(spec.precision, spec.precision)

@@ -60,13 +60,20 @@ class RunFolder:
         """Refuse a folder that is not empty and was not made by a run.
 
         Raises:
-            FileError: so it is, or the folder cannot be written. Nothing in it was changed.
+            FileError: so it is. Nothing was changed.
         """
         if not is_empty(self.path) and not any((self.path / mark).is_file() for mark in MARKS):
             raise FileError(
                 f"{self.path} is not empty and holds no run. A run writes and, with --fresh, deletes files in its folder; "
                 "choose an empty or a new one with --run-folder."
             )
+
+    def make(self) -> None:
+        """Make the folder where there is none.
+
+        Raises:
+            FileError: it cannot be made or written.
+        """
         check_writable(self.path)
 
     def clear(self) -> None:

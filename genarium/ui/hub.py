@@ -17,6 +17,7 @@ import gradio as gr
 
 from genarium import paths, trust
 from genarium.checkpoints import Checkpoint, open_checkpoint
+from genarium.environment import gigabytes
 from genarium.errors import CheckpointError, GenariumError, InputError, Stopped
 from genarium.hub.fetch import fetch, make_room
 from genarium.hub.offer import Offer, look, max_download
@@ -244,7 +245,4 @@ def _cache_budget() -> int:
     value = os.environ.get("GENARIUM_HUB_CACHE_GB")
     if not value:
         return CACHE_IN_DOWNLOADS * max_download()
-    try:
-        return int(float(value) * 10**9)
-    except ValueError:
-        raise InputError(f"GENARIUM_HUB_CACHE_GB: takes a number such as 10, not {value!r}.") from None
+    return round(gigabytes("GENARIUM_HUB_CACHE_GB", value) * 10**9)

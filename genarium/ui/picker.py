@@ -11,7 +11,9 @@ import gradio as gr
 from huggingface_hub import constants
 
 from genarium.checkpoints import Checkpoint
-from genarium.pictures import open_picture
+from genarium.decoding import open_picture
+from genarium.errors import InputError
+from genarium.files import read_text
 from genarium.ui.files import data_url
 from genarium.ui.texts import TaskTexts, Texts, markup
 
@@ -120,8 +122,11 @@ def card_text(checkpoint: Checkpoint) -> str:
         # a card comes from whoever made the checkpoint: it shall not show other files of this machine
         if path.parent != folder or path.suffix != ".png" or not path.is_file():
             return ""
-        return f"![{alt}]({data_url(open_picture(path))})"
+        try:
+            return f"![{alt}]({data_url(open_picture(path))})"
+        except InputError:  # a damaged picture hides no text
+            return ""
 
-    text = checkpoint.card.read_text(encoding="utf-8")
+    text = read_text(checkpoint.card).replace("\r\n", "\n")
     text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
     return re.sub(r"!\[([^\]]*)\]\((?!https?://)([^)]*)\)", inside, text)

@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_the_state_before_it(tmp_path, monkeypatch):
         save(self, folder, *arguments, **options)
         raise OSError(errno.ENOSPC, "No space left on device", str(folder))
 
-    with monkeypatch.context() as patch, pytest.raises(GenariumError, match="No space left.*Make room"):
+    with monkeypatch.context() as patch, pytest.raises(GenariumError, match=r"No space left.*Make room"):
         patch.setattr(Accelerator, "save_state", full)
         go_on(tmp_path)
     assert sorted(p.name for p in (tmp_path / "run").glob("state*")) == ["state"]
@@ -200,7 +200,7 @@ def test_a_fit_that_fails_keeps_the_steps_and_is_repeated(tmp_path, monkeypatch)
     def fit(self, batches):
         raise ValueError("a class has no images.")
 
-    with monkeypatch.context() as patch, pytest.raises(GenariumError, match="a class has no images.*only the fit"):
+    with monkeypatch.context() as patch, pytest.raises(GenariumError, match=r"a class has no images.*only the fit"):
         patch.setattr(kind, "fit", fit, raising=False)
         go_on(tmp_path)
     assert go_on(tmp_path) == [] and (tmp_path / "out/model_index.json").exists()

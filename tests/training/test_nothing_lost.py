@@ -66,12 +66,13 @@ def test_a_folder_that_is_not_ours_is_refused_before_any_work(which, fresh, tmp_
     assert contents(mine) == before and not steps
 
 
-def test_the_command_says_so_with_code_2(tmp_path):
+def test_the_command_says_so_with_code_2(house, tmp_path):
     fill(tmp_path / "thesis")
     for option in ("--output", "--run-folder"):
         arguments = ["train", "vae-fashion-mnist", option, str(tmp_path / "thesis"), "--fresh"]
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 2 and option in result.output, result.output
+    assert not (house / "runs").exists(), "refused before anything was made"
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, data):

@@ -1,0 +1,61 @@
+"""What the operator sets: a wrong port or variable is one sentence, by its name, and no traceback."""
+
+import subprocess
+import sys
+
+import pytest
+
+from genarium import environment, paths
+from genarium.errors import InputError
+from genarium.hub.offer import max_download
+from genarium.runtime import Runtime
+
+sys.path.insert(0, str(paths.ROOT))
+import app
+
+
+@pytest.mark.parametrize("value", ["much", "-1", "0", "nan", "inf", "1e400"])
+@pytest.mark.parametrize(
+    ("variable", "read"), [("GENARIUM_MEMORY_GB", Runtime), ("GENARIUM_MAX_DOWNLOAD_GB", max_download)]
+)
+def test_gigabytes(variable, read, value, monkeypatch, tiny_checkpoints):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError, match=f"{variable}: takes a number of gigabytes"):
+        read()
+    monkeypatch.setenv(variable, "1.5")
+    read()
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "65536", "7860.5"])
+def test_ports(value, monkeypatch):
+    with pytest.raises(InputError, match="--port: takes a port from 0 to 65535"):
+        environment.check_port("--port", value)
+    monkeypatch.setenv("GRADIO_SERVER_PORT", value)
+    with pytest.raises(InputError, match="GRADIO_SERVER_PORT: takes a port"):
+        environment.check_environment()
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "7860")
+    environment.check_environment()
+    monkeypatch.setenv("GRADIO_NUM_PORTS", value.replace("65536", "0"))
+    with pytest.raises(InputError, match="GRADIO_NUM_PORTS"):
+        environment.check_environment()
+
+
+class Busy:
+    def launch(self, **options):
+        raise OSError(f"Cannot find empty port in range: {options['server_port']}-{options['server_port']}.")
+
+
+def test_a_port_in_use_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(app, "_build", lambda: (Busy(), {}))
+    monkeypatch.setattr(sys, "argv", ["app.py", "--port", "7861"])
+    with pytest.raises(SystemExit) as end:
+        app.main()
+    assert end.value.code == 2 and "Choose another --port" in capsys.readouterr().err
+
+
+def test_a_wrong_variable_is_said_before_gradio_reads_it():
+    environment_ = {"PATH": "/usr/bin:/bin", "GRADIO_SERVER_PORT": "x"}
+    run = subprocess.run(
+        [sys.executable, "app.py"], cwd=paths.ROOT, env=environment_, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 2 and "GRADIO_SERVER_PORT: takes a port" in run.stderr and "Traceback" not in run.stderr

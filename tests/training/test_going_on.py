@@ -134,7 +134,7 @@ def test_half_a_run_goes_on_with_its_own_data_only(tmp_path):
     assert go_on(tmp_path, max_steps=2) == [1, 2]
     with pytest.raises(RecipeError, match="other data"):
         go_on(tmp_path, data=make_data(seed=1))
-    with pytest.raises(RecipeError, match="training.weight_decay"):  # the saved optimizer would keep the old one
+    with pytest.raises(RecipeError, match=r"training.weight_decay"):  # the saved optimizer would keep the old one
         go_on(tmp_path, recipe(weight_decay=0.5))
     assert go_on(tmp_path) == [3, 4]
 

@@ -69,8 +69,8 @@ class CodebookAverage(nn.Module):
     def __init__(self, codebook_size: int, code_dim: int, decay: float = 0.99, restart_below: float = 0.1):
         super().__init__()
         self.decay, self.restart_below = decay, restart_below
-        self.register_buffer("counts", torch.zeros(codebook_size))  # N
-        self.register_buffer("sums", torch.zeros(codebook_size, code_dim))  # m
+        self.register_buffer("counts", torch.zeros(codebook_size, dtype=torch.float32))  # N
+        self.register_buffer("sums", torch.zeros(codebook_size, code_dim, dtype=torch.float32))  # m
 
     @torch.no_grad()
     def update(

@@ -18,11 +18,12 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
+
+from pipelines.codebook import CodebookMixin
 
 
 def instance_norm(x: torch.Tensor) -> torch.Tensor:
@@ -88,7 +89,7 @@ class ContentEncoder(ModelMixin, ConfigMixin):
         return mean, log_variance.clamp(-10, 4)
 
 
-class VoiceCodebook(ModelMixin, ConfigMixin):
+class VoiceCodebook(CodebookMixin, ModelMixin, ConfigMixin):
     """A codebook for content latents: each becomes the nearest of K vectors (VQ-VAE eq. 1, 2).
 
     Args:
@@ -103,21 +104,16 @@ class VoiceCodebook(ModelMixin, ConfigMixin):
         self.register_buffer("codebook", torch.randn(codebook_size, latent_dim))
 
     def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Latents [B, D, T] -> their codes int64 [B, T], and these codes' vectors float32 [B, D, T], with the gradient of
-        `z` (straight through: VQ-VAE sec. 3.1)."""
-        z = z.float()
-        codes = self.nearest(z)
-        return codes, z + (self.embed(codes) - z).detach()
+        """Return the codes of latents and their vectors, with the gradient of the latents (VQ-VAE sec. 3.1).
 
-    def nearest(self, z: torch.Tensor) -> torch.Tensor:
-        """[B, D, T] -> int64 [B, T]."""
-        with torch.autocast(z.device.type, enabled=False):
-            flat, codebook = z.float().mT, self.codebook.float()  # [B, T, D], [K, D]
-            return (codebook.square().sum(1) - 2 * flat @ codebook.T).argmin(-1)
+        Args:
+            z: [B, D, T].
 
-    def embed(self, codes: torch.Tensor) -> torch.Tensor:
-        """Int64 [B, T] -> float32 [B, D, T]."""
-        return self.codebook.float()[codes].mT
+        Returns:
+            int64 [B, T]; float32 [B, D, T].
+        """
+        vectors, codes = self.quantize(z.float())
+        return codes, vectors
 
 
 class SpeakerEncoder(ModelMixin, ConfigMixin):
@@ -224,7 +220,7 @@ class VoiceDecoder(ModelMixin, ConfigMixin):
         """Pitch, log2 Hz [B, T], 0 where there is none -> weights of the steps nearby and whether there is one,
         float32 [B, T, pitches + 1]."""
         low, high, number = math.log2(50), math.log2(500), self.config.pitches
-        centres = torch.linspace(low, high, number, device=pitch.device)
+        centres = torch.linspace(low, high, number, device=pitch.device, dtype=torch.float32)
         distance = (pitch.float().clamp(low, high)[..., None] - centres) * (number - 1) / (high - low)
         voiced = (pitch > 0).float()[..., None]
         return torch.cat([(-0.5 * distance.square()).softmax(-1) * voiced, voiced], -1)
@@ -245,61 +241,3 @@ class VoiceDecoder(ModelMixin, ConfigMixin):
             x = block(x, s)  # [B, width, T]
         x = self.head(F.gelu(x)) + self.voice(s)[..., None] + self.harmonics(steps).mT
         return 3 * x.float() - 6
-
-
-class CodebookAverage(nn.Module):
-    """Keeps a codebook at the moving averages of the latents it stands for, and restarts codes that nobody uses.
-
-        N_i <- g N_i + (1 - g) n_i,   m_i <- g m_i + (1 - g) sum_j z_ij,   e_i = m_i / N_i          VQ-VAE eq. 6-8
-
-    with n_i latents z_i1 ... in this batch nearest to code i. A code with N_i below `restart_below` of a fair share is put
-    where a latent of this batch is (Dhariwal et al. 2020, sec. 3.1, https://arxiv.org/abs/2005.00341), with twice that
-    share. All N_i are 0 at first, so the first batch places the whole codebook. Under torchrun the sums are over all
-    processes. Only training needs it; it is no part of a checkpoint.
-    """
-
-    def __init__(self, codebook_size: int, latent_dim: int, decay: float = 0.98, restart_below: float = 0.1):
-        super().__init__()
-        self.decay, self.restart_below = decay, restart_below
-        self.register_buffer("counts", torch.zeros(codebook_size))  # N
-        self.register_buffer("sums", torch.zeros(codebook_size, latent_dim))  # m
-
-    @torch.no_grad()
-    def update(
-        self,
-        codebook: torch.Tensor,
-        z: torch.Tensor,
-        codes: torch.Tensor,
-        restart: bool = True,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """One step, in place.
-
-        Args:
-            codebook: [K, D].
-            z: latents [B, D, T].
-            codes: int64 [B, T], the nearest codes to `z`.
-            restart: whether dead codes are restarted.
-            generator: chooses the latents for them, on the device of `z`.
-
-        Returns:
-            {"perplexity": exp of the entropy of the codes' use in this batch, "restarted": number of codes}.
-        """
-        flat, codes = z.float().mT.flatten(0, 1), codes.flatten()  # [M, D], [M]
-        number = torch.zeros_like(self.counts).index_add_(0, codes, torch.ones_like(codes, dtype=torch.float32))  # n
-        total = torch.zeros_like(self.sums).index_add_(0, codes, flat)
-        chosen = flat[torch.randint(len(flat), (len(number),), generator=generator, device=flat.device)]  # [K, D]
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(number)
-            dist.all_reduce(total)
-            dist.broadcast(chosen, 0)
-        self.counts.lerp_(number, 1 - self.decay)
-        self.sums.lerp_(total, 1 - self.decay)
-        limit = self.restart_below * number.sum() / len(number)
-        dead = self.counts < limit if restart else torch.zeros_like(self.counts, dtype=torch.bool)
-        self.counts.copy_(torch.where(dead, 2 * limit, self.counts))
-        self.sums.copy_(torch.where(dead[:, None], 2 * limit * chosen, self.sums))
-        known = self.counts[:, None] > 1e-6  # a code unused for so long that its average is lost in rounding stays
-        codebook.copy_(torch.where(known, self.sums / self.counts.clamp(min=1e-6)[:, None], codebook))
-        p = number / number.sum()
-        return {"perplexity": torch.special.entr(p).sum().exp(), "restarted": dead.sum().float()}

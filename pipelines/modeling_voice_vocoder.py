@@ -11,7 +11,6 @@ tenth of its parameters. Also here, for training only: small discriminators and 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 
 import torch
@@ -58,7 +57,7 @@ def magnitudes(x: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
     with torch.autocast(x.device.type, enabled=False):
         side = (n_fft - hop_length) // 2
         x = F.pad(x.float(), (side, n_fft - hop_length - side), mode="reflect")
-        window = torch.hann_window(n_fft, device=x.device)
+        window = torch.hann_window(n_fft, device=x.device, dtype=torch.float32)
         spectrum = torch.stft(x, n_fft, hop_length, window=window, center=False, return_complex=True)
         # not abs(): its gradient at 0 is none
         return (spectrum.real.square() + spectrum.imag.square() + 1e-10).sqrt()
@@ -79,7 +78,7 @@ def pitch(x: torch.Tensor, sampling_rate: int, hop_length: int) -> torch.Tensor:
         shortest, longest = math.floor(sampling_rate / PITCHES[1]), math.ceil(sampling_rate / PITCHES[0])
         side = (size - hop_length) // 2
         frames = F.pad(x.float(), (side, size - hop_length - side)).unfold(-1, size, hop_length)  # [B, frames, size]
-        window = torch.hann_window(size, device=x.device)
+        window = torch.hann_window(size, device=x.device, dtype=torch.float32)
         n_fft = 2 ** math.ceil(math.log2(size + longest + 2))
 
         def correlation(y: torch.Tensor) -> torch.Tensor:
@@ -92,7 +91,7 @@ def pitch(x: torch.Tensor, sampling_rate: int, hop_length: int) -> torch.Tensor:
         lags = torch.arange(shortest, longest + 1, device=x.device)
         inner, before, after = r[..., lags], r[..., lags - 1], r[..., lags + 1]
         peaks = (inner >= before) & (inner >= after)
-        rank = torch.where(peaks, inner - 0.03 * torch.log2(lags / shortest), -1.0)
+        rank = torch.where(peaks, inner - 0.03 * torch.log2(lags.float() / shortest), -1.0)
         best = rank.argmax(-1, keepdim=True)
         a, b, c = (y.gather(-1, best)[..., 0] for y in (before, inner, after))
         # the top of the parabola through three points
@@ -218,7 +217,7 @@ class VoiceVocoder(ModelMixin, ConfigMixin):
         magnitude = (inverse.mT @ mel.float().exp()).clamp(min=0)
         previous, spectrum = torch.zeros_like(magnitude), torch.polar(magnitude, phase.float())
         side = (c.n_fft - c.hop_length) // 2
-        window = torch.hann_window(c.n_fft, device=mel.device)
+        window = torch.hann_window(c.n_fft, device=mel.device, dtype=torch.float32)
         for _ in range(num_iterations):
             x = istft(spectrum.mT, c.n_fft, c.hop_length)
             x = F.pad(x, (side, c.n_fft - c.hop_length - side), mode="reflect")
@@ -234,7 +233,7 @@ def istft(spectrum: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
 
     Written out, because torch.istft refuses windows that do not add up at the ends, where frames are cut at half a hop.
     """
-    window = torch.hann_window(n_fft, device=spectrum.device)
+    window = torch.hann_window(n_fft, device=spectrum.device, dtype=torch.float32)
     frames = torch.fft.irfft(spectrum, n=n_fft) * window  # [B, frames, n_fft]
     number, side = spectrum.shape[1], (n_fft - hop_length) // 2
     length = (number - 1) * hop_length + n_fft
@@ -244,107 +243,3 @@ def istft(spectrum: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
 
     x = overlap_add(frames) / overlap_add(window.square().expand(1, number, n_fft)).clamp(min=1e-8)
     return x[:, side : side + number * hop_length]
-
-
-# ---- what only training needs; no part of a checkpoint ----
-
-
-class PeriodDiscriminator(nn.Module):
-    """Looks at every p-th sample (Kong et al., HiFi-GAN, 2020, sec. 2.3, https://arxiv.org/abs/2010.05646)."""
-
-    def __init__(self, period: int, width: int):
-        super().__init__()
-        self.period = period
-        sizes = (1, width, 2 * width, 4 * width)
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, (5, 1), (3, 1), (2, 0)) for a, b in itertools.pairwise(sizes))
-        self.mix = nn.Conv2d(4 * width, 4 * width, (5, 1), padding=(2, 0))
-        self.head = nn.Conv2d(4 * width, 1, (3, 1), padding=(1, 0))
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        x = F.pad(x, (0, -x.shape[-1] % self.period)).unflatten(-1, (-1, self.period))[:, None]  # [B, 1, T / p, p]
-        features = []
-        for layer in (*self.layers, self.mix):
-            x = F.leaky_relu(layer(x), 0.1)
-            features.append(x)
-        return self.head(x).float(), features
-
-
-class SpectrumDiscriminator(nn.Module):
-    """Looks at a log-magnitude spectrogram (Jang et al., UnivNet, 2021, sec. 2.2, https://arxiv.org/abs/2106.07889)."""
-
-    def __init__(self, n_fft: int, width: int):
-        super().__init__()
-        self.n_fft = n_fft
-        sizes = (1, width, 2 * width, 2 * width)
-        strides = ((1, 2), (2, 2), (2, 2))
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, (3, 5), stride, (1, 2)) for a, b, stride in zip(sizes[:-1], sizes[1:], strides, strict=True)
-        )
-        self.head = nn.Conv2d(2 * width, 1, 3, padding=1)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        x = F.pad(x, (0, -x.shape[-1] % (self.n_fft // 4)))
-        x = (magnitudes(x, self.n_fft, self.n_fft // 4).clamp(min=FLOOR).log().mT[:, None] + 3) / 3  # [B, 1, t, f]
-        features = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.1)
-            features.append(x)
-        return self.head(x).float(), features
-
-
-class VocoderDiscriminator(nn.Module):
-    """Discriminators of several periods and several resolutions, side by side.
-
-    Args:
-        width: of the first layer of each; 0 periods or resolutions leave that kind out.
-    """
-
-    def __init__(self, width: int = 16, periods: tuple[int, ...] = (2, 5, 11), windows: tuple[int, ...] = (256, 768)):
-        super().__init__()
-        self.parts = nn.ModuleList(
-            [PeriodDiscriminator(p, width) for p in periods] + [SpectrumDiscriminator(n, width) for n in windows]
-        )
-
-    def forward(self, x: torch.Tensor) -> list[tuple[torch.Tensor, list[torch.Tensor]]]:
-        """Waveforms [B, T] -> for each part its logits (high: real) and the features of its layers."""
-        return [part(x) for part in self.parts]
-
-
-def spectral_distance(x: torch.Tensor, y: torch.Tensor, windows: tuple[int, ...] = (256, 512, 1024)) -> torch.Tensor:
-    """Spectral convergence and log-magnitude distance, averaged over resolutions: scalar.
-
-    Yamamoto, Song, Kim: Parallel WaveGAN, 2020, eq. 4-6 (https://arxiv.org/abs/1910.11480).
-
-    Args:
-        x: the true waveforms [B, T].
-        y: [B, T].
-    """
-    total = x.new_zeros(())
-    for n_fft in windows:
-        rest = -x.shape[-1] % (n_fft // 4)
-        a, b = (magnitudes(F.pad(w, (0, rest)), n_fft, n_fft // 4) for w in (x, y))
-        convergence = (a - b).norm(dim=(1, 2)) / a.norm(dim=(1, 2)).clamp(min=1e-3)
-        floor = 1e-3  # below, rounding noise of silent recordings would weigh as much as speech
-        total = total + convergence.mean() + (a.clamp(min=floor).log() - b.clamp(min=floor).log()).abs().mean()
-    return total / len(windows)
-
-
-def critic_loss(real: list, fake: list) -> torch.Tensor:
-    """Hinge loss of the discriminators, mean over them (Vocos sec. 3.3): scalar."""
-    terms = [F.relu(1 - a).mean() + F.relu(1 + b).mean() for (a, _), (b, _) in zip(real, fake, strict=True)]
-    return torch.stack(terms).mean()
-
-
-def opinion(fake: list) -> torch.Tensor:
-    """The generator's side of it: scalar."""
-    return torch.stack([F.relu(1 - logits).mean() for logits, _ in fake]).mean()
-
-
-def feature_distance(real: list, fake: list) -> torch.Tensor:
-    """Mean absolute difference of the discriminators' features, relative to their size (HiFi-GAN eq. 5): scalar."""
-    terms = [
-        (a.detach().float() - b.float()).abs().mean() / a.detach().float().abs().mean().clamp(min=1e-4)
-        for (_, one), (_, other) in zip(real, fake, strict=True)
-        for a, b in zip(one, other, strict=True)
-    ]
-    return torch.stack(terms).mean()

@@ -357,8 +357,7 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         vectors = torch.cat([known, self.autoencoder.encode_style(self._to_tensor(styles, "styles"))]).double().cpu()
         base = vectors[: len(known)] if len(known) >= 3 else vectors
         centre = base.mean(0)
-        points = (vectors - centre) @ principal_axes(base - centre).T
-        points = F.pad(points, (0, 2 - points.shape[1])).float()
+        points = ((vectors - centre) @ principal_axes(base - centre).T).float()
         names = self._condition_names(CONDITION)[: len(known)]
         return StyleMapOutput(names=names + [""] * (len(points) - len(known)), points=points)
 

@@ -17,9 +17,9 @@ class StyleMapOutput(BaseOutput):
 
 
 def principal_axes(centred: torch.Tensor) -> torch.Tensor:
-    """Return the first two principal components of rows whose mean is zero: [N, D] -> [up to 2, D].
+    """Return the first two principal components of rows whose mean is zero: [N, D] -> [2, D].
 
     The sign of a principal component is open. Its largest entry is taken positive, so that a map never flips.
     """
-    axes = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
+    axes = torch.linalg.svd(centred).Vh[:2]
     return axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()

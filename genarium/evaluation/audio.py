@@ -90,4 +90,4 @@ class AudioEvaluation(Evaluation):
 
     def log_mel(self, sound: np.ndarray) -> Any:
         """Return the log-mel spectrogram [bands, frames] of a sound float [T], at a fixed loudness."""
-        return self.pipeline._hear(torch.from_numpy(sound).to(self.pipeline.device)).mel[0].float().cpu().numpy()
+        return self.pipeline.analyse(torch.from_numpy(sound).to(self.pipeline.device)).mel[0].float().cpu().numpy()

@@ -1,21 +1,25 @@
 """The voice families: spectrogram and vocoder, content and speaker apart, and the contract for sound."""
 
-import ast
 import inspect
 import json
+import logging
 import math
+import pickle
 import re
+import sys
 
 import numpy as np
 import pytest
 import torch
 from conftest import SPEAKERS, build_tiny, run_bare, voice
+from diffusers import DiffusionPipeline
 
-from genarium import paths
 from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.families import discover
 from genarium.tasks import controls_of, find_tasks, modality_of, tasks_of
-from pipelines.modeling_voice import CodebookAverage, ContentEncoder, SpeakerEncoder, VoiceCodebook, VoiceDecoder
+from pipelines.codebook import CodebookAverage
+from pipelines.interpolation import slerp_unit
+from pipelines.modeling_voice import ContentEncoder, SpeakerEncoder, VoiceCodebook, VoiceDecoder
 from pipelines.modeling_voice_vocoder import (
     VoiceVocoder,
     hz_to_mel,
@@ -24,24 +28,21 @@ from pipelines.modeling_voice_vocoder import (
     mel_filters,
     mel_to_hz,
     pitch,
-    spectral_distance,
 )
-from pipelines.pipeline_voice_vae import (
-    CHUNK,
-    FADE,
+from pipelines.speech import (
     LEVEL,
-    VARIANTS,
     active_level,
-    colour,
-    coloured,
+    band_statistics,
+    bring_to_level,
     cross_fade,
-    middle,
-    slerp,
-    transposed,
+    match_band_statistics,
+    median_pitch,
+    transpose_pitch,
 )
+from pipelines.vocoder_losses import spectral_distance
+from pipelines.voices import CHUNK, FADE, VARIANTS
 
 FAMILIES = {f.name: f for f in discover(installed=False) if modality_of(f.pipeline_class()) == "audio"}
-FILES = sorted((paths.ROOT / "pipelines").glob("pipeline_voice_*.py"))
 CASES = [(name, task.name) for name, family in FAMILIES.items() for task in tasks_of(family.pipeline_class())]
 
 
@@ -145,12 +146,11 @@ def test_pieces_join_without_a_seam(tiny):
     pipeline = tiny["voice-vae"]
     mel = pipeline.vocoder.analyse(voice(12)[None])
     assert mel.shape[-1] > 2 * CHUNK > 2 * FADE
-    reports = []
     with torch.no_grad():
         whole = pipeline.vocoder(mel)[0]
-        pieces = pipeline._synthesise(mel, "neural", None, reports.append)
-    assert near(whole, pieces)
-    assert [len(r) for r in reports] == [400 * 200, 800 * 200, 960 * 200]
+        so_far = list(pipeline._synthesise(mel, "neural", None))
+    assert near(whole, so_far[-1])
+    assert [len(sound) for sound in so_far] == [400 * 200, 800 * 200, 960 * 200]
 
 
 # ---- content and speaker ----
@@ -204,24 +204,24 @@ def test_pitch_is_that_of_the_tone_and_nothing_else_has_one():
 def test_a_spectrogram_takes_the_colour_of_a_voice():
     mel = 0.5 * torch.randn(1, 5, 400, generator=generators(0)[0]) - 3
     mel[..., 200:] -= 20  # silence has no say
-    mean, deviation = colour(mel)
+    mean, deviation = band_statistics(mel)
     assert torch.allclose(mean, mel[..., :200].mean(-1), atol=1e-3) and (deviation - 0.5).abs().max() < 0.1
-    assert torch.allclose(coloured(mel, mean, deviation), mel.clamp(min=math.log(1e-5)), atol=1e-4)
+    assert torch.allclose(match_band_statistics(mel, mean, deviation), mel.clamp(min=math.log(1e-5)), atol=1e-4)
     wanted = torch.tensor([[-2.0, -3, -2, -3, -2]]), torch.tensor([[0.5, 1, 0.8, 0.2, 0.6]])
-    got = coloured(mel, *wanted)
+    got = match_band_statistics(mel, *wanted)
     loud = mel.exp().mean(1)[0] > mel.exp().mean(1).max() / 20
     assert (got[..., loud].mean(-1) - wanted[0]).abs().max() < 0.1
     assert (got[..., loud].std(-1) - wanted[1]).abs().max() < 0.1
-    assert got.min() >= math.log(1e-5) - 1e-5 and coloured(0 * mel, *wanted).isfinite().all()
+    assert got.min() >= math.log(1e-5) - 1e-5 and match_band_statistics(0 * mel, *wanted).isfinite().all()
 
 
 def test_a_melody_is_transposed_to_a_voice_and_unvoiced_frames_stay():
     melody = torch.tensor([[0.0, 6.5, 7.0, 7.5, 0.0]])
-    assert middle(melody).item() == 7.0 and middle(torch.zeros(1, 4)).isnan().all()
-    moved = transposed(melody, torch.tensor([8.0]))
+    assert median_pitch(melody).item() == 7.0 and median_pitch(torch.zeros(1, 4)).isnan().all()
+    moved = transpose_pitch(melody, torch.tensor([8.0]))
     assert moved.tolist() == [[0.0, 7.5, 8.0, 8.5, 0.0]]
-    assert torch.equal(transposed(melody, torch.tensor([math.nan])), melody)
-    assert torch.equal(transposed(0 * melody, torch.tensor([8.0])), 0 * melody)
+    assert torch.equal(transpose_pitch(melody, torch.tensor([math.nan])), melody)
+    assert torch.equal(transpose_pitch(0 * melody, torch.tensor([8.0])), 0 * melody)
 
 
 def test_speakers_lie_on_the_sphere_whatever_the_length():
@@ -257,7 +257,7 @@ def test_the_codebook_follows_the_averages_and_restarts_dead_codes():
         mine = rows[codes.flatten() == i]
         n, m = 0.9 * counts[i] + 0.1 * len(mine), 0.9 * sums[i] + 0.1 * mine.sum(0)
         assert torch.allclose(codebook[i], m / n, atol=1e-6)
-    fresh, codebook = CodebookAverage(6, 2), torch.full((6, 2), 100.0)
+    fresh, codebook = CodebookAverage(6, 2, decay=0.98), torch.full((6, 2), 100.0)
     facts = fresh.update(codebook, z, torch.zeros(2, 4, dtype=torch.int64), generator=generators(1)[0])
     assert facts["restarted"] == 5 and torch.allclose(codebook[0], rows.mean(0), atol=1e-5)
     assert all((rows - code).abs().amax(1).min() < 1e-5 for code in codebook[1:])
@@ -265,11 +265,11 @@ def test_the_codebook_follows_the_averages_and_restarts_dead_codes():
 
 def test_slerp_keeps_to_the_sphere():
     a, b = torch.nn.functional.normalize(torch.randn(2, 1, 8, generator=generators(0)[0]), dim=-1)
-    assert torch.allclose(slerp(a, b, 0), a, atol=1e-6) and torch.allclose(slerp(a, b, 1), b, atol=1e-6)
-    middle = slerp(a, b, 0.5)
+    assert torch.allclose(slerp_unit(a, b, 0), a, atol=1e-6) and torch.allclose(slerp_unit(a, b, 1), b, atol=1e-6)
+    middle = slerp_unit(a, b, 0.5)
     assert middle.norm().item() == pytest.approx(1, abs=1e-5)
     assert (middle * a).sum().item() == pytest.approx((middle * b).sum().item(), abs=1e-5)
-    assert torch.allclose(slerp(a, a, 0.3), a, atol=1e-6)
+    assert torch.allclose(slerp_unit(a, a, 0.3), a, atol=1e-6)
 
 
 def test_level_is_that_of_the_active_parts():
@@ -527,30 +527,78 @@ assert not any(m.split(".")[0] in ("genarium", "pipelines", "plugins") for m in 
         assert f"{name} diffusers_modules" in output and "set/ann" in output
 
 
-def test_pipeline_files_stand_alone_and_share_one_block():
-    def block(path):
-        found = re.search(
-            r"# --- shared voice block.*?# --- end of the shared voice block ---", path.read_text(), re.DOTALL
-        )
-        assert found, f"{path.name} has no shared voice block"
-        return found.group(0)
-
-    assert len(FILES) == 2
-    assert block(FILES[0]) == block(FILES[1]), "edit the shared voice block in both pipeline files alike"
-    for path in [*FILES, *(paths.ROOT / "pipelines").glob("modeling_voice*.py")]:
-        imported = re.findall(r"^\s*(?:from|import)\s+(\w+)", path.read_text(), re.MULTILINE)
-        assert set(imported) - {"torch", "numpy", "diffusers"} <= set(__import__("sys").stdlib_module_names), path.name
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_exported_folder_needs_torch_numpy_and_diffusers_only(tiny, family, tmp_path):
+    tiny[family].save_pretrained(tmp_path)
+    files = sorted(tmp_path.rglob("*.py"))
+    assert len(files) == 1 + sum(isinstance(c, torch.nn.Module) for c in tiny[family].components.values())
+    for path in files:
+        imported = set(re.findall(r"^\s*(?:from|import)\s+(\w+)", path.read_text(), re.MULTILINE))
+        assert imported - {"torch", "numpy", "diffusers"} <= sys.stdlib_module_names, path.name
 
 
-def test_what_pictures_and_voices_have_in_common_is_the_same():
-    """Their shared blocks differ, but not in what checks a call and exports a pipeline."""
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_bare_load_warns_of_nothing_and_shares_its_components(tiny, family, tmp_path, caplog, monkeypatch):
+    """`from_pipe` takes the components of a bare load, whose classes come from files of their own."""
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    tiny[family].save_pretrained(tmp_path / "saved")
+    monkeypatch.setattr(logging.getLogger("diffusers"), "propagate", True)
+    with caplog.at_level("WARNING", "diffusers"):
+        pipeline = DiffusionPipeline.from_pretrained(tmp_path / "saved", trust_remote_code=True)
+    assert not caplog.records
+    again = type(pipeline).from_pipe(pipeline)
+    assert all(again.components[name] is part for name, part in pipeline.components.items())
+    shown = {key: value for key, value in pipeline.config.items() if not key.startswith("_")}
+    assert shown == {key: value for key, value in again.config.items() if not key.startswith("_")}
 
-    def functions(name):
-        tree = ast.parse((paths.ROOT / "pipelines" / name).read_text())
-        found = {node.name: ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-        return {key: found[key] for key in ("checked", "_condition_names", "_to_generators", "save_config")}
 
-    assert functions("pipeline_voice_vae.py") == functions("pipeline_vae.py")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_copies_by_pickle_say_the_same(tiny, family):
+    again = pickle.loads(pickle.dumps(tiny[family]))
+    for a, b in zip(sounds(call(again, "swap_style")), sounds(call(tiny[family], "swap_style")), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_networks_are_offloaded_in_the_order_of_their_use(tiny, family):
+    networks = {name for name, part in tiny[family].components.items() if isinstance(part, torch.nn.Module)}
+    assert set(type(tiny[family]).model_cpu_offload_seq.split("->")) == networks
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_default_dtype_of_torch_changes_nothing(family):
+    def results():
+        generator = generators(3, 5)
+        options = {"generator": generator, "vocoder": "griffin_lim", "output_type": "pt"}
+        if family == "voice-vae":
+            options["temperature"] = 1.0
+        found = [*pipeline.swap_style(clips, clips[::-1], strength=0.5, **options).audios]
+        found += [pipeline.swap_style(clips[0], speaker="set/bob", output_type="pt").audios[0]]
+        found += pipeline.interpolate(*clips, num_frames=3, output_type="pt").audios
+        found += [pipeline.anomaly_score(clips).scores, pipeline.style_map(clips).points]
+        found += [torch.from_numpy(sound) for sound in pipeline.vocode(clips)]
+        for stage in ("vocoder", "autoencoder"):
+            found.append(pipeline.loss(batch, generators(3)[0], progress=0.9, stage=stage)[0].detach())
+        return found
+
+    clips = [voice(0.8), voice(1.1, 200, 1)]
+    batch = {"audio": torch.stack([voice(0.8, 100 + 30 * i, i) for i in range(6)])}
+    batch["conditions"] = {"speaker": torch.arange(6) % 3}
+    pipeline = build_tiny(FAMILIES[family])
+    for part in pipeline.components.values():
+        part.eval()
+    torch.set_default_dtype(torch.float64)
+    try:
+        for stage in ("vocoder", "autoencoder"):
+            for module in pipeline.trainable(stage).values():
+                assert all(tensor.dtype == torch.float32 for tensor in module.state_dict().values())
+        pipeline.fit([batch])
+        wide = results()
+        pipeline.fit([batch])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for a, b in zip(wide, results(), strict=True):
+        assert a.dtype == b.dtype == torch.float32 and torch.allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 # ---- training ----
@@ -601,7 +649,7 @@ def test_a_lesson_has_two_halves_of_each_clip_in_one_voice():
     pipeline = build_tiny(FAMILIES["voice-vae"])
     batch = {"audio": torch.stack([voice(1, 120, i) for i in range(12)])}
     batch["conditions"] = {"speaker": torch.arange(12) % 3}
-    mel, heard, speaker, melody = pipeline._lesson(batch, generators(0)[0])
+    mel, heard, speaker, melody = pipeline._example(batch, generators(0)[0])
     assert (
         mel.shape == heard.shape
         and melody.shape == (24, mel.shape[2])
@@ -612,13 +660,13 @@ def test_a_lesson_has_two_halves_of_each_clip_in_one_voice():
     assert torch.equal(speaker[:12], speaker[12:]) and torch.equal(speaker[:12] // 3, batch["conditions"]["speaker"])
     assert len(set((speaker % 3).tolist())) == 3, "some voices are shifted up, some down"
     expected = math.log2(120) + torch.tensor(VARIANTS).log2()[speaker % 3]
-    assert (middle(melody) - expected).abs().max() < 0.05, "and their pitch with them"
-    plain = pipeline.vocoder.analyse(pipeline._levelled(batch["audio"]))
+    assert (median_pitch(melody) - expected).abs().max() < 0.05, "and their pitch with them"
+    plain = pipeline.vocoder.analyse(bring_to_level(batch["audio"]))
     assert (mel - heard).abs().mean() > 0.1 and mel.mean() == pytest.approx(plain.mean().item(), abs=1.0)
 
 
 def test_every_public_method_says_what_it_takes():
     for family in FAMILIES.values():
         for name, method in inspect.getmembers(family.pipeline_class(), inspect.isfunction):
-            if not name.startswith("_") and method.__module__.endswith(("voice_vae", "voice_vqvae")):
+            if not name.startswith("_") and method.__module__.startswith("pipelines."):
                 assert inspect.getdoc(method), f"{family.name}.{name} has no docstring"

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from genarium.data.images import load_images
 from genarium.evaluation.features import extract, load_network
 from genarium.evaluation.measures import frechet_distance, precision_recall
-from genarium.records import hardware
+from genarium.hardware import describe_hardware
 from genarium.runtime import Runtime
 from genarium.training.steps import batch_indices
 
@@ -133,7 +133,7 @@ def main():
             *table,
             "",
             f"`python benchmarks/ddpm_vs_probe.py --num-samples {options.num_samples}` on "
-            f"{hardware(runtime.device, runtime.dtype)}.",
+            f"{describe_hardware(runtime.device, runtime.dtype)}.",
             f"Features: {network.title}; {options.num_samples} samples, classes in turn, against the {len(test)} test "
             f"images. Not Inception FID. The probe's training took {seconds / 60:.0f} minutes here; the DDPM's: "
             f"{checkpoint.recipe.card.time}.",

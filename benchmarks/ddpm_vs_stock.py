@@ -28,7 +28,7 @@ from genarium.checkpoints import load_pipeline
 from genarium.data.images import load_images
 from genarium.evaluation.features import extract, load_network
 from genarium.evaluation.measures import frechet_distance
-from genarium.records import hardware
+from genarium.hardware import describe_hardware
 from genarium.runtime import Runtime
 
 STOCK_STEPS = 50
@@ -119,7 +119,7 @@ def main():
             f"Ours takes 1/{ratio:.1f} of the stock pipeline's time.",
             "",
             f"`python benchmarks/ddpm_vs_stock.py --num-samples {options.num_samples} --runs {options.runs}` on "
-            f"{hardware(runtime.device, runtime.dtype)}.",
+            f"{describe_hardware(runtime.device, runtime.dtype)}.",
             f"Fréchet distances are between features ({network.title}) of {options.num_samples} samples and of the "
             f"{len(test)} test images; they are not Inception FID. Times are medians of runs in turn.",
             "",

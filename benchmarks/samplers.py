@@ -26,7 +26,8 @@ from genarium.checkpoints import CheckpointError
 from genarium.data.images import load_images
 from genarium.evaluation.features import extract, load_network
 from genarium.evaluation.measures import frechet_distance, precision_recall
-from genarium.records import hardware, write_json
+from genarium.files import write_json
+from genarium.hardware import describe_hardware
 from genarium.runtime import EVALUATIONS, Runtime
 
 KEPT = ROOT / "runs/samplers.json"
@@ -184,7 +185,7 @@ def write_table(rows, options, runtime, features: str) -> None:
         )
     lines += [
         "",
-        f"`python benchmarks/samplers.py --num-samples {options.num_samples}` on {hardware(runtime.device, runtime.dtype)}.",
+        f"`python benchmarks/samplers.py --num-samples {options.num_samples}` on {describe_hardware(runtime.device, runtime.dtype)}.",
         f"Features: {features}; {options.num_samples} samples against all test images (precision and recall against as many "
         "of these as there are samples). Not Inception FID: distances of so few samples are high for all alike, compare "
         "them with each other only. Evaluations are for each image; guidance other than 1 takes two for one.",

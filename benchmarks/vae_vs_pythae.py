@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 from genarium.data.images import load_images
 from genarium.evaluation.features import extract, load_network
 from genarium.evaluation.measures import frechet_distance
+from genarium.hardware import describe_hardware
 from genarium.recipe import find_recipe
-from genarium.records import hardware
 from pipelines.pipeline_vae import VAEPipeline
 
 TURN = 5.0  # seconds of training before the other one's turn
@@ -208,7 +208,7 @@ def main():
 {table}
 
 `python benchmarks/vae_vs_pythae.py --seconds {options.seconds:g} --num-samples {options.num_samples} --seed {options.seed}`
-on {hardware(torch.device("cpu"), torch.float32)} (training in {spec.precision} for both).
+on {describe_hardware(torch.device("cpu"), torch.float32)} (training in {spec.precision} for both).
 
 Each had {options.seconds:g} seconds of training, in turns of {TURN:g} seconds in one process, with AdamW, a learning rate of
 {spec.learning_rate:g} with warm-up and cosine decay, and batches of {spec.batch_size}. Fréchet distances are between features

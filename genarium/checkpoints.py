@@ -26,6 +26,7 @@ from genarium.recipe import Recipe
 from genarium.tasks import ANY, CLASSES, Control, Modality, Task, controls_of, find_tasks, needed_by, tasks_of
 
 MODEL_INDEX = "model_index.json"
+EVALUATION = "evaluation.json"  # the figures that `evaluate` measured
 MODEL_CONFIG = "config.json"  # of a single model; beside a MODEL_INDEX, of a component that has no folder of its own
 
 
@@ -149,38 +150,9 @@ class Checkpoint:
     def evaluation(self) -> dict[str, Any]:
         """The figures that `evaluate` wrote, or nothing."""
         try:
-            return json.loads((self.folder / "evaluation.json").read_text())
+            return json.loads((self.folder / EVALUATION).read_text())
         except (OSError, ValueError):  # none, or damaged: the weights are good without
             return {}
-
-    def quantiles(self, parameters: Mapping[str, Any], class_given: bool = False) -> list[float] | None:
-        """Return the 201 quantiles of ordinary test images' scores for these anomaly parameters, if they are stored.
-
-        Args:
-            parameters: of the anomaly task.
-            class_given: whether the scores are conditional on each image's own class.
-        """
-        if class_given and "class_weight" in parameters:
-            usual = self.controls("anomaly")["class_weight"].default
-            if parameters["class_weight"] != usual:  # another scale than that of what is stored
-                return None
-        stored = self.index.get("anomaly_quantiles") or {}
-        key = quantiles_key(parameters.get("score", "default"), class_given)
-        return stored.get(key) or stored.get(key.replace(CLASS_GIVEN, EARLIER_CLASS_GIVEN))
-
-
-CLASS_GIVEN = ", class given"  # ends the key of quantiles of scores that are conditional on each image's own class
-EARLIER_CLASS_GIVEN = ", class told"  # the same, as earlier versions wrote it into checkpoints
-
-
-def quantiles_key(score: Any, class_given: bool = False) -> str:
-    """Return the key under which `anomaly_quantiles` holds the quantiles of a score.
-
-    Args:
-        score: the value of the method's parameter `score`, "default" if it has none.
-        class_given: whether the scores are conditional on each image's own class.
-    """
-    return f"{score}{CLASS_GIVEN}" if class_given else str(score)
 
 
 def open_checkpoint(

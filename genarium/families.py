@@ -147,7 +147,7 @@ def discover(folder: Path | None = None, installed: bool = True) -> Families:
     """Find all families. Nothing that a plugin does wrong gets out of here: it is listed under `broken`.
 
     Args:
-        folder: of `<family>/plugin.py` folders, plugins/ unless told.
+        folder: of `<family>/plugin.py` folders, by default plugins/.
         installed: also ask installed packages (entry points "genarium.families").
     """
     doors: list[tuple[str, Callable[[], Callable[..., Any]]]] = []

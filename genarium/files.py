@@ -13,14 +13,15 @@ import contextlib
 import errno
 import fnmatch
 import io
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from genarium.errors import FileError
+from genarium.errors import FileError, GenariumError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -239,3 +240,17 @@ def _carry_over(old: Path, new: Path, ours: Callable[[str], bool]) -> None:
 
 def _escaped(name: str) -> str:
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file as `write_file` does.
+
+    Raises:
+        GenariumError: a number is not finite.
+        FileError: it cannot be written; the old file is whole.
+    """
+    try:
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise GenariumError(f"{path.name}: a figure is not a finite number; nothing was written.") from error
+    write_text(path, text + "\n")

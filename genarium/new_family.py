@@ -20,8 +20,8 @@ def create(name: str, title: str | None = None, root: Path | None = None) -> lis
 
     Args:
         name: lower-case letters, digits and _ or -, beginning with a letter; - becomes _, since modules are named so.
-        title: as people write it; the name unless told.
-        root: of the checkout; this one unless told.
+        title: as people write it; by default the name.
+        root: of the checkout; by default this one.
 
     Returns:
         The files written.

@@ -22,7 +22,7 @@ Part = TypeVar("Part")
 def join() -> PartialState:
     """This process's place among those that torchrun started; alone without torchrun.
 
-    To be called before anything else asks accelerate: unless told `cpu`, accelerate takes each process on a machine
+    To be called before anything else asks accelerate: without `cpu`, accelerate takes each process on a machine
     without accelerator for the only one, and the first answer stays.
     """
     return PartialState(cpu=not torch.accelerator.is_available())

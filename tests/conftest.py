@@ -153,8 +153,8 @@ def tiny_checkpoints(families, tmp_path_factory):
         pipeline = build_tiny(family)
         scores = {}
         if hasattr(pipeline, "anomaly_score"):
-            from genarium.checkpoints import quantiles_key
             from genarium.tasks import controls_of, find_tasks
+            from genarium.tasks.anomaly.quantiles import quantiles_key
 
             score = controls_of(type(pipeline), find_tasks()["anomaly"]).get("score")
             for key in score.choices if score else ["default"]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from huggingface_hub import ModelCard
 
-from genarium.records import EVALUATION
+from genarium.checkpoints import EVALUATION
 
 METADATA = ("license", "library_name", "pipeline_tag", "datasets", "tags")  # without which a card is incomplete
 

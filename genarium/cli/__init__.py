@@ -22,11 +22,11 @@ class ClearErrors(TyperGroup):
         try:
             result = super().invoke(ctx)
         except GenariumError as error:
-            self.tell(str(error))
+            self.fail(str(error))
         except OSError as error:
             if not error.filename:
                 raise
-            self.tell(f"{error.filename}: {error.strerror}.")
+            self.fail(f"{error.filename}: {error.strerror}.")
         if "accelerate" in sys.modules and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from accelerate import PartialState
 
@@ -38,7 +38,7 @@ class ClearErrors(TyperGroup):
         return result
 
     @staticmethod
-    def tell(message: str) -> None:
+    def fail(message: str) -> None:
         rank = os.environ.get("RANK", "0")
         typer.echo(("" if rank == "0" else f"[process {rank}] ") + f"Error: {message}", err=True)
         raise typer.Exit(2)

@@ -23,7 +23,7 @@ def list_everything(
     for checkpoint in values["checkpoints"]:
         size = f"{checkpoint['bytes'] / 1e6:.1f} MB"
         typer.echo(
-            f"  {checkpoint['name']:<20} {checkpoint['family']}, {size}, {checkpoint['data'] or 'data not told'}"
+            f"  {checkpoint['name']:<20} {checkpoint['family']}, {size}, {checkpoint['data'] or 'data not stated'}"
         )
         if checkpoint["classes"]:
             typer.echo(f"    classes: {', '.join(f'{i} {name}' for i, name in enumerate(checkpoint['classes']))}")
@@ -44,7 +44,7 @@ def list_everything(
 
 
 def describe() -> dict[str, Any]:
-    """Everything that `list` tells, as plain values."""
+    """Return everything that `list` shows, as plain values."""
     from genarium.catalogue import find_checkpoints
     from genarium.errors import GenariumError
     from genarium.families import discover

@@ -21,9 +21,7 @@ def train(
         Path | None,
         typer.Option(help="Folder of the finished checkpoint; checkpoints/NAME if free, else runs/NAME/checkpoint."),
     ] = None,
-    run_folder: Annotated[
-        Path | None, typer.Option(help="State, logs and sample grids; runs/NAME unless told.")
-    ] = None,
+    run_folder: Annotated[Path | None, typer.Option(help="State, logs and sample grids; by default runs/NAME.")] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps, state saved.")] = None,
     continue_: Annotated[
         int | None,
@@ -71,13 +69,13 @@ def evaluate(
     features: Annotated[
         str, typer.Option(help="Network of the Fréchet distance: efficientnet-lite0 (offline) or inception (FID).")
     ] = "efficientnet-lite0",
-    num_samples: Annotated[int | None, typer.Option(min=4, help="Samples to draw; the recipe's unless told.")] = None,
-    num_test_images: Annotated[int | None, typer.Option(min=4, help="Test images; the recipe's unless told.")] = None,
+    num_samples: Annotated[int | None, typer.Option(min=4, help="Samples to draw; by default the recipe's.")] = None,
+    num_test_images: Annotated[int | None, typer.Option(min=4, help="Test images; by default the recipe's.")] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
             help="distance, reconstruction, likelihood, anomaly, swap_style or speed; of voices: similarity, content, "
-            "distortion, reconstruction, anomaly or speed. Repeat for more; all unless told."
+            "distortion, reconstruction, anomaly or speed. Repeat for more; by default all."
         ),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Of another name than the checkpoint, or a YAML file.")] = None,
@@ -141,8 +139,8 @@ def _tell(checkpoint: str, result: Mapping[str, Any], folder: Path) -> None:
 
 def new_family(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _: a Python module is named after it.")],
-    title: Annotated[str | None, typer.Option(help="As people write it; the name unless told.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Of the checkout; this one unless told.")] = None,
+    title: Annotated[str | None, typer.Option(help="As people write it; by default the name.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Of the checkout; by default this one.")] = None,
 ) -> None:
     """Write a working family to start from: pipeline, model, plugin, recipe and test."""
     from genarium.new_family import create

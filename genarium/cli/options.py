@@ -21,8 +21,8 @@ Set = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the task (see `list`); repeat for more."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Samples computed at once; processes share whole batches.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best there is unless told.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; the hardware's best unless told.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; by default the hardware's best.")]
 Invert = Annotated[str, typer.Option(help="Swap bright and dark in the inputs: auto, yes or no.")]
 PICTURES = (".png",)  # endings of results; tasks add their own
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")

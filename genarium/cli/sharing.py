@@ -43,7 +43,7 @@ def card(
     try:
         validate_card(content, found.recipe.repo_id)
     except HubError as error:
-        typer.echo(f"The card of {found.name} is sound, as far as can be told without the Hub. {error}")
+        typer.echo(f"The card of {found.name} is sound, as far as can be checked without the Hub. {error}")
     else:
         typer.echo(f"The card of {found.name} is sound, and the Hub takes it.")
 
@@ -53,14 +53,14 @@ def publish(
         str | None, typer.Argument(metavar="[CHECKPOINT]", help="A name (see `list`) or a folder.")
     ] = None,
     repo: Annotated[
-        str | None, typer.Option(help="user/name; the recipe's repo_id unless told. With --all: the user alone.")
+        str | None, typer.Option(help="user/name; by default the recipe's repo_id. With --all: the user alone.")
     ] = None,
     private: Private = False,
     dry_run: DryRun = False,
     pin: Annotated[bool, typer.Option("--pin", help="Write the new revision into the recipe in hub_configs/.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="All checkpoints that have a recipe.")] = False,
     collection: Annotated[
-        str | None, typer.Option(help="Title of a collection to put them in; with --all, Genarium unless told.")
+        str | None, typer.Option(help="Title of a collection to put them in; with --all, by default Genarium.")
     ] = None,
 ) -> None:
     """Put a checkpoint on the Hub: exported, proved to load in a bare diffusers, its card checked, in one commit."""
@@ -118,7 +118,7 @@ def publish(
 def pull(
     repo: Annotated[str, typer.Argument(metavar="REPO[@REVISION]", help="user/name, or user/name@revision.")],
     name: Annotated[
-        str | None, typer.Option(help="Of its folder in checkpoints/; the repository's unless told.")
+        str | None, typer.Option(help="Of its folder in checkpoints/; by default the repository's.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a checkpoint of this name.")] = False,
 ) -> None:
@@ -143,7 +143,7 @@ def deploy(
     private: Private = False,
     dry_run: DryRun = False,
     hardware: Annotated[
-        str | None, typer.Option(help="To ask for: cpu-basic, zero-a10g, t4-small ...; as it is unless told.")
+        str | None, typer.Option(help="To ask for: cpu-basic, zero-a10g, t4-small ...; by default as it is.")
     ] = None,
 ) -> None:
     """Make this checkout a Space on the Hub, or bring the Space up to date, in one commit."""

@@ -15,16 +15,17 @@ from typing import Any
 from torch import nn
 from tqdm.auto import tqdm
 
-from genarium.checkpoints import MODEL_INDEX, Checkpoint
+from genarium.checkpoints import EVALUATION, MODEL_INDEX, Checkpoint
 from genarium.data.images import ImageData
 from genarium.errors import CheckpointError, GenariumError, NotMeasurableError, RecipeError
 from genarium.evaluation.audio import AudioEvaluation
 from genarium.evaluation.evaluation import Evaluation
 from genarium.evaluation.figure import Metric, measurable, parts_of
 from genarium.evaluation.images import ImageEvaluation
+from genarium.files import write_json
+from genarium.hardware import describe_hardware
 from genarium.parallel import join
 from genarium.recipe import Recipe
-from genarium.records import EVALUATION, hardware, write_json
 from genarium.runtime import Runtime
 from genarium.tasks import Modality
 
@@ -165,7 +166,7 @@ def _report(evaluation: Evaluation, metrics: Mapping[str, list[Metric]], started
         "data": evaluation.recipe.data.name,
         "metrics": [metric for found in metrics.values() for metric in found],
         "skipped": evaluation.skipped,
-        "hardware": hardware(evaluation.runtime.device, evaluation.runtime.dtype),
+        "hardware": describe_hardware(evaluation.runtime.device, evaluation.runtime.dtype),
         "seconds": round(time.monotonic() - started, 1),
         "date": datetime.now(UTC).date().isoformat(),
     }

@@ -53,10 +53,10 @@ def hub_errors(repo_id: str, action: Action = "read") -> Iterator[None]:
     except GenariumError:  # says what to do already
         raise
     except Exception as error:
-        told = explain(error, repo_id, action)
-        if told is None:
+        reason = explain(error, repo_id, action)
+        if reason is None:
             raise
-        raise HubError(told) from error
+        raise HubError(reason) from error
 
 
 def check_repo_id(repo_id: str) -> str:
@@ -82,9 +82,9 @@ def explain(error: BaseException, repo_id: str, action: Action = "read") -> str 
         chain.append(error)
         error = error.__cause__ or error.__context__
     for one in chain:
-        told = _explain_one(one, repo_id, action)
-        if told:
-            return told
+        reason = _explain_one(one, repo_id, action)
+        if reason:
+            return reason
     if any(isinstance(one, LocalEntryNotFoundError) for one in chain):
         return f"{repo_id}: not all of it is on this machine, and the Hub cannot be asked. Connect and try again."
     return None

@@ -1,4 +1,4 @@
-"""What a Hub repository holds, told before anything heavy is fetched: its class, its size, its licence, what is wrong.
+"""What a Hub repository holds, known before anything heavy is fetched: its class, its size, its licence, what is wrong.
 
 Of a repository only what the loader reads is chosen: configurations, safetensors, the card with its pictures. No code.
 """
@@ -113,7 +113,7 @@ def look(
         address: "user/name" or "user/name@revision".
         families: one of them may take it.
         token: None is this machine's own; False is none, as for a visitor, who shall see no more than everybody.
-        cache: folder to fetch into; huggingface_hub's own unless told.
+        cache: folder to fetch into; by default huggingface_hub's own.
         trust_remote_code: a class that no family knows is no problem; its code is among the files to fetch.
 
     Raises:
@@ -136,11 +136,11 @@ def look(
     }
     offer = Offer(**common, class_name="", family=None, files=())
     alone = MODEL_INDEX not in files  # a single model, with no pipeline around it
-    told = MODEL_CONFIG if alone else MODEL_INDEX
-    if told not in files:
+    described_in = MODEL_CONFIG if alone else MODEL_INDEX
+    if described_in not in files:
         return replace(offer, problem=_no_pipeline(repo_id, families))
     try:
-        index = _read_json(offer, files[told], cache)
+        index = _read_json(offer, files[described_in], cache)
         class_name = class_of(index)
     except (ValueError, KeyError, TypeError, IndexError):
         unread = f"{repo_id}: its {MODEL_INDEX} cannot be read; this is no diffusers pipeline."

@@ -21,14 +21,13 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Mo
 from safetensors import SafetensorError
 
 from genarium.card.check import card_problems
-from genarium.checkpoints import MODEL_INDEX, Checkpoint, load_pipeline, open_checkpoint
+from genarium.checkpoints import EVALUATION, MODEL_INDEX, Checkpoint, load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, FileError, HubError, RecipeError
 from genarium.families import Families
-from genarium.files import is_empty, read_text
+from genarium.files import is_empty, read_text, write_json
 from genarium.hub.errors import check_repo_id, hub_errors
 from genarium.hub.proof import prove
 from genarium.recipe import load_recipe
-from genarium.records import EVALUATION, write_json
 
 # What goes up beside what save_pretrained writes.
 COMPANIONS = ("README.md", EVALUATION, "LICENSE*", "*.png", "*.jpg", "*.webp", "*.gif", "samples/*.ogg")
@@ -118,7 +117,7 @@ def upload(exported: Export, private: bool = False, token: str | None = None) ->
 
     Args:
         private: for a repository that does not exist yet.
-        token: of the account that writes; this machine's own unless told.
+        token: of the account that writes; by default this machine's own.
 
     Returns:
         The commit, to pin as a revision; the present one where nothing has changed.

@@ -24,7 +24,7 @@ def pull(
 
     Args:
         address: "user/name" or "user/name@revision".
-        name: of its folder; the repository's unless told.
+        name: of its folder; by default the repository's.
         force: replace a folder of this name.
         report: as for `fetch`.
 

@@ -99,7 +99,7 @@ def deploy(repo_id: str, deployment: Deployment, private: bool = False, hardware
 
     Args:
         private: for a Space that does not exist yet.
-        hardware: to ask for, e.g. "zero-a10g"; as it is unless told.
+        hardware: to ask for, e.g. "zero-a10g"; by default as it is.
 
     Returns:
         The commit.

@@ -140,8 +140,12 @@ class Runtime(PipelineCache):
         finally:
             stop.set()
 
-    def run(self, request: Request, inputs: Mapping[str, Any] | None = None) -> Result:
-        """Run a request to its end. Raises as `stream`."""
+    def run(self, request: Request, inputs: Mapping[str, Any] | None = None) -> Any:
+        """Run a request to its end, and return its `Result`: of the class that the task returns, such as `Pictures`.
+
+        Raises:
+            GenariumError: as `stream`.
+        """
         with contextlib.closing(self.stream(request, inputs)) as events:
             for event in events:
                 if isinstance(event, Result):

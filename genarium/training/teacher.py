@@ -14,10 +14,9 @@ from genarium.catalogue import find_checkpoints
 from genarium.data.images import ImageData
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import discover
-from genarium.files import write_array
+from genarium.files import write_array, write_json
 from genarium.parallel import join, map_batches
 from genarium.recipe import Recipe, TeacherSpec
-from genarium.records import write_json
 from genarium.runtime import Runtime
 from genarium.runtime.request import Request, choose_labels
 

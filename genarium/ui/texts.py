@@ -41,7 +41,7 @@ TEXTS = {
     "class_choice": ("Classes", "类别"),
     "class_cycle": ("Each in turn", "依次轮换"),
     "class_any": ("Any", "任意"),
-    "class_unknown": ("Not told", "不指定"),
+    "class_unknown": ("Not given", "不指定"),
     "class_chosen": ("Chosen", "自选"),
     "class_names": ("Which", "选择类别"),
     "controls": ("Settings", "设置"),
@@ -116,7 +116,7 @@ TEXTS = {
     "hub_no_family": ("none", "无"),
     "hub_files": ("Files to fetch", "待下载文件"),
     "license": ("Licence", "许可证"),
-    "hub_no_license": ("not told", "未注明"),
+    "hub_no_license": ("not stated", "未注明"),
     "revision": ("Revision", "版本"),
     "hub_foreign": (
         "No plugin knows this class. The operator of this app trusts remote code: Load runs the Python files of the "
@@ -135,7 +135,7 @@ TEXTS = {
     ),
     "sign_in": ("Sign in with Hugging Face", "使用 Hugging Face 登录"),
     "publish_name": ("Name of the repository", "仓库名称"),
-    "publish_name_info": ("under your account; the checkpoint's name unless told", "位于你的账户下；不填则用模型名"),
+    "publish_name_info": ("under your account; by default the checkpoint's name", "位于你的账户下；不填则用模型名"),
     "publish_private": ("Private", "私有"),
     "publish_now": ("Publish", "发布"),
     "publishing": ("Exporting, proving and sending; this takes a few minutes", "正在导出、验证并上传，需要几分钟"),

@@ -10,9 +10,17 @@ import pytest
 
 from genarium import paths
 from genarium.errors import FileError
-from genarium.files import check_writable, matcher, new_folder, read_text, remove_files, write_array, write_text
+from genarium.files import (
+    check_writable,
+    matcher,
+    new_folder,
+    read_text,
+    remove_files,
+    write_array,
+    write_json,
+    write_text,
+)
 from genarium.pictures import save_picture
-from genarium.records import write_json
 from genarium.sounds import save_sound
 
 NOISE = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)

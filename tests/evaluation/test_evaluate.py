@@ -28,10 +28,10 @@ from genarium.evaluation.measures import (
     precision_recall,
     reconstruction_quality,
 )
+from genarium.files import write_json
 from genarium.parallel import map_batches
 from genarium.pictures import read_request
 from genarium.recipe import DataSpec, EvaluationSpec, Recipe, TrainingSpec
-from genarium.records import write_json
 from genarium.runtime import Runtime
 
 

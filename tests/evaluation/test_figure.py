@@ -13,7 +13,7 @@ from conftest import pictures
 from genarium.card.part import card_parts
 from genarium.card.render import in_words
 from genarium.catalogue import find_checkpoints
-from genarium.checkpoints import MODEL_INDEX, load_pipeline, open_checkpoint, quantiles_key
+from genarium.checkpoints import MODEL_INDEX, load_pipeline, open_checkpoint
 from genarium.data.images import ImageData
 from genarium.errors import GenariumError, NotMeasurableError, PluginError, RecipeError
 from genarium.evaluation import figure
@@ -25,6 +25,7 @@ from genarium.hub import bare, proof
 from genarium.recipe import DataSpec, EvaluationSpec, Recipe, TrainingSpec, find_recipe
 from genarium.runtime import Runtime
 from genarium.tasks import discovery, find_tasks
+from genarium.tasks.anomaly.quantiles import quantiles_key, stored_quantiles
 
 MODALITIES = ("image", "audio")
 
@@ -96,9 +97,9 @@ def test_quantiles_of_scores_given_a_class_are_found_under_the_key_of_each_versi
     index["anomaly_quantiles"] = {"elbo": [0.0, 1.0], key: [2.0, 3.0]}
     (tmp_path / MODEL_INDEX).write_text(json.dumps(index))
     checkpoint = open_checkpoint(tmp_path, families)
-    assert checkpoint.quantiles({"score": "elbo"}) == [0.0, 1.0]
-    assert checkpoint.quantiles({"score": "elbo"}, class_given=True) == [2.0, 3.0]
-    assert checkpoint.quantiles({"score": "reconstruction"}, class_given=True) is None
+    assert stored_quantiles(checkpoint, {"score": "elbo"}) == [0.0, 1.0]
+    assert stored_quantiles(checkpoint, {"score": "elbo"}, class_given=True) == [2.0, 3.0]
+    assert stored_quantiles(checkpoint, {"score": "reconstruction"}, class_given=True) is None
     assert quantiles_key("elbo", class_given=True) == "elbo, class given"
 
 

@@ -21,6 +21,7 @@ from genarium.errors import CheckpointError, HubError, InputError, Stopped
 from genarium.runtime import Progress, Result, Runtime, pick_dtype
 from genarium.runtime.program import to_python
 from genarium.runtime.request import Request, choose_labels, parse_seed
+from genarium.tasks.anomaly.quantiles import stored_quantiles
 
 STEPS = {"num_inference_steps": 4}
 
@@ -54,12 +55,12 @@ def test_the_catalogue_reads_no_weights(catalogue, runtime):
     assert runtime.loaded() == []
     checkpoint = catalogue["tiny-ddpm"]
     assert checkpoint.class_names[3] == "class 3" and checkpoint.size > 10_000
-    assert len(checkpoint.quantiles({})) == len(checkpoint.quantiles({}, class_given=True)) == 201
-    assert checkpoint.quantiles({}) != checkpoint.quantiles({}, class_given=True)
+    assert len(stored_quantiles(checkpoint, {})) == len(stored_quantiles(checkpoint, {}, class_given=True)) == 201
+    assert stored_quantiles(checkpoint, {}) != stored_quantiles(checkpoint, {}, class_given=True)
     usual = checkpoint.controls("anomaly")["class_weight"].default
-    assert checkpoint.quantiles({"class_weight": usual}, class_given=True)
-    assert checkpoint.quantiles({"class_weight": usual + 1}, class_given=True) is None, "a scale of its own"
-    assert checkpoint.quantiles({"class_weight": usual + 1})
+    assert stored_quantiles(checkpoint, {"class_weight": usual}, class_given=True)
+    assert stored_quantiles(checkpoint, {"class_weight": usual + 1}, class_given=True) is None, "a scale of its own"
+    assert stored_quantiles(checkpoint, {"class_weight": usual + 1})
     assert checkpoint.controls("generate")["sampler"].choices[0] == "unipc"
 
 

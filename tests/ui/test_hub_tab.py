@@ -72,7 +72,7 @@ def press_load(page, address, seen=("", ""), brought=(), visitor="a", during=lam
 def test_look_shows_what_is_there_and_fetches_no_weights(page, hub):
     shown = press_look(page, "someone/vae")
     commit = hub.repo("someone/vae").sha
-    for fact in ("VAEPipeline", ">VAE<", commit[:7], "diffusion_pytorch_model.safetensors", "apache-2.0|not told"):
+    for fact in ("VAEPipeline", ">VAE<", commit[:7], "diffusion_pytorch_model.safetensors", "apache-2.0|not stated"):
         assert any(f in shown[page.hub.facts] for f in fact.split("|")), fact
     assert "Press Load" in shown[page.hub.status] and "点击" in shown[page.hub.status]
     assert shown[page.hub.seen] == ("someone/vae", f"someone/vae@{commit}") and not hub.asked("GET", WEIGHTS)

@@ -27,7 +27,7 @@ def run(
     out: Annotated[Path, typer.Option(help="A .json file.")] = Path("scores.json"),
     maps: Annotated[Path | None, typer.Option(help="A folder for heat maps, one PNG for each picture.")] = None,
     classes: Annotated[
-        str, typer.Option(help="Classes that the pictures should be of, names or numbers, in order; any: not told.")
+        str, typer.Option(help="Classes that the pictures should be of, names or numbers, in order; any: not given.")
     ] = "any",
     seed: Seed = "0",
     set_: Set = None,
@@ -39,8 +39,9 @@ def run(
     """Say how strange pictures or recordings are to a model: scores, and where they fall among ordinary test data."""
     options.check_out(out, (".json",))
     from genarium.evaluation.measures import percentile
-    from genarium.records import write_json
+    from genarium.files import write_json
     from genarium.runtime.request import Request, choose_labels, parse_seed
+    from genarium.tasks.anomaly.quantiles import stored_quantiles
 
     runtime = options.make_runtime(device, dtype)
     found = runtime.catalogue[checkpoint]
@@ -51,7 +52,7 @@ def run(
     request, results, seconds = run_batches(runtime, request, len(material), batch_size, material)
     if not is_main():
         return
-    quantiles = found.quantiles(request.parameters, labels is not None)
+    quantiles = stored_quantiles(found, request.parameters, labels is not None)
     scores = [float(score) for result in results for score in result.scores]
     scored = [
         {
@@ -63,7 +64,7 @@ def run(
     ]
     if labels is not None:
         scored = [{**one, "class": found.class_names[label]} for one, label in zip(scored, labels, strict=True)]
-    own = "" if labels is None else ", each told its own class,"
+    own = "" if labels is None else ", each given its own class,"
     add_frames: dict[str, Callable[[Any, Any], list[dict[str, Any]]]] = {"image": _leave, "audio": _add_frames}
     values = {
         "checkpoint": found.name,

@@ -17,7 +17,7 @@ def call(checkpoint, image, class_labels, seed, parameters):
 
     Returns:
         A heat map as a PNG file (none where the family draws none, or for sound), and the score (higher is stranger)
-        with the share of ordinary test data below it (where a class is told, of test data told their own); for sound,
+        with the share of ordinary test data below it (where a class is given, of test data given their own); for sound,
         also the score of each frame, where there is one.
     """
     return Call(files=(image,), class_labels=class_labels)

@@ -19,18 +19,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from genarium.checkpoints import MODEL_INDEX, quantiles_key
+from genarium.checkpoints import MODEL_INDEX
 from genarium.data.images import ImageData, load_images
 from genarium.errors import DataError, RecipeError
 from genarium.evaluation.audio import AudioEvaluation
 from genarium.evaluation.figure import Column, Figure, Measured, Metric, Part, settings_in_words
 from genarium.evaluation.images import ImageEvaluation
 from genarium.evaluation.measures import area_under_roc
+from genarium.files import write_json
 from genarium.parallel import join
 from genarium.recipe import Recipe
-from genarium.records import write_json
 from genarium.tasks import CLASSES
 from genarium.tasks.anomaly.chords import chords
+from genarium.tasks.anomaly.quantiles import quantiles_key
 
 NUM_NOISE_IMAGES = 500
 SECONDS = 2  # of a strange sound

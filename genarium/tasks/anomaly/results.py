@@ -13,6 +13,7 @@ from genarium.checkpoints import Checkpoint
 from genarium.evaluation.measures import percentile
 from genarium.pictures import heat_map, save_picture
 from genarium.runtime.results import Result
+from genarium.tasks.anomaly.quantiles import stored_quantiles
 
 if TYPE_CHECKING:
     from genarium.runtime.execution import Run
@@ -46,7 +47,7 @@ class Scores(Result):
 
     def quantiles(self, checkpoint: Checkpoint) -> list[float] | None:
         """Return the quantiles of ordinary test data that fit this request, if the checkpoint has them."""
-        return checkpoint.quantiles(self.request.parameters, self.request.class_labels is not None)
+        return stored_quantiles(checkpoint, self.request.parameters, self.request.class_labels is not None)
 
     def report(self, checkpoint: Checkpoint) -> dict[str, Any]:
         score, quantiles = float(self.scores[0]), self.quantiles(checkpoint)

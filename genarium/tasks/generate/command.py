@@ -23,8 +23,8 @@ def run(
     out: Annotated[
         Path | None,
         typer.Option(
-            help=".npy: uint8 [N, H, W, C]; .png: a grid that tells how it was made; sound: .wav, .flac, .ogg or .mp3, "
-            "numbered. samples.npy or .wav unless told."
+            help=".npy: uint8 [N, H, W, C]; .png: a grid with the request in its metadata; sound: .wav, .flac, .ogg or .mp3, "
+            "numbered. By default samples.npy or .wav."
         ),
     ] = None,
     classes: Classes = "cycle",

@@ -22,8 +22,8 @@ from genarium.evaluation.features import load_network
 from genarium.evaluation.figure import NOTHING, Column, Figure, Measured, Metric, Part, settings_in_words
 from genarium.evaluation.images import ImageEvaluation
 from genarium.evaluation.measures import bits_per_dim, frechet_distance, precision_recall
+from genarium.hardware import describe_hardware
 from genarium.parallel import join
-from genarium.records import hardware
 from genarium.runtime import EVALUATIONS
 from genarium.runtime.request import choose_labels
 from genarium.tasks.generate import nearness
@@ -138,7 +138,7 @@ def measure_speed(evaluation: ImageEvaluation) -> list[Metric]:
         started = time.perf_counter()
         evaluation.pipeline(batch_size=TIMED_IMAGES, generator=evaluation.generators(0, TIMED_IMAGES), **parameters)
         times.append(time.perf_counter() - started)
-    machine = hardware(evaluation.runtime.device, evaluation.runtime.dtype)
+    machine = describe_hardware(evaluation.runtime.device, evaluation.runtime.dtype)
     facts = {"settings": settings_in_words(settings), "machine": machine}
     seconds = statistics.median(times[1:]) / TIMED_IMAGES
     found = [evaluation.metric(SECONDS, seconds, TIMED_IMAGES, facts, hardware=machine)]

@@ -23,14 +23,14 @@ def run(
     a: Annotated[Path, typer.Argument(help="The first picture, or the recording whose words are said.")],
     b: Annotated[Path, typer.Argument(help="The last picture, or a recording of the last voice.")],
     frames: Annotated[
-        int | None, typer.Option(min=2, help="Pictures or sounds, with both ends; 8 pictures unless told.")
+        int | None, typer.Option(min=2, help="Pictures or sounds, with both ends; by default 8 pictures.")
     ] = None,
     seed: Seed = "0",
     out: Annotated[
         Path | None,
         typer.Option(
             help=".png: a strip; .gif: there and back; .npy: uint8 [N, H, W, C]; sound: .wav, .flac, .ogg or .mp3, "
-            "numbered. interpolation.png or .wav unless told."
+            "numbered. By default interpolation.png or .wav."
         ),
     ] = None,
     set_: Set = None,

@@ -23,7 +23,7 @@ def run(
         Path | None,
         typer.Option(
             help=".png: inputs above, results below; .npy: uint8 [N, H, W, C]; sound: .wav, .flac, .ogg, .mp3. "
-            "reconstructions.png or .wav unless told."
+            "By default reconstructions.png or .wav."
         ),
     ] = None,
     classes: Annotated[str, typer.Option(help="Of the inputs, if known: names or numbers, in order.")] = "any",

@@ -26,7 +26,7 @@ def run(
     seed: Seed = "0",
     out: Annotated[
         Path | None,
-        typer.Option(help="A .png; sound: .wav, .flac, .ogg or .mp3. swapped.png or .wav unless told."),
+        typer.Option(help="A .png; sound: .wav, .flac, .ogg or .mp3. By default swapped.png or .wav."),
     ] = None,
     set_: Set = None,
     invert: Invert = "auto",

@@ -15,7 +15,7 @@ from genarium.errors import NotMeasurableError
 from genarium.evaluation.audio import AudioEvaluation
 from genarium.evaluation.figure import Column, Figure, Metric, Part
 from genarium.evaluation.speech import Recogniser, SpeakerEncoder, mel_cepstra, plain, warped_distance
-from genarium.records import hardware
+from genarium.hardware import describe_hardware
 
 TIMED_SECONDS, TIMED_RUNS = 10, 3
 
@@ -186,7 +186,7 @@ def measure_speed(evaluation: AudioEvaluation) -> list[Metric]:
         started = time.perf_counter()
         evaluation.pipeline.swap_style(sound, sound[: 5 * rate])
         times.append(time.perf_counter() - started)
-    machine = hardware(evaluation.pipeline.device, evaluation.pipeline.dtype)
+    machine = describe_hardware(evaluation.pipeline.device, evaluation.pipeline.dtype)
     factor = statistics.median(times[1:]) / TIMED_SECONDS
     return [evaluation.metric(REAL_TIME_FACTOR, factor, 1, {"machine": machine}, hardware=machine)]
 

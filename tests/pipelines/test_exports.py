@@ -93,7 +93,7 @@ def one_thread():
 
 
 def differences(expected, found):
-    """Names of the results that are not the same bit by bit."""
+    """Names of the results that are not the same bit by bit, or not there. A later version may give more."""
     return [name for name, value in expected.items() if name not in found or not _same(value, found[name])]
 
 
@@ -119,8 +119,10 @@ def test_todays_class_gives_the_bits_of_the_sources_in_the_export(exports, one_t
 @pytest.mark.parametrize("name", ZIPS)
 def test_saved_by_todays_class_it_gives_the_same_bits_bare(exports, name):
     old, new = (dict(np.load(exports / f"{name}.{version}.npz")) for version in ("old", "new"))
-    assert len(new) > len(old) / 8
-    assert not differences(new, old)
+    repeated = {key.split(":")[0] for key in new}
+    expected = {key: value for key, value in old.items() if key.split(":")[0] in repeated}
+    assert len(expected) > len(old) / 8
+    assert not differences(expected, new)
 
 
 @pytest.mark.parametrize("name", ZIPS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from huggingface_hub import ModelCard
@@ -26,7 +27,7 @@ def card_problems(content: str, folder: Path, repo_id: str) -> list[str]:
         card = ModelCard(content)
     except (ValueError, TypeError, yaml.YAMLError) as error:
         return [f"its metadata cannot be read: {' '.join(str(error).split())}"]
-    data = card.data
+    data: Any = card.data  # its attributes are those of the card's metadata
     problems = [f"its metadata lacks {key}" for key in METADATA if not getattr(data, key, None)]
     if (data.library_name or "diffusers") != "diffusers":
         problems.append(f"its library_name is {data.library_name}, not diffusers")

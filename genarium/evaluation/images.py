@@ -18,6 +18,7 @@ from genarium.evaluation.features import extract
 from genarium.parallel import map_batches
 from genarium.pictures import to_pictures
 from genarium.recipe import DataSpec, Recipe
+from genarium.runtime import Pictures, Request
 from genarium.runtime.request import choose_labels
 
 Advance = Callable[[float], None]  # called with the part of a batch that is done, 0 ... 1
@@ -74,6 +75,12 @@ class ImageEvaluation(Evaluation):
     def test_pictures(self, number: int) -> list[PIL.Image.Image]:
         """Return the first of these test images as pictures."""
         return to_pictures(self.test_images(number).permute(0, 2, 3, 1).numpy())
+
+    def pictures_of(self, request: Request, inputs: Mapping[str, Any] | None = None) -> list[PIL.Image.Image]:
+        """Run a request through the runtime, as the app does, and return its pictures."""
+        result = self.runtime.run(request, inputs)
+        assert isinstance(result, Pictures)
+        return result.pictures
 
     @cached_property
     def samples(self) -> torch.Tensor:

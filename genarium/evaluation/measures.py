@@ -1,4 +1,4 @@
-"""The figures themselves, as plain functions of features, images and scores."""
+"""The measures, as plain functions of features, images and scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from genarium.errors import GenariumError
 
 
 class _Given(nn.Module):
-    """Stands in for the feature network where the features are already there."""
+    """A feature network that returns its input: the features are there already."""
 
     def __init__(self, num_features: int):
         super().__init__()
@@ -24,9 +24,9 @@ class _Given(nn.Module):
 
 
 def frechet_distance(real: torch.Tensor, fake: torch.Tensor) -> float:
-    """|m_1 - m_2|^2 + tr(C_1 + C_2 - 2 sqrt(C_1 C_2)) of two sets of features [N, D], [M, D], by torchmetrics.
+    """Compute |m_1 - m_2|^2 + tr(C_1 + C_2 - 2 sqrt(C_1 C_2)) of two sets of features [N, D], [M, D], by torchmetrics.
 
-    It is FID (Heusel et al. 2017 eq. 6) only with the features of Inception-v3.
+    It is the FID (Heusel et al. 2017 eq. 6) only with the features of Inception-v3.
 
     Raises:
         GenariumError: fewer than two in a set, or features of different networks.
@@ -45,7 +45,7 @@ def frechet_distance(real: torch.Tensor, fake: torch.Tensor) -> float:
 
 
 def precision_recall(real: torch.Tensor, fake: torch.Tensor, k: int = 3) -> tuple[float, float]:
-    """How many samples lie among the real images, and how many real images among the samples.
+    """Compute the share of samples that lie among the real images, and of real images that lie among the samples.
 
     "Among" a set is within the distance of any of its points to that point's k-th nearest neighbour (Kynkaanniemi et
     al. 2019 eq. 1 and 2).
@@ -72,7 +72,7 @@ def _share_among(points: torch.Tensor, support: torch.Tensor, k: int, chunk: int
 
 
 def area_under_roc(normal: torch.Tensor, strange: torch.Tensor) -> float:
-    """The chance that a strange image scores higher than an ordinary one; ties count half.
+    """Return the probability that a strange image scores higher than an ordinary one. Ties count half.
 
     Args:
         normal, strange: scores of any range, [N] and [M].
@@ -87,20 +87,23 @@ def area_under_roc(normal: torch.Tensor, strange: torch.Tensor) -> float:
 
 
 def reconstruction_quality(restored: torch.Tensor, images: torch.Tensor) -> tuple[float, float]:
-    """Mean PSNR in dB (an exact image counts as 100) and mean SSIM (Wang et al. 2004) of uint8 [N, C, H, W] pairs."""
+    """Compute mean PSNR in dB and mean SSIM (Wang et al. 2004) of pairs of images uint8 [N, C, H, W].
+
+    An exact image counts as 100 dB.
+    """
     from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
     a, b = restored.double() / 255, images.double() / 255
     psnr = peak_signal_noise_ratio(a, b, data_range=1.0, dim=(1, 2, 3), reduction="none").clamp(max=100)
     ssim = [
-        structural_similarity_index_measure(x, y, data_range=1.0, reduction="none").reshape(-1)
+        torch.as_tensor(structural_similarity_index_measure(x, y, data_range=1.0, reduction="none")).reshape(-1)
         for x, y in zip(a.split(100), b.split(100), strict=True)
     ]
     return psnr.mean().item(), torch.cat(ssim).mean().item()
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:
-    """A log-density of images in [-1, 1] -> bits per dimension of 8-bit images.
+    """Convert a log-density of images in [-1, 1] to bits per dimension of 8-bit images.
 
     An 8-bit value is a cell of width 2 / 255 on that scale, so P(x) ~ p(x) (2 / 255)^D and
 
@@ -114,5 +117,10 @@ def bits_per_dim(nats: float, dimensions: int) -> float:
 
 
 def percentile(score: float, quantiles: Sequence[float]) -> float:
-    """Per cent of ordinary images that score lower, from their rising quantiles at even levels 0 ... 1."""
+    """Return the percentage of ordinary images that score lower.
+
+    Args:
+        score: of an image.
+        quantiles: of ordinary images' scores, rising, at even levels 0 ... 1.
+    """
     return float(np.interp(score, quantiles, np.linspace(0, 100, len(quantiles))))

@@ -9,6 +9,7 @@ of network evaluations.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -109,7 +110,7 @@ def measured_checkpoints(runtime: Runtime) -> dict[Modality, list[Measured]]:
             continue
         modules = [m for m in runtime.pipeline(name).components.values() if isinstance(m, nn.Module)]
         parameters = sum(p.numel() for module in modules for p in module.parameters())
-        measured = Measured(checkpoint, metrics, parameters, lambda name=name: count_evaluations(runtime, name))
+        measured = Measured(checkpoint, metrics, parameters, partial(count_evaluations, runtime, name))
         found[checkpoint.modality].append(measured)
     return found
 

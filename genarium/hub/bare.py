@@ -26,16 +26,16 @@ def compute(pipe, request: dict, material) -> dict:
         if isinstance(part, torch.nn.Module):
             # As the host does. Another layout sums in another order, and torch takes other kernels for weights that could
             # be trained, even where no gradient is asked for.
-            part.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+            part.eval().requires_grad_(False)
     results = {}
     for task in request["tasks"]:
-        generator = [torch.Generator().manual_seed(seed) for seed in request["seeds"]]
+        generators = [torch.Generator().manual_seed(seed) for seed in request["seeds"]]
         each = list(material) if material.ndim == 2 else [material[i : i + 1] for i in range(len(material))]
         inputs = dict(zip(task["inputs"], each))
         if len(inputs) == 1:
             inputs = dict.fromkeys(inputs, each if material.ndim == 2 else material)
-        elif inputs:
-            generator = generator[0]
+        generator = generators[0] if len(task["inputs"]) > 1 else generators
         output = getattr(pipe, task["method"])(**inputs, generator=generator, **task["parameters"])
         results[task["name"]] = np.asarray(next(output[key] for key in task["outputs"] if key in output))
     return results
@@ -44,7 +44,7 @@ def compute(pipe, request: dict, material) -> dict:
 def main() -> None:
     request = json.load(sys.stdin)
     for name in request["absent"]:
-        sys.modules[name] = None  # from now on an import of it fails
+        sys.modules[name] = None  # type: ignore[assignment]  # from now on an import of it fails
     import numpy as np
     import torch
     from diffusers import DiffusionPipeline

@@ -11,8 +11,10 @@ Everything else is a part, a module or a file beside task.py, which the host loa
     command.py            run(...): the Typer function behind `python -m genarium <task.command>`
     endpoint.py           the function behind `task.endpoint` of the web API; its docstring is the documentation
     results.py            RESULTS: modality -> class of the result, where the host's `Pictures` and `Sounds` do not do
-    figures.py            what `evaluate` measures, and the title of each figure
-    card.py, proof.py     what the model card shows, and what is compared before publishing
+    figures.py            PARTS: what `evaluate` measures, with each figure's title, unit and protocol, and the columns of
+                          docs/families.md (`evaluation.figure.Part`)
+    card.py               PARTS: what the model card shows (`card.part.CardPart`), one for each modality
+    proof.py              PROOF: what is compared before publishing (`hub.proof_call.Proof`)
 
 Only panel*.py import Gradio. No part imports torch before it is called: `--help` imports every command.py.
 """

@@ -28,7 +28,6 @@ from genarium.evaluation.images import ImageEvaluation
 from genarium.evaluation.measures import area_under_roc
 from genarium.files import write_json
 from genarium.parallel import join
-from genarium.recipe import Recipe
 from genarium.tasks import CLASSES
 from genarium.tasks.anomaly.chords import chords
 from genarium.tasks.anomaly.quantiles import quantiles_key
@@ -83,8 +82,13 @@ def measure_images(evaluation: ImageEvaluation) -> list[Metric]:
         quantiles[quantiles_key(choice)] = quantiles_of(normal.numpy())
         for figure, name, images in strange:
             of_strange = scores(evaluation, images, parameters, f"anomaly, {name}, {choice}")
-            facts = {"normal": len(ordinary), "strange": len(images), "against": name, "test": evaluation.test_name}
-            facts["settings"] = settings_in_words(unlabelled)
+            facts = {
+                "normal": len(ordinary),
+                "strange": len(images),
+                "against": name,
+                "test": evaluation.test_name,
+                "settings": settings_in_words(unlabelled),
+            }
             value, number = area_under_roc(normal, of_strange), len(ordinary) + len(images)
             found.append(evaluation.metric(figure, value, number, facts, score=str(choice), against=name))
         if claims is not None:
@@ -117,7 +121,7 @@ def strange_images(evaluation: ImageEvaluation, ordinary: torch.Tensor) -> list[
     noise = torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
     strange = [(AUROC_NOISE, "uniform noise", noise)]
     try:
-        name, other = other_data(evaluation.recipe)
+        name, other = other_data(evaluation)
     except DataError as error:  # the other figures do not depend on it
         evaluation.skipped[AUROC_OTHER_DATA.name] = str(error)
     else:
@@ -126,17 +130,18 @@ def strange_images(evaluation: ImageEvaluation, ordinary: torch.Tensor) -> list[
     return strange
 
 
-def other_data(recipe: Recipe) -> tuple[str, ImageData]:
-    """Return the name of the data set that should look strange, and its test split.
+def other_data(evaluation: ImageEvaluation) -> tuple[str, ImageData]:
+    """Return the name of the data set that should get high scores, and its test split.
 
     Raises:
         DataError: the recipe names none, or it cannot be had.
         RecipeError: it has another size or number of channels.
     """
+    recipe, own = evaluation.recipe, evaluation.spec
     spec = recipe.evaluation.anomaly_data
     if spec is None:
         raise DataError("the recipe names no evaluation.anomaly_data")
-    if (spec.channels, spec.sample_size) != (recipe.data.channels, recipe.data.sample_size):
+    if (spec.channels, spec.sample_size) != (own.channels, own.sample_size):
         raise RecipeError(f"{recipe.name}: evaluation.anomaly_data must have the channels and sample_size of data.")
     return f"{spec.name} {spec.test_split}", load_images(spec, spec.test_split)
 
@@ -198,7 +203,7 @@ def measure_one_class(
     values = [
         area_under_roc(found[(claimed == k) & true], found[(claimed == k) & ~true]) for k in claimed.unique().tolist()
     ]
-    facts = {"classes": len(values), "normal": int(true.sum()), "strange": int((~true).sum())}
+    facts: dict[str, object] = {"classes": len(values), "normal": int(true.sum()), "strange": int((~true).sum())}
     facts |= {"test": evaluation.test_name, "settings": settings_in_words(parameters)}
     metric = evaluation.metric(AUROC_ONE_CLASS, statistics.fmean(values), len(images), facts, score=choice)
     return found[true], metric

@@ -21,9 +21,13 @@ def draw(evaluation: ImageEvaluation) -> None:
     columns = min(len(checkpoint.class_names) or COLUMNS, COLUMNS)
     number = columns * ROWS
     labels = choose_labels(checkpoint, "cycle", number)
-    result = evaluation.runtime.run(Request(evaluation.name, "generate", evaluation.seed, number, labels))
-    asked = {**result.request.to_dict(), "checkpoint": checkpoint.name}  # a folder's path is nobody's business
-    save_sheet(grid(result.pictures, columns), checkpoint.folder / "samples.png", asked)
+    request = Request(evaluation.name, "generate", evaluation.seed, number, labels)
+    pictures = evaluation.pictures_of(request)
+    asked = {
+        **request.checked(checkpoint).to_dict(),
+        "checkpoint": checkpoint.name,
+    }  # a folder's path is nobody's business
+    save_sheet(grid(pictures, columns), checkpoint.folder / "samples.png", asked)
 
 
 def code(checkpoint: Checkpoint, recipe: Recipe) -> str:

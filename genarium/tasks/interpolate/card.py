@@ -16,7 +16,7 @@ def draw(evaluation: ImageEvaluation) -> None:
     parameters = {"num_frames": FRAMES} if "num_frames" in evaluation.checkpoint.controls("interpolate") else {}
     request = Request(evaluation.name, "interpolate", evaluation.seed, parameters=parameters, invert="no")
     pairs = zip(pictures[0::2], pictures[1::2], strict=False)
-    strips = [evaluation.runtime.run(request, {"a": a, "b": b}).pictures for a, b in pairs]
+    strips = [evaluation.pictures_of(request, {"a": a, "b": b}) for a, b in pairs]
     sheet = grid([picture for strip in strips for picture in strip], len(strips[0]))
     save_sheet(sheet, evaluation.checkpoint.folder / "interpolations.png")
 

@@ -12,7 +12,7 @@ def draw(evaluation: ImageEvaluation) -> None:
     """Write reconstructions.png: test images above, their reconstructions below."""
     pictures = evaluation.test_pictures(COLUMNS)
     request = Request(evaluation.name, "reconstruct", evaluation.seed, invert="no")
-    restored = evaluation.runtime.run(request, {"images": pictures}).pictures
+    restored = evaluation.pictures_of(request, {"images": pictures})
     save_sheet(grid(pictures + restored, len(pictures)), evaluation.checkpoint.folder / "reconstructions.png")
 
 

@@ -29,7 +29,7 @@ def draw(evaluation: ImageEvaluation) -> None:
                     evaluation.name, "swap_style", evaluation.seed, parameters={control: name}, invert="no"
                 )
                 # a name needs no style picture
-                rows += evaluation.runtime.run(request, {"content": content, "style": content}).pictures
+                rows += evaluation.pictures_of(request, {"content": content, "style": content})
         save_sheet(grid(rows, 1 + len(names)), evaluation.checkpoint.folder / "swaps.png")
 
 

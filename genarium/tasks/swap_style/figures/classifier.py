@@ -58,7 +58,8 @@ def train_classifier(data: ImageData, epochs: int = EPOCHS, batch_size: int = 12
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = StyleClassifier(data.images.shape[1], int(styles.max()) + 1).to(memory_format=torch.channels_last)
+        model = StyleClassifier(data.images.shape[1], int(styles.max()) + 1)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
     steps = epochs * -(-len(data) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)

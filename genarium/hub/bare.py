@@ -16,7 +16,7 @@ def compute(pipe, request: dict, material) -> dict:
         material: inputs of the tasks: pictures, uint8 [N, H, W, C], or sound, float32 [N, T].
 
     Returns:
-        Task name -> the output that the task compares, as an array.
+        Task name -> the output that is compared, as an array. Tasks with no such output are left out.
     """
     import numpy as np
     import torch
@@ -37,7 +37,9 @@ def compute(pipe, request: dict, material) -> dict:
             inputs = dict.fromkeys(inputs, each if material.ndim == 2 else material)
         generator = generators[0] if len(task["inputs"]) > 1 else generators
         output = getattr(pipe, task["method"])(**inputs, generator=generator, **task["parameters"])
-        results[task["name"]] = np.asarray(next(output[key] for key in task["outputs"] if key in output))
+        found = next((output[key] for key in task["outputs"] if key in output), None)
+        if found is not None:
+            results[task["name"]] = np.asarray(found)
     return results
 
 

@@ -18,7 +18,7 @@ import torch
 from genarium.checkpoints import Checkpoint, load_pipeline
 from genarium.errors import CheckpointError
 from genarium.hub import bare
-from genarium.hub.proof_call import Proof
+from genarium.hub.proof_call import DEFAULT, Proof
 from genarium.sounds import LEVEL
 from genarium.tasks import Modality
 
@@ -107,13 +107,13 @@ def task_call(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
     """Return how to do a task: with this checkpoint's own defaults, few steps, and classes if it has any.
 
     Returns:
-        For `bare.compute`: name, method, inputs, parameters and outputs. None if the task declares no proof.
+        For `bare.compute`: name, method, inputs, parameters and outputs. None if the task calls no method.
     """
     task = checkpoint.tasks[name]
-    module = task.part("proof")
-    if module is None:
+    if not task.method:
         return None
-    proof: Proof = module.PROOF
+    module = task.part("proof")
+    proof: Proof = module.PROOF if module else DEFAULT
     parameters = {key: control.default for key, control in checkpoint.controls(name).items()}
     parameters |= {key: min(parameters[key], most) for key, most in FEW.items() if key in parameters}
     if checkpoint.takes_classes(name):

@@ -215,6 +215,19 @@ def test_a_task_from_another_package_brings_figures_card_column_and_proof(
     pipeline = load_pipeline(checkpoint)
     images = bare.compute(pipeline, {"seeds": proof.SEEDS, "tasks": [call]}, proof.MATERIAL["image"](pipeline))
     assert images["mirror"].shape == (2, 28, 28, 1)
+    other = bare.compute(
+        pipeline,
+        {"seeds": proof.SEEDS, "tasks": [{**call, "outputs": ("smells",)}]},
+        proof.MATERIAL["image"](pipeline),
+    )
+    assert other == {}, "what has no output to compare is left out"
+
+
+def test_a_task_without_proof_has_its_method_compared(tiny_checkpoints, families, monkeypatch):
+    checkpoint = open_checkpoint(tiny_checkpoints / "tiny-vae", families)
+    monkeypatch.setattr(type(checkpoint.tasks["anomaly"]), "part", lambda task, name: None)
+    call = proof.task_call(checkpoint, "anomaly")
+    assert call is not None and call["method"] == "anomaly_score" and "scores" in call["outputs"]
 
 
 def test_what_a_task_cannot_measure_is_skipped_with_the_reason_and_measured_later(

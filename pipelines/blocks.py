@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -29,6 +32,34 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(F.silu(h))  # [B, C, H, W]
 
 
+def shrinking_layers(channels: int, widths: Sequence[int], num_blocks: int) -> list[nn.Module]:
+    """Return the layers of an encoder: each level halves the resolution, then refines it by residual blocks.
+
+    Args:
+        channels: of the input.
+        widths: channels of each level.
+        num_blocks: residual blocks of each level.
+    """
+    layers: list[nn.Module] = []
+    for previous, width in itertools.pairwise((channels, *widths)):
+        layers.append(nn.Conv2d(previous, width, 4, stride=2, padding=1))
+        layers += [ResidualBlock(width) for _ in range(num_blocks)]
+    return layers
+
+
+def growing_layers(widths: Sequence[int], channels: int, num_blocks: int) -> list[nn.Module]:
+    """Return the layers of a decoder, the mirror image of `shrinking_layers`: from widths[-1] channels to `channels`.
+
+    Sub-pixel convolutions (Shi et al. 2016, https://arxiv.org/abs/1609.05158) double the resolution at a quarter of the cost
+    of a convolution after upsampling.
+    """
+    layers: list[nn.Module] = []
+    for width, following in itertools.pairwise((*reversed(widths), channels)):
+        layers += [ResidualBlock(width) for _ in range(num_blocks)]
+        layers += [nn.SiLU(), nn.Conv2d(width, 4 * following, 3, padding=1), nn.PixelShuffle(2)]
+    return layers
+
+
 def convolutional_encoder(
     sample_size: int, channels: int, widths: tuple[int, ...], layers_per_block: int, outputs: int
 ) -> nn.Sequential:
@@ -45,28 +76,18 @@ def convolutional_encoder(
         ValueError: the image does not divide into that many levels.
     """
     size = smallest_side(sample_size, len(widths))
-    layers: list[nn.Module] = []
-    previous = channels
-    for width in widths:
-        layers += [nn.Conv2d(previous, width, 4, stride=2, padding=1)]
-        layers += [ResidualBlock(width) for _ in range(layers_per_block)]
-        previous = width
+    layers = shrinking_layers(channels, widths, layers_per_block)
     return nn.Sequential(*layers, nn.SiLU(), nn.Flatten(), nn.Linear(widths[-1] * size**2, outputs))
 
 
 def convolutional_decoder(
     sample_size: int, channels: int, widths: tuple[int, ...], layers_per_block: int, inputs: int
 ) -> nn.Sequential:
-    """Return a network from vectors [B, inputs] to images [B, C, S, S], the mirror image of `convolutional_encoder`.
-
-    Sub-pixel convolutions (Shi et al. 2016) double the resolution at a quarter of the cost of convolving after upsampling.
-    """
+    """Return a network from vectors [B, inputs] to images [B, C, S, S], the mirror image of `convolutional_encoder`."""
     size = smallest_side(sample_size, len(widths))
-    layers: list[nn.Module] = [nn.Linear(inputs, widths[-1] * size**2), nn.Unflatten(1, (widths[-1], size, size))]
-    for width, following in zip(widths[::-1], (*widths[-2::-1], channels), strict=True):
-        layers += [ResidualBlock(width) for _ in range(layers_per_block)]
-        layers += [nn.SiLU(), nn.Conv2d(width, 4 * following, 3, padding=1), nn.PixelShuffle(2)]
-    return nn.Sequential(*layers)
+    first = nn.Linear(inputs, widths[-1] * size**2)
+    layers = growing_layers(widths, channels, layers_per_block)
+    return nn.Sequential(first, nn.Unflatten(1, (widths[-1], size, size)), *layers)
 
 
 def smallest_side(sample_size: int, levels: int) -> int:

@@ -16,7 +16,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
-from pipelines.blocks import ResidualBlock
+from pipelines.blocks import growing_layers, shrinking_layers, smallest_side
 
 SCALES = (1, 2, 4)  # of the loss: pixels, and means over 2 x 2 and 4 x 4 of them
 
@@ -62,30 +62,22 @@ class KLAutoencoder(ModelMixin, ConfigMixin):
     ):
         super().__init__()
         widths = tuple(block_out_channels)
-        if sample_size % 2 ** len(widths):
-            raise ValueError(f"sample_size: {sample_size} is not a multiple of {2 ** len(widths)}; use fewer blocks.")
+        smallest_side(sample_size, len(widths))  # refuses what does not divide
 
-        layers: list[nn.Module] = []
-        previous = channels
-        for width in widths:
-            layers += [nn.Conv2d(previous, width, 4, stride=2, padding=1)]
-            layers += [ResidualBlock(width) for _ in range(layers_per_block)]
-            previous = width
-        layers += [nn.SiLU(), nn.Conv2d(widths[-1], 2 * latent_channels, 3, padding=1)]
-        self.encoder = nn.Sequential(*layers)
-
-        # The mirror image; sub-pixel convolutions (Shi et al. 2016) double the resolution at a quarter of the cost of
-        # convolving after upsampling.
-        layers = [nn.Conv2d(latent_channels, widths[-1], 3, padding=1)]
-        for width, following in zip(widths[::-1], (*widths[-2::-1], channels), strict=True):
-            layers += [ResidualBlock(width) for _ in range(layers_per_block)]
-            layers += [nn.SiLU(), nn.Conv2d(width, 4 * following, 3, padding=1), nn.PixelShuffle(2)]
-        self.decoder = nn.Sequential(*layers)
+        self.encoder = nn.Sequential(
+            *shrinking_layers(channels, widths, layers_per_block),
+            nn.SiLU(),
+            nn.Conv2d(widths[-1], 2 * latent_channels, 3, padding=1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(latent_channels, widths[-1], 3, padding=1),
+            *growing_layers(widths, channels, layers_per_block),
+        )
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Shape of a latent, (c, S / f, S / f)."""
-        side = self.config.sample_size // 2 ** len(self.config.block_out_channels)
+        side = smallest_side(self.config.sample_size, len(self.config.block_out_channels))
         return self.config.latent_channels, side, side
 
     @apply_forward_hook

@@ -10,15 +10,13 @@ diffusers' VQModel is not used: its codebook learns by gradients only, without a
 GroupNorm layers take half of the training time on a CPU; a network this shallow trains as well without.
 """
 
-import itertools
-
 import torch
 from diffusers import ConfigMixin, ModelMixin, VQModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
-from pipelines.blocks import ResidualBlock
+from pipelines.blocks import ResidualBlock, growing_layers, shrinking_layers, smallest_side
 from pipelines.codebook import CodebookMixin
 
 
@@ -52,25 +50,21 @@ class VQGANModel(CodebookMixin, ModelMixin, ConfigMixin):
     ):
         super().__init__()
         widths = tuple(block_out_channels)
-        if sample_size % 2 ** len(widths):
-            raise ValueError(f"sample_size: {sample_size} is not a multiple of {2 ** len(widths)}; use fewer blocks.")
+        smallest_side(sample_size, len(widths))  # refuses what does not divide
 
         # The first level takes pixels by space-to-depth, which loses nothing and costs nothing.
-        layers = [nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, widths[0], 3, padding=1)]
-        layers += [ResidualBlock(widths[0]) for _ in range(encoder_layers)]
-        for previous, width in itertools.pairwise(widths):
-            layers += [nn.Conv2d(previous, width, 4, stride=2, padding=1)]
-            layers += [ResidualBlock(width) for _ in range(encoder_layers)]
-        layers += [nn.SiLU(), nn.Conv2d(widths[-1], code_dim, 1)]
-        self.encoder = nn.Sequential(*layers)
-
-        # Sub-pixel convolutions (Shi et al. 2016) double the resolution at a quarter of the cost of convolving after
-        # upsampling.
-        layers = [nn.Conv2d(code_dim, widths[-1], 3, padding=1)]
-        for width, following in zip(widths[::-1], (*widths[-2::-1], channels), strict=True):
-            layers += [ResidualBlock(width) for _ in range(decoder_layers)]
-            layers += [nn.SiLU(), nn.Conv2d(width, 4 * following, 3, padding=1), nn.PixelShuffle(2)]
-        self.decoder = nn.Sequential(*layers)
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * channels, widths[0], 3, padding=1),
+            *(ResidualBlock(widths[0]) for _ in range(encoder_layers)),
+            *shrinking_layers(widths[0], widths[1:], encoder_layers),
+            nn.SiLU(),
+            nn.Conv2d(widths[-1], code_dim, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(code_dim, widths[-1], 3, padding=1),
+            *growing_layers(widths, channels, decoder_layers),
+        )
 
         # Learned by averages of the latents, not by gradients: a buffer, which is saved with the weights.
         self.register_buffer("codebook", torch.randn(codebook_size, code_dim))

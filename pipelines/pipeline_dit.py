@@ -295,11 +295,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
         return {"latent_mean": mean, "latent_std": std}
 
     def loss(
-        self,
-        batch: dict,
-        generator: torch.Generator | None = None,
-        progress: float = 1.0,
-        stage: str = "transformer",
+        self, batch: dict, generator: torch.Generator | None = None, progress: float = 1.0, stage: str = "transformer"
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the loss of one stage; see the top of this file.
 

@@ -25,6 +25,8 @@ from genarium.families import discover
 from genarium.runtime import Runtime
 from genarium.runtime.request import Request
 from pipelines.denoiser import Denoiser
+from pipelines.family import Report
+from pipelines.score_samplers import reverse_diffusion
 
 QUICK = {"num_inference_steps": 2, "num_refinements": 0, "num_frames": 3, "num_noise_levels": 1, "num_samples": 1}
 
@@ -127,16 +129,15 @@ def test_the_adopted_sampler_walks_the_stock_path(both):
     generator = torch.Generator().manual_seed(5)
     process = adopted.scheduler.process("ve")
     start = 2 * (process.sigma(1.0) / 2 * torch.randn(shape, generator=generator)) - 1
-    x = adopted.scheduler.sample(
-        "reverse diffusion",
+    x = reverse_diffusion(
+        process,
         Denoiser(adopted),
         start.double(),
-        process,
         process.times(steps),
         lambda: torch.randn(shape, generator=generator),
         lambda *step: None,
     )
-    ours = adopted._to_output(x, "np").images
+    ours = adopted._to_output(x, "np")
     assert ((theirs > 0) & (theirs < 1)).mean() > 0.05, "pictures that are all black and white would hide errors"
     assert np.abs(ours - theirs).max() < 1e-3
 
@@ -210,8 +211,8 @@ def test_the_adopted_transformer_walks_the_stock_path_with_guidance(dits, monkey
     start = noise * ((1 - r[0]) ** 2 + r[0] ** 2).sqrt()
     labels = torch.tensor([[7], [500]])
     with torch.no_grad():
-        z = adopted._sample(start, labels, "euler", 5, 3.0, None)
-        ours = adopted._to_output(adopted._decoded(z), "np").images
+        z = adopted._sample(start, labels, "euler", 5, 3.0, Report(adopted, None))
+        ours = adopted._to_output(adopted._decoded(z), "np")
     assert ((theirs > 0) & (theirs < 1)).mean() > 0.3, "pictures that are all black and white would hide errors"
     assert np.abs(ours - theirs).max() < 1e-3
     assert np.abs(theirs[0] - theirs[1]).max() > 0.01
@@ -221,7 +222,7 @@ def test_the_adopted_path_of_training_is_the_stock_schedule(dits):
     original, adopted = dits
     t = torch.tensor([0, 10, 999])
     z, noise = torch.randn(2, 3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    x_t, wanted = adopted._noised(z, noise, (t / 999)[:, None, None, None])
+    x_t, wanted = adopted._path.noised(z, noise, t / 999)
     assert torch.allclose(x_t, original.scheduler.add_noise(z, noise, t), atol=1e-5) and torch.equal(wanted, noise)
 
 
@@ -385,7 +386,7 @@ def test_a_lone_auto_encoder_works_in_the_app_and_saved_anew(model, family, tmp_
             runtime.run(Request(name, task.name), dict.fromkeys(task.inputs, picture))
             for task in checkpoint.tasks.values()
         ]
-        seen[name] = [np.asarray(p) for result in results for p in result.pictures] + [results[-1].scores]
+        seen[name] = [np.asarray(p) for result in results[:-1] for p in result.pictures] + [results[-1].scores]
         assert seen[name][0].shape == (32, 32, 3) and seen[name][0].std() > 1
     assert all(np.array_equal(a, b) for a, b in zip(seen["alone"], seen["again"], strict=True))
 

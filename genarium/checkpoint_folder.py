@@ -80,6 +80,19 @@ def check_replaceable(target: Path) -> None:
         raise FileError(f"{target} is not empty and holds no checkpoint, so it is not replaced. Choose another --name.")
 
 
+def check_card(folder: Path) -> None:
+    """Refuse to replace a README.md that somebody wrote.
+
+    Raises:
+        FileError: there is one, and it is not a card of ours.
+    """
+    readme = folder / "README.md"
+    if readme.exists() and not _is_card(readme):
+        raise FileError(
+            f"{readme} is not a card of Genarium, and would be replaced. Move it away, or leave it by --no-card."
+        )
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

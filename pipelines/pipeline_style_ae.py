@@ -96,7 +96,7 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         mean_share: float = 0.25,
         discriminator_start: float = 0.3,
         discriminator_ramp: float = 0.2,
-        discriminator_widths: tuple[int, ...] = (32, 64, 128),
+        discriminator_widths: list[int] | tuple[int, ...] = (32, 64, 128),
         judge_weight: float = 0.1,
         id2label: dict[str, str] | None = None,
         conditions: dict[str, dict[str, str]] | None = None,

@@ -112,7 +112,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         feature_weight: float = 0.2,
         discriminator_start: float = 0.3,
         discriminator_ramp: float = 0.2,
-        discriminator_widths: tuple[int, ...] = (64, 128),
+        discriminator_widths: list[int] | tuple[int, ...] = (64, 128),
         class_dropout: float = 0.1,
         causal_share: float = 0.5,
         corruption: float = 0.1,

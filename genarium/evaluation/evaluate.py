@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 from tqdm.auto import tqdm
 
+from genarium.checkpoint_folder import check_card
 from genarium.checkpoints import EVALUATION, MODEL_INDEX, Checkpoint
 from genarium.data.images import ImageData
 from genarium.errors import CheckpointError, GenariumError, NotMeasurableError, RecipeError
@@ -22,7 +23,7 @@ from genarium.evaluation.audio import AudioEvaluation
 from genarium.evaluation.evaluation import Evaluation
 from genarium.evaluation.figure import Metric, measurable, parts_of
 from genarium.evaluation.images import ImageEvaluation
-from genarium.files import write_json
+from genarium.files import check_writable, write_json
 from genarium.hardware import describe_hardware
 from genarium.parallel import join
 from genarium.recipe import Recipe
@@ -72,13 +73,14 @@ def evaluate(
         CheckpointError: there is no such checkpoint, or its folder must not be written to.
         RecipeError: there is no recipe, or its data are of another kind.
         DataError: the data cannot be had.
+        FileError: the folder cannot be written, or its README.md is not a card of ours.
         GenariumError: a part or a parameter that this checkpoint does not allow.
     """
     started = time.monotonic()
     found = runtime.catalogue[checkpoint]
     recipe = recipe or found.recipe
     kind = BY_MODALITY[found.modality]
-    _check(found, recipe, kind, parameters)
+    _check(found, recipe, kind, parameters, card)
     assert recipe is not None
     wanted = _choose(found, recipe, parts)
     evaluation = kind(
@@ -123,8 +125,9 @@ def evaluate(
 
 
 def _check(
-    found: Checkpoint, recipe: Recipe | None, kind: type[Evaluation], parameters: Mapping[str, Any] | None
+    found: Checkpoint, recipe: Recipe | None, kind: type[Evaluation], parameters: Mapping[str, Any] | None, card: bool
 ) -> None:
+    """Refuse what cannot be measured or written, before any work is done."""
     if recipe is None:
         raise RecipeError(f"{found.name}: has no recipe in hub_configs/, which says on what data to measure it.")
     if not kind.measures(recipe):
@@ -133,6 +136,9 @@ def _check(
         raise CheckpointError(f"{found.name} lies in the Hub's cache; copy it to a folder of its own to evaluate it.")
     if parameters and not kind.takes_parameters:
         raise GenariumError(f"{found.name}: checkpoints of sound are measured at their defaults; leave --set out.")
+    check_writable(found.folder)
+    if card:
+        check_card(found.folder)
 
 
 def _choose(found: Checkpoint, recipe: Recipe, parts: Iterable[str] | None) -> list[str]:

@@ -12,6 +12,7 @@ from genarium.cli import audio_files, options
 from genarium.cli.batches import is_main, run_batches, say
 from genarium.cli.options import BatchSize, Device, Dtype, Images, Invert, Name, Seed, Set
 from genarium.errors import InputError
+from genarium.files import check_writable
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -38,6 +39,8 @@ def run(
 ) -> None:
     """Say how strange pictures or recordings are to a model: scores, and where they fall among ordinary test data."""
     options.check_out(out, (".json",))
+    if maps is not None:
+        check_writable(maps)
     from genarium.evaluation.measures import percentile
     from genarium.files import write_json
     from genarium.runtime.request import Request, choose_labels, parse_seed

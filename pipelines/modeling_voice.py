@@ -1,4 +1,4 @@
-"""What is said and who says it, apart: a content encoder, a codebook, a speaker encoder, and a decoder of both.
+"""Networks of voice conversion: a content encoder, a codebook, a speaker encoder, and a decoder of content and speaker.
 
     c = E_c(m),   s = E_s(m'),   m_hat = D(c, s, f)
 
@@ -27,19 +27,19 @@ from pipelines.codebook import CodebookMixin
 
 
 def instance_norm(x: torch.Tensor) -> torch.Tensor:
-    """Each channel of each row to mean 0 and deviation 1 over time, in float32: [B, C, T] -> [B, C, T]."""
+    """Normalise each channel of each row to mean 0 and deviation 1 over time, in float32: [B, C, T] -> [B, C, T]."""
     h = x.float()
     h = h - h.mean(-1, keepdim=True)
     return (h * (h.square().mean(-1, keepdim=True) + 1e-5).rsqrt()).to(x.dtype)
 
 
 def scaled(mel: torch.Tensor) -> torch.Tensor:
-    """Log-mel as the networks take it, at about mean 0 and deviation 1; one scale for all bands and voices."""
+    """Scale a log-mel spectrogram to about mean 0 and deviation 1, with one scale for all bands and voices."""
     return (mel + 6) / 3
 
 
 class NormalisedBlock(nn.Module):
-    """Residual block of the content encoder: what instance normalisation took away does not come back."""
+    """Residual block of the content encoder, with instance normalisation before the convolution."""
 
     def __init__(self, width: int, dilation: int = 1):
         super().__init__()
@@ -50,7 +50,7 @@ class NormalisedBlock(nn.Module):
 
 
 class ContentEncoder(ModelMixin, ConfigMixin):
-    """What is said, at half the frame rate, without the statistics that tell who says it.
+    """Encoder of what is said, at half the frame rate, without the statistics of the speaker.
 
     Args:
         bands: of the spectrogram.
@@ -72,10 +72,16 @@ class ContentEncoder(ModelMixin, ConfigMixin):
         self.head = nn.Conv1d(width, (1 + gaussian) * latent_dim, 1)
 
     def forward(self, mel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Log-mel [B, bands, T] -> mean and log-variance (None without) of q(c | m), float32 [B, D, ceil(T / 2)] each.
+        """Return mean and log-variance of q(c | m).
 
-        The bands are normalised first, so a gain or a fixed filter, which is one addition to each band's logarithm, changes
+        The bands are normalised first. A gain or a fixed filter adds a constant to each band's logarithm, so it changes
         nothing.
+
+        Args:
+            mel: log-mel [B, bands, T].
+
+        Returns:
+            Two tensors float32 [B, D, ceil(T / 2)]; the second is None without `gaussian`.
         """
         x = instance_norm(mel.float())
         if x.shape[-1] % 2:
@@ -90,7 +96,7 @@ class ContentEncoder(ModelMixin, ConfigMixin):
 
 
 class VoiceCodebook(CodebookMixin, ModelMixin, ConfigMixin):
-    """A codebook for content latents: each becomes the nearest of K vectors (VQ-VAE eq. 1, 2).
+    """A codebook for contents: each latent becomes the nearest of K vectors (VQ-VAE eq. 1, 2).
 
     Args:
         codebook_size: K.
@@ -117,7 +123,7 @@ class VoiceCodebook(CodebookMixin, ModelMixin, ConfigMixin):
 
 
 class SpeakerEncoder(ModelMixin, ConfigMixin):
-    """Who says it: a point on a sphere, from a clip of any length, by the mean and deviation of features over time.
+    """Encoder of the speaker: a unit vector, from the mean and deviation of features over a clip of any length.
 
     Args:
         names: of the voices it was trained with, in the order of their numbers.
@@ -149,7 +155,7 @@ class SpeakerEncoder(ModelMixin, ConfigMixin):
         self.register_buffer("deviations", torch.ones(len(names), bands))
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
-        """Log-mel [B, bands, T] -> float32 [B, speaker_dim] of length 1."""
+        """Return the embedding of a log-mel spectrogram [B, bands, T]: float32 [B, speaker_dim] of norm 1."""
         x = self.embed(scaled(mel).to(self.head.weight.dtype))
         for layer in self.layers:
             h = layer(F.gelu(x))
@@ -160,7 +166,7 @@ class SpeakerEncoder(ModelMixin, ConfigMixin):
         return F.normalize(self.head(pooled.to(self.head.weight.dtype)).float(), dim=1)
 
     def logits(self, s: torch.Tensor, scale: float = 16.0, frozen: bool = False) -> torch.Tensor:
-        """Places [B, speaker_dim] -> logits of the classes [B, variants * voices]: scaled cosines.
+        """Return logits of the classes, scaled cosines: [B, speaker_dim] -> [B, variants * voices].
 
         Args:
             frozen: the classes get no gradient.
@@ -171,7 +177,7 @@ class SpeakerEncoder(ModelMixin, ConfigMixin):
 
 
 class AdaptiveBlock(nn.Module):
-    """Residual block of the decoder: every channel's mean and deviation are the speaker's (AdaIN-VC eq. 4)."""
+    """Residual block of the decoder, whose channels get mean and deviation from the speaker (AdaIN-VC eq. 4)."""
 
     def __init__(self, width: int, speaker_dim: int, dilation: int = 1):
         super().__init__()
@@ -185,7 +191,7 @@ class AdaptiveBlock(nn.Module):
 
 
 class VoiceDecoder(ModelMixin, ConfigMixin):
-    """A spectrogram from what is said, who says it, and the pitch.
+    """Decoder of a spectrogram from content, speaker and pitch.
 
     Args:
         bands: of the spectrogram.
@@ -217,8 +223,14 @@ class VoiceDecoder(ModelMixin, ConfigMixin):
         self.head = nn.Conv1d(width, bands, 5, padding=2)
 
     def steps(self, pitch: torch.Tensor) -> torch.Tensor:
-        """Pitch, log2 Hz [B, T], 0 where there is none -> weights of the steps nearby and whether there is one,
-        float32 [B, T, pitches + 1]."""
+        """Return the weights of the pitch steps of each frame, and whether it is voiced.
+
+        Args:
+            pitch: log2 Hz [B, T], 0 where nothing is voiced.
+
+        Returns:
+            float32 [B, T, pitches + 1].
+        """
         low, high, number = math.log2(50), math.log2(500), self.config.pitches
         centres = torch.linspace(low, high, number, device=pitch.device, dtype=torch.float32)
         distance = (pitch.float().clamp(low, high)[..., None] - centres) * (number - 1) / (high - low)
@@ -226,8 +238,13 @@ class VoiceDecoder(ModelMixin, ConfigMixin):
         return torch.cat([(-0.5 * distance.square()).softmax(-1) * voiced, voiced], -1)
 
     def forward(self, content: torch.Tensor, s: torch.Tensor, pitch: torch.Tensor) -> torch.Tensor:
-        """Latents [B, D, ceil(T / 2)], speakers [B, speaker_dim] and pitch, log2 Hz [B, T], 0 where there is none -> log-mel,
-        float32 [B, bands, T]."""
+        """Return a log-mel spectrogram, float32 [B, bands, T].
+
+        Args:
+            content: latents [B, D, ceil(T / 2)].
+            s: embeddings of the speakers [B, speaker_dim].
+            pitch: log2 Hz [B, T], 0 where nothing is voiced.
+        """
         dtype, frames = self.head.weight.dtype, pitch.shape[-1]
         # on the sphere of radius sqrt(speaker_dim), where coordinates are about 1
         s = (s * s.shape[1] ** 0.5).to(dtype)

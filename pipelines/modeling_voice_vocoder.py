@@ -1,11 +1,11 @@
-"""Sound to log-mel spectrogram and back: the analysis in closed form, the way back by a small network.
+"""A vocoder: the log-mel spectrogram of a sound in closed form, and sound from it by a small network.
 
     m = log(max(M |STFT(x)|, 1e-5)),   X_hat = exp(a) (cos p + j sin p) with (a, p) = f(m),   x_hat = ISTFT(X_hat)
 
 The network predicts every frame's magnitudes and phases, all at the frame rate, and the inverse Fourier transform makes
 sound of them: Siuzdak, Vocos: Closing the Gap between Time-domain and Fourier-based Neural Vocoders, 2023
 (https://arxiv.org/abs/2306.00814), with the ConvNeXt blocks of Liu et al. 2022 (https://arxiv.org/abs/2201.03545) and a
-tenth of its parameters. Also here, for training only: small discriminators and the spectral distances.
+tenth of its parameters. What trains it is in vocoder_losses.py.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ FLOOR = 1e-5  # of mel magnitudes, before the logarithm: far below any sound at 
 
 
 def hz_to_mel(hz: torch.Tensor) -> torch.Tensor:
-    """Slaney's mel scale (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above."""
+    """Convert Hz to Slaney's mel scale (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above."""
     return torch.where(hz < 1000, 3 * hz / 200, 15 + 27 * torch.log(hz.clamp(min=1) / 1000) / math.log(6.4))
 
 
 def mel_to_hz(mel: torch.Tensor) -> torch.Tensor:
-    """The way back."""
+    """Convert Slaney's mel scale to Hz."""
     return torch.where(mel < 15, 200 * mel / 3, 1000 * torch.exp((mel - 15) * math.log(6.4) / 27))
 
 
 @functools.lru_cache(maxsize=64)
 def mel_filters(sampling_rate: int, n_fft: int, bands: int, shift: float = 1.0) -> torch.Tensor:
-    """Triangles of equal area, evenly spaced in mel from 0 Hz to half the rate -> float32 [n_fft / 2 + 1, bands].
+    """Return triangles of equal area, evenly spaced in mel from 0 Hz to half the rate: float32 [n_fft / 2 + 1, bands].
 
     Args:
         shift: what the bands then see is a voice with all frequencies, pitch and formants alike, multiplied by this
@@ -53,7 +53,10 @@ def mel_filters(sampling_rate: int, n_fft: int, bands: int, shift: float = 1.0) 
 
 
 def magnitudes(x: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
-    """Waveforms [B, T], T a multiple of the hop -> |STFT|, float32 [B, n_fft / 2 + 1, T / hop]; frame t is about its hop."""
+    """Return |STFT| of waveforms, frame t centred on its hop: [B, T] -> float32 [B, n_fft / 2 + 1, T / hop].
+
+    T has to be a multiple of the hop.
+    """
     with torch.autocast(x.device.type, enabled=False):
         side = (n_fft - hop_length) // 2
         x = F.pad(x.float(), (side, n_fft - hop_length - side), mode="reflect")
@@ -67,11 +70,12 @@ PITCHES = 60.0, 420.0  # Hz, between which voices speak
 
 
 def pitch(x: torch.Tensor, sampling_rate: int, hop_length: int) -> torch.Tensor:
-    """Waveforms [B, T], T a multiple of the hop -> log2 of the pitch in Hz, float32 [B, T / hop]; 0 where there is none.
+    """Estimate the pitch of waveforms, log2 Hz, 0 where nothing is voiced: [B, T] -> float32 [B, T / hop].
 
-    The highest peak of the autocorrelation of windowed frames, divided by the window's own: Boersma 1993, Accurate
-    Short-term Analysis of the Fundamental Frequency, eq. 9; with a preference for the shorter of two periods, averaged over
-    three frames and freed of leaps by a median over five.
+    The period is at the highest peak of the autocorrelation of windowed frames, divided by that of the window (Boersma 1993,
+    Accurate Short-term Analysis of the Fundamental Frequency, eq. 9). The shorter of two periods is preferred. The
+    autocorrelation is averaged over three frames, and a median over five frames removes leaps. T has to be a multiple of the
+    hop.
     """
     with torch.autocast(x.device.type, enabled=False):
         size = round(3.6 * sampling_rate / PITCHES[0]) // 2 * 2
@@ -107,7 +111,7 @@ def pitch(x: torch.Tensor, sampling_rate: int, hop_length: int) -> torch.Tensor:
 
 
 class ConvNeXtBlock(nn.Module):
-    """A convolution of each channel by itself, then a network of each frame by itself. The last layer starts small."""
+    """Residual block: a convolution of each channel, then a network of each frame, whose output starts small."""
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
@@ -124,7 +128,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class VoiceVocoder(ModelMixin, ConfigMixin):
-    """Log-mel spectrograms of speech, and sound from them.
+    """Analysis of speech as log-mel spectrograms, and synthesis from them.
 
     Waveforms are [B, T], spectrograms float32 [B, bands, frames] with frames = T / hop.
 
@@ -156,17 +160,18 @@ class VoiceVocoder(ModelMixin, ConfigMixin):
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Conv1d)):
                 nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         nn.init.constant_(self.head.bias[: n_fft // 2 + 1], -3)  # about the magnitudes of speech
 
     @property
     def context(self) -> int:
-        """Frames on either side that a frame's sound depends on: of the convolutions, and of the overlapping windows."""
+        """The frames on either side on which a frame's sound depends, through convolutions and overlapping windows."""
         overlap = math.ceil(self.config.n_fft / self.config.hop_length / 2)
         return 3 * (1 + self.config.num_layers) + overlap
 
     def analyse(self, x: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
-        """Waveforms [B, T] -> log-mel, float32 [B, bands, ceil(T / hop)].
+        """Return the log-mel spectrogram of waveforms [B, T]: float32 [B, bands, ceil(T / hop)].
 
         Args:
             shift: factor for all frequencies of each row, float [B]; see `mel_filters`.
@@ -174,17 +179,17 @@ class VoiceVocoder(ModelMixin, ConfigMixin):
         return self.to_mel(self.magnitudes(x), shift)
 
     def pitch(self, x: torch.Tensor) -> torch.Tensor:
-        """Waveforms [B, T] -> log2 of the pitch in Hz, float32 [B, ceil(T / hop)]; 0 where nothing is voiced."""
+        """Return the pitch of waveforms [B, T]: log2 Hz, float32 [B, ceil(T / hop)], 0 where nothing is voiced."""
         c = self.config
         return pitch(F.pad(x, (0, -x.shape[-1] % c.hop_length)), c.sampling_rate, c.hop_length)
 
     def magnitudes(self, x: torch.Tensor) -> torch.Tensor:
-        """Waveforms [B, T] -> |STFT|, float32 [B, n_fft / 2 + 1, ceil(T / hop)]."""
+        """Return |STFT| of waveforms [B, T]: float32 [B, n_fft / 2 + 1, ceil(T / hop)]."""
         c = self.config
         return magnitudes(F.pad(x, (0, -x.shape[-1] % c.hop_length)), c.n_fft, c.hop_length)
 
     def to_mel(self, magnitude: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
-        """|STFT| [B, n_fft / 2 + 1, frames] -> log-mel [B, bands, frames]; `shift` as in `analyse`."""
+        """Return the log-mel of |STFT|: [B, n_fft / 2 + 1, frames] -> [B, bands, frames]; `shift` as in `analyse`."""
         c = self.config
         shifts = [1.0] if shift is None else [round(float(s), 3) for s in shift]
         filters = torch.stack([mel_filters(c.sampling_rate, c.n_fft, c.bands, s) for s in shifts])  # [1 or B, F, bands]
@@ -192,7 +197,7 @@ class VoiceVocoder(ModelMixin, ConfigMixin):
             return (filters.to(magnitude.device).mT @ magnitude).clamp(min=FLOOR).log()
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
-        """Log-mel [B, bands, frames] -> waveforms, float32 [B, frames * hop]."""
+        """Synthesise a log-mel spectrogram [B, bands, frames]: float32 [B, frames * hop]."""
         n_fft, hop = self.config.n_fft, self.config.hop_length
         x = self.embed(((mel + 6) / 3).to(self.head.weight.dtype))  # to about mean 0 and deviation 1
         x = self.norm_in(x.transpose(1, 2)).transpose(1, 2)
@@ -205,7 +210,7 @@ class VoiceVocoder(ModelMixin, ConfigMixin):
             return istft(spectrum, n_fft, hop)
 
     def griffin_lim(self, mel: torch.Tensor, phase: torch.Tensor, num_iterations: int = 32) -> torch.Tensor:
-        """Without the network: log-mel [B, bands, frames] -> waveforms [B, frames * hop].
+        """Synthesise a log-mel spectrogram without the network: [B, bands, frames] -> [B, frames * hop].
 
         Magnitudes by the filters' pseudo-inverse, phases by the fast Griffin-Lim iteration (Perraudin et al. 2013).
 
@@ -229,9 +234,9 @@ class VoiceVocoder(ModelMixin, ConfigMixin):
 
 
 def istft(spectrum: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
-    """Complex [B, frames, n_fft / 2 + 1] -> waveforms [B, frames * hop]: the least-squares inverse of `magnitudes`' STFT.
+    """Return the least-squares inverse of the STFT: complex [B, frames, n_fft / 2 + 1] -> [B, frames * hop].
 
-    Written out, because torch.istft refuses windows that do not add up at the ends, where frames are cut at half a hop.
+    torch.istft cannot be used here. It refuses windows that do not add up at the ends, where frames are cut at half a hop.
     """
     window = torch.hann_window(n_fft, device=spectrum.device, dtype=torch.float32)
     frames = torch.fft.irfft(spectrum, n=n_fft) * window  # [B, frames, n_fft]

@@ -136,8 +136,8 @@ class VoiceVAEPipeline(VoiceTrainingMixin, VoiceFamilyMixin, DiffusionPipeline):
             TypeError: an option that the class does not have.
             ValueError: other conditions than "speaker", or no speakers.
         """
-        components = [ContentEncoder(bands, content_width, latent_dim, content_layers)]
-        components += build_shared_components(
+        content_encoder = ContentEncoder(bands, content_width, latent_dim, content_layers)
+        shared = build_shared_components(
             sampling_rate,
             conditions,
             bands,
@@ -148,7 +148,7 @@ class VoiceVAEPipeline(VoiceTrainingMixin, VoiceFamilyMixin, DiffusionPipeline):
             decoder_layers,
             vocoder,
         )
-        return cls(*components, sampling_rate=sampling_rate, conditions=conditions, **options)
+        return cls(content_encoder, *shared, sampling_rate=sampling_rate, conditions=conditions, **options)
 
     # ---- training ----
 

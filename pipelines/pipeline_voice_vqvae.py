@@ -28,7 +28,7 @@ Papers:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -156,11 +156,9 @@ class VoiceVQVAEPipeline(VoiceTrainingMixin, VoiceFamilyMixin, DiffusionPipeline
             TypeError: an option that the class does not have.
             ValueError: other conditions than "speaker", or no speakers.
         """
-        components = [
-            ContentEncoder(bands, content_width, latent_dim, content_layers, gaussian=False),
-            VoiceCodebook(codebook_size, latent_dim),
-        ]
-        components += build_shared_components(
+        content_encoder = ContentEncoder(bands, content_width, latent_dim, content_layers, gaussian=False)
+        codebook = VoiceCodebook(codebook_size, latent_dim)
+        shared = build_shared_components(
             sampling_rate,
             conditions,
             bands,
@@ -171,7 +169,7 @@ class VoiceVQVAEPipeline(VoiceTrainingMixin, VoiceFamilyMixin, DiffusionPipeline
             decoder_layers,
             vocoder,
         )
-        return cls(*components, sampling_rate=sampling_rate, conditions=conditions, **options)
+        return cls(content_encoder, codebook, *shared, sampling_rate=sampling_rate, conditions=conditions, **options)
 
     # ---- training ----
 
@@ -184,11 +182,15 @@ class VoiceVQVAEPipeline(VoiceTrainingMixin, VoiceFamilyMixin, DiffusionPipeline
         check_stage(stage, STAGES)
         if stage == "vocoder":
             return {"vocoder": self.vocoder, **self._vocoder_helpers()}
+        names = ("content_encoder", "codebook", "speaker_encoder", "decoder")
+        return {name: getattr(self, name) for name in names} | {"codebook_average": self._average()}
+
+    def _average(self) -> CodebookAverage:
+        """Return the moving averages of the codebook. They are made when first needed; no component, so never saved."""
         if "codebook_average" not in self._helpers:
             config = self.codebook.config
             self._helpers["codebook_average"] = CodebookAverage(config.codebook_size, config.latent_dim, decay=0.98)
-        names = ("content_encoder", "codebook", "speaker_encoder", "decoder")
-        return {name: getattr(self, name) for name in names} | {"codebook_average": self._helpers["codebook_average"]}
+        return cast(CodebookAverage, self._helpers["codebook_average"])
 
     def loss(
         self,
@@ -227,7 +229,7 @@ class VoiceVQVAEPipeline(VoiceTrainingMixin, VoiceFamilyMixin, DiffusionPipeline
         bottleneck = ("commitment", commitment, self.config.commitment_weight)
         loss, parts = self._autoencoder_loss(mel, latents, z, speaker, pitch, bottleneck, progress, generator)
         if self.codebook.training:
-            average = self.trainable("autoencoder")["codebook_average"]
+            average = self._average()
             parts |= average.update(self.codebook.codebook, z.detach(), codes, progress < RESTARTS_UNTIL, generator)
         return loss, parts
 

@@ -248,8 +248,7 @@ class VoiceTrainingMixin(VoiceFamilyMixin):
         sounds = list(batch["audio"][:3])
         found = {f"{i}-original": sound for i, sound in enumerate(sounds)}
         if stage == "vocoder":
-            spoken = self.vocode(sounds)
-            return found | {f"{i}-vocoded": torch.from_numpy(sound) for i, sound in enumerate(spoken)}
+            return found | {f"{i}-vocoded": torch.from_numpy(sound) for i, sound in enumerate(self.vocode(sounds))}
         spoken = self.swap_style(sounds, sounds[1:] + sounds[:1], output_type="pt").audios
         number = len(sounds)
         return found | {f"{i}-in-voice-of-{(i + 1) % number}": sound for i, sound in enumerate(spoken)}

@@ -311,7 +311,7 @@ def build_shared_components(
     Raises:
         ValueError: other conditions than "speaker", or no speakers.
     """
-    if set(conditions or ()) != {"speaker"}:
+    if conditions is None or set(conditions) != {"speaker"}:
         raise ValueError("conditions: this family learns from data that say who speaks, data.conditions.speaker.")
     names = conditions["speaker"]
     return (

@@ -1,6 +1,7 @@
 """From a request to a result.
 
 request.py      everything that decides a result
+classes.py      classes as people name them, into labels
 program.py      a request as a Python program
 pipelines.py    the loaded pipelines, within a memory budget
 scheduler.py    `Runtime`: bring the material into the model's form, wait for a turn, run, preview, stop

@@ -11,12 +11,12 @@ import pytest
 from genarium import paths
 
 PROGRAM = """
+import asyncio
 import json
 import sys
 
 import gradio as gr
 import numpy as np
-from gradio_client import Client, handle_file
 from typer.testing import CliRunner
 
 from genarium.catalogue import find_checkpoints
@@ -25,8 +25,7 @@ from genarium.families import discover
 from genarium.runtime import Request, Runtime
 from genarium.tasks import find_tasks
 from genarium.ui import build_app
-from genarium.ui.files import keep_picture
-from genarium.pictures import open_picture, to_pictures
+from genarium.pictures import to_pictures
 
 tasks = find_tasks()
 assert list(tasks) == ["generate", "reconstruct", "interpolate", "swap_style", "anomaly", "residual"]
@@ -54,16 +53,12 @@ app, look = build_app(runtime)
 tabs = [b.id for b in app.blocks.values() if isinstance(b, gr.Tab)]
 assert tabs[5] == "residual" and tabs[6:] == ["hub", "about"]
 assert "Residual" in look["i18n"].translations["en"].values()
-app.launch(prevent_thread_lock=True, quiet=True, **look)
-client = Client(app.local_url, verbose=False)
 assert "does not give back" in json.dumps(app.get_api_info()["named_endpoints"]["/residual"])
 to_pictures(np.load(sys.argv[1]))[0].save("image.png")
-files, report = client.predict(
-    checkpoint="tiny-vae", image=handle_file("image.png"), seed=0, parameters={}, api_name="/residual"
-)
+call = next(fn.fn for fn in app.fns.values() if fn.api_name == "residual")
+files, report = asyncio.run(call("tiny-vae", "image.png", 0, {}))
 assert abs(report["mean_residual"] - float(value)) < 1e-4 and len(files) == 1
 assert report["request"]["task"] == "residual"
-app.close()
 """
 
 

@@ -24,7 +24,7 @@ from genarium.errors import InputError
 from genarium.notices import note
 
 with contextlib.suppress(ImportError):  # optional: pictures of iPhones
-    import pillow_heif
+    import pillow_heif  # type: ignore[import-not-found]  # not installed everywhere
 
     pillow_heif.register_heif_opener()
 
@@ -99,10 +99,11 @@ def open_picture(source: str | Path | bytes | PIL.Image.Image) -> PIL.Image.Imag
     """
     if source is None or (isinstance(source, (str, bytes)) and not source):
         raise InputError("There is no picture. Choose one, or take an example.")
-    image = source
+    image = source if isinstance(source, PIL.Image.Image) else None
     try:
         if not isinstance(source, PIL.Image.Image):
             image = PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        assert image is not None
         width, height = image.size  # known from the header, before any pixel is decoded
         if width * height > MAX_MEGAPIXELS * 1_000_000:
             raise InputError(
@@ -114,9 +115,9 @@ def open_picture(source: str | Path | bytes | PIL.Image.Image) -> PIL.Image.Imag
     except PIL.Image.DecompressionBombError as error:
         raise InputError(f"The picture is too large; make it smaller than {MAX_MEGAPIXELS} megapixels.") from error
     except FileNotFoundError as error:
-        raise InputError(f"There is no file {source}.") from error
+        raise InputError(f"There is no file {source!s}.") from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise InputError(_why_no_picture(error, isinstance(image, PIL.Image.Image))) from error
+        raise InputError(_why_no_picture(error, image is not None)) from error
     image = opaque(_eight_bits(image))
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
@@ -280,7 +281,8 @@ def _read(
         return np.concatenate([*parts, np.empty(0, np.float32)]), powers.tolist(), problem
 
 
-def _too_long(name: str, seconds: float, max_seconds: float) -> str:
+def _too_long(name: str, seconds: float, max_seconds: float | None) -> str:
+    assert max_seconds is not None
     return (
         f"{name} lasts {seconds / 60:.1f} minutes; at most {max_seconds / 60:.0f} are taken. Cut it, for example with: "
         f"ffmpeg -i FILE -t {max_seconds:.0f} part.wav"

@@ -38,7 +38,7 @@ def fit_picture(
     fill = np.median(border, axis=0)
     # First the size, then the padding: a picture of 30000 x 30 pixels must not become one of 30000 x 30000.
     scale = size / max(image.size)
-    fitted = tuple(max(1, round(side * scale)) for side in image.size)
+    fitted = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     if image.size != fitted:
         image = image.resize(fitted, PIL.Image.Resampling.LANCZOS)
     if fitted != (size, size):

@@ -247,9 +247,9 @@ def _explain(error: Mapping[str, Any]) -> str:
     if error["type"] not in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"  {where}: {error['msg']}"
     *parents, key = loc
-    spec = Recipe
+    spec: type = Recipe
     for parent in (part for part in parents if isinstance(part, str)):
-        hints = {
+        hints: dict[str, type] = {
             "data": AudioSpec if "audio" in error["loc"] else DataSpec,
             "training": TrainingSpec,
             "evaluation": EvaluationSpec,

@@ -151,6 +151,18 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         latents, labels = (torch.cat(column) for column in zip(*encoded, strict=True))
         fit_mixtures(self.vae, latents, labels, self.vae.class_means)
 
+    def remarks(self, class_counts: dict[str, int]) -> list[str]:
+        """Return what a person should know before training: which classes have fewer images than the mixture has components.
+
+        Args:
+            class_counts: number of training images by the name of the class.
+        """
+        most = self.vae.config.mixture_components
+        small = [f"{name} ({number})" for name, number in class_counts.items() if number < most]
+        if not (small and self.config.id2label):
+            return []
+        return [f"fewer images than the mixture's {most} components: {', '.join(small)}; their mixtures get fewer."]
+
     # ---- the latent space ----
 
     @torch.no_grad()

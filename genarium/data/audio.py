@@ -57,6 +57,10 @@ class AudioData:
             row.copy_(waveform[start : start + self.crop].float() / 32768)
         return {"audio": crops, "conditions": {name: values[indices] for name, values in self.conditions.items()}}
 
+    def class_counts(self) -> dict[str, int]:
+        """Return {}: sound has no classes."""
+        return {}
+
     def remarks(self) -> list[str]:
         """Return what a person should know of the clips before training."""
         silent = sum(int(not waveform.any()) for waveform in self.waveforms)

@@ -14,7 +14,7 @@ def hash_of(arrays: Mapping[str, torch.Tensor | None], more: Iterable[torch.Tens
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {None if array is None else (array.dtype, tuple(array.shape))}".encode())
         if array is not None:
-            digest.update(array.contiguous().numpy())
+            digest.update(array.contiguous().numpy().data)
     for array in more:
-        digest.update(array.contiguous().numpy())
+        digest.update(array.contiguous().numpy().data)
     return digest.hexdigest()

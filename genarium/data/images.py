@@ -89,6 +89,12 @@ class ImageData:
         """The same with what a pipeline made of each image; not where images are mirrored anew at each look."""
         return replace(self, encoded=encoded) if encoded and not self.horizontal_flip else self
 
+    def class_counts(self) -> dict[str, int]:
+        """Return the number of images of each class by its name; {} without classes."""
+        if self.labels is None or not self.id2label:
+            return {}
+        return {name: int((self.labels == int(number)).sum()) for number, name in self.id2label.items()}
+
     def remarks(self) -> list[str]:
         """Return what a person should know of the classes before training: images without class, classes without image."""
         if self.labels is None or not self.id2label:
@@ -97,8 +103,7 @@ class ImageData:
         found = (
             [f"{unlabelled} of {len(self)} images have no label and are learnt without class."] if unlabelled else []
         )
-        there = set(self.labels.tolist())
-        lacking = [name for number, name in self.id2label.items() if int(number) not in there]
+        lacking = [name for name, number in self.class_counts().items() if not number]
         if lacking:
             found.append(f"there is no image of {', '.join(lacking)}; what is drawn for such a class was never learnt.")
         return found

@@ -7,7 +7,6 @@ names first. Training numbers the names of its split; every other split is numbe
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,9 +88,7 @@ def _names_of(values: Sequence[Any], where: str, class_names: Sequence[str] | No
 
 
 def _is_whole(value: Any) -> bool:
-    return (
-        isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value) and value == int(value)
-    )
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer()
 
 
 def _place(values: Sequence[Any]):

@@ -71,10 +71,10 @@ class Arrays:
             )
         texts = None
         if names in self and values.dtype.kind in "iu":
-            texts = self[names]
-            if texts.ndim != 1:
-                raise DataError(f"{self.source}: {names} is {list(texts.shape)}; it must be a list of names.")
-            texts = [str(text) for text in texts]
+            given = self[names]
+            if given.ndim != 1:
+                raise DataError(f"{self.source}: {names} is {list(given.shape)}; it must be a list of names.")
+            texts = [str(text) for text in given]
         if values.dtype.kind == "S":
             values = np.char.decode(values, "utf-8")
         return number_labels(values.tolist(), f"{self.source}, {name}", texts, known, required)

@@ -7,6 +7,7 @@ folder = fetch(offer)
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -18,11 +19,13 @@ from huggingface_hub import constants, scan_cache_dir, try_to_load_from_cache
 from huggingface_hub.errors import CacheNotFound, OfflineModeIsEnabled
 
 from genarium import trust
-from genarium.errors import CheckpointError, HubError, Stopped
+from genarium.errors import CheckpointError, HubError, InputError, Stopped
 from genarium.families import Families
+from genarium.files import check_writable, is_empty
 from genarium.hub.download import RemoteFile, download
 from genarium.hub.offer import Offer, look, parse_address
 
+MARK = ".genarium-cache"  # a file in a cache that is ours
 SPARE = 2**28  # bytes of disk that stay free
 
 Report = Callable[[int, int], None]  # bytes that are here, bytes in all
@@ -88,12 +91,32 @@ def fetch_address(address: str, families: Families) -> Path:
     return fetch(offer)
 
 
+def own_cache(cache: Path) -> Path:
+    """Make a cache in which `make_room` may delete, and mark it as ours.
+
+    Raises:
+        InputError: the folder is not empty and not marked, such as huggingface_hub's own cache with models of the user's.
+    """
+    elsewhere = os.environ.get("GENARIUM_HUB_CACHE")  # otherwise it lies in a folder of our name
+    if elsewhere and not is_empty(cache) and not (cache / MARK).exists():
+        raise InputError(
+            f"GENARIUM_HUB_CACHE: {cache} is not empty and not a cache of this app, which deletes what is least used in it. Name an "
+            "empty or a new folder."
+        )
+    check_writable(cache)
+    (cache / MARK).touch()
+    return cache
+
+
 def make_room(cache: Path, size: int, budget: int, keep: set[str]) -> None:
     """Delete the least recently used snapshots in a cache of ours until `size` more bytes fit into the budget.
 
     Args:
+        cache: made by `own_cache`; in another nothing is deleted.
         keep: commits that are in use.
     """
+    if not (cache / MARK).exists():
+        return
     try:
         revisions = [(repo, revision) for repo in scan_cache_dir(cache).repos for revision in repo.revisions]
     except CacheNotFound:  # nothing was fetched yet

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ def labels_of(choices: Iterable[Any], names: Sequence[str]) -> list[int]:
     for choice in choices:
         if isinstance(choice, str):
             pieces += [piece for part in choice.split(",") if (piece := " ".join(part.split()))]
-        elif isinstance(choice, numbers.Real) and not isinstance(choice, bool) and float(choice).is_integer():
+        elif isinstance(choice, (int, float)) and not isinstance(choice, bool) and float(choice).is_integer():
             pieces.append(int(choice))
         else:
             raise InputError(f"No class {choice!r}; {_known(names)}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from diffusers.training_utils import EMAModel
 from torch import nn
@@ -13,7 +14,7 @@ class Average:
     """The moving average of the weights that are trained now. One for the whole run, since accelerate saves it."""
 
     def __init__(self):
-        self.ema: EMAModel | None = None
+        self.ema: Any = None  # an EMAModel, once a part has begun
         self.parameters: list[nn.Parameter] = []
 
     def begin(self, parameters: list[nn.Parameter], decay: float) -> None:

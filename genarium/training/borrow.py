@@ -28,6 +28,7 @@ def take_components(recipe: Recipe, pipeline) -> None:
         RecipeError: a component that one of the two does not have, or of another architecture.
     """
     wanted = recipe.training.components_from
+    assert wanted is not None
     source = load_pipeline(_find(wanted.checkpoint))
     for name in wanted.components:
         where = f"{recipe.name}: training.components_from: {name}"

@@ -78,9 +78,10 @@ def train(
     set_seed(spec.seed)
     load = load_audio if isinstance(recipe.data, AudioSpec) else load_images
     data = data or load(recipe.data, recipe.data.train_split, data_override)
-    for sentence in data.remarks():
-        accelerator.print(f"{recipe.name}: {sentence}")
     pipeline = build_pipeline(recipe, family, data.id2label, data.condition_names)
+    of_family = pipeline.remarks(data.class_counts()) if hasattr(pipeline, "remarks") else []
+    for sentence in [*data.remarks(), *of_family]:
+        accelerator.print(f"{recipe.name}: {sentence}")
     parts = plan(recipe, pipeline, accelerator.num_processes)
     _begin_run(accelerator, run, recipe, data, fresh, continue_to)
     state, facts = saved_state(run, recipe, continue_to is not None)

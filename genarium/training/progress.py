@@ -42,6 +42,7 @@ class Progress:
     def log(self, scalars: dict[str, float], stage: str | None) -> None:
         self.accelerator.log(scalars, step=self.step)
         row = {"step": self.step} | ({} if stage is None else {"stage": stage})
+        assert self._log is not None
         with file_errors(self._log.name):
             self._log.write(json.dumps(row | {k: round(v, 6) for k, v in scalars.items()}) + "\n")
             self._log.flush()

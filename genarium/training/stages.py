@@ -28,6 +28,7 @@ class Part:
 
     @property
     def num_steps(self) -> int:
+        assert self.spec.images is not None  # a part is one piece
         return math.ceil(self.spec.images / self.spec.batch_size)
 
     @property

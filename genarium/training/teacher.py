@@ -81,7 +81,12 @@ def teacher_images(spec: TeacherSpec, runtime: Runtime, folder: Path) -> ImageDa
             if join().is_main_process:
                 write_array(path, pixels.numpy())
             join().wait_for_everyone()
-        images.append(torch.from_numpy(np.load(path)))
+        try:
+            images.append(torch.from_numpy(np.load(path)))
+        except (OSError, ValueError, EOFError) as error:
+            raise GenariumError(
+                f"{path}: the teacher's images are damaged. Delete this file, or begin anew with --fresh."
+            ) from error
     names = {str(i): name for i, name in enumerate(checkpoint.class_names)} or None
     seeds = spec.seed + torch.arange(spec.images)
     return ImageData(torch.cat(images), labels, names, seeds=seeds)

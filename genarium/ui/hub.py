@@ -19,7 +19,7 @@ from genarium import paths, trust
 from genarium.checkpoints import Checkpoint, open_checkpoint
 from genarium.environment import gigabytes
 from genarium.errors import CheckpointError, GenariumError, InputError, Stopped
-from genarium.hub.fetch import fetch, make_room
+from genarium.hub.fetch import fetch, make_room, own_cache
 from genarium.hub.offer import Offer, look, max_download
 from genarium.runtime import Runtime
 from genarium.ui.picker import hub_link, list_html, megabytes, short
@@ -103,7 +103,9 @@ class HubTab:
         if not (address or "").strip():
             raise InputError("Write the name of a repository first, as user/name.")
         runtime = self.runtime
-        return look(address, runtime.catalogue.families, self.token, self.cache, trust_remote_code=trust.trusted())
+        return look(
+            address, runtime.catalogue.families, self.token, own_cache(self.cache), trust_remote_code=trust.trusted()
+        )
 
     async def _look(self, address: str) -> AsyncIterator[dict[Any, Any]]:
         """What Look does."""

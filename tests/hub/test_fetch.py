@@ -15,7 +15,7 @@ from genarium.catalogue import Catalogue
 from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.errors import CheckpointError, HubError, InputError, Stopped
 from genarium.hub import fetch as fetch_module
-from genarium.hub.fetch import fetch, make_room
+from genarium.hub.fetch import fetch, make_room, own_cache
 from genarium.hub.offer import look, parse_address
 
 WEIGHTS = "vae/diffusion_pytorch_model.safetensors"
@@ -386,6 +386,7 @@ def test_what_was_fetched_before_works_offline(hub, repo, families, monkeypatch)
 def test_room_is_made_by_what_was_not_used_for_longest(hub, repo, families, tmp_path):
     cache = tmp_path / "ours"
     make_room(cache, 10**6, 1, set())  # nothing there: nothing to do
+    own_cache(cache)
     offers = []
     for name in ("a", "b", "c"):
         files = {**repo.files, "vae/config.json": repo.files["vae/config.json"] + name.encode().replace(b"", b"\n")}
@@ -399,6 +400,17 @@ def test_room_is_made_by_what_was_not_used_for_longest(hub, repo, families, tmp_
     assert offers[0].commit in there and offers[2].commit in there and offers[1].commit not in there
     make_room(cache, size, size, keep={offers[0].commit})
     assert {p.name for p in cache.glob("models--*/snapshots/*")} == {offers[0].commit}
+
+
+def test_nothing_is_deleted_in_a_cache_of_somebody_else(hub, repo, families, tmp_path, monkeypatch):
+    cache = tmp_path / "mine"
+    offer = look("someone/vae", families, cache=cache)
+    folder = fetch(offer, cache=cache)
+    make_room(cache, 10**12, 1, set())
+    assert (folder / "model_index.json").exists()
+    monkeypatch.setenv("GENARIUM_HUB_CACHE", str(cache))
+    with pytest.raises(InputError, match="not a cache of this app"):
+        own_cache(cache)
 
 
 # ---- code ----

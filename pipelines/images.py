@@ -33,6 +33,22 @@ class AnomalyOutput(BaseOutput):
     unit: str
 
 
+def _opaque(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
+    """Return an image of 8 bits with what is transparent on white; `convert` alone would show what is hidden.
+
+    Raises:
+        ValueError: an image of 16 or 32 bits, which `convert` would clip to white.
+    """
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(
+            f"{name}: an image of mode {image.mode} has 16 or 32 bits; scale it to 8 bits, mode L or RGB, first."
+        )
+    if not image.has_transparency_data:
+        return image
+    rgba = image.convert("RGBA")
+    return PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba)
+
+
 class ImageFamilyMixin(FamilyMixin):
     """What a `DiffusionPipeline` of square pictures needs beside its model."""
 
@@ -52,7 +68,7 @@ class ImageFamilyMixin(FamilyMixin):
             images = [images]
         if isinstance(images, (list, tuple)) and images and all(isinstance(i, PIL.Image.Image) for i in images):
             mode = {1: "L", 3: "RGB"}[channels]
-            images = [i.convert(mode).resize((size, size), PIL.Image.Resampling.LANCZOS) for i in images]
+            images = [_opaque(i, name).convert(mode).resize((size, size), PIL.Image.Resampling.LANCZOS) for i in images]
             images = np.stack([np.asarray(i).reshape(size, size, channels) for i in images])
         if isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 4:
             images = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32) / 127.5 - 1.0

@@ -55,9 +55,10 @@ def recipe_yaml(recipe: Recipe) -> str:
 def training_time(recipe: Recipe) -> str:
     """Return how long the run in runs/ took, in words, or "" if there is none."""
     path = paths.runs() / recipe.name / "time.json"
-    if not path.exists():
+    try:
+        seconds = float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or damaged
         return ""
-    seconds = json.loads(path.read_text())["seconds"]
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 

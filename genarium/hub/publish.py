@@ -137,6 +137,12 @@ def upload(exported: Export, private: bool = False, token: str | None = None) ->
             raise HubError(
                 f"{repo_id} holds something that is no diffusers pipeline. Choose another name with --repo, or empty it first."
             )
+        tags = getattr(info.card_data, "tags", None) or ()
+        if {MODEL_INDEX, "README.md"} <= there and "genarium" not in tags:
+            raise HubError(
+                f"{repo_id} holds a pipeline whose card is none of Genarium; its weights would be replaced. Choose another name with "
+                "--repo, or empty it first."
+            )
         gone = sorted(name for name in there - set(exported.files) if name.endswith(OURS))
         commit = api.create_commit(
             repo_id,

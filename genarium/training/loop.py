@@ -13,7 +13,7 @@ from genarium import paths
 from genarium.checkpoint_folder import MODEL_INDEX, check_output
 from genarium.data.audio import AudioData, load_audio
 from genarium.data.images import ImageData, load_images
-from genarium.errors import InputError
+from genarium.errors import InputError, RecipeError
 from genarium.families import Family
 from genarium.parallel import join
 from genarium.recipe import AudioSpec, Recipe
@@ -181,6 +181,12 @@ def _lessons(
     spec, lessons = recipe.training, data
     if spec.teacher is not None:
         teacher = load_teacher(spec.teacher, accelerator.device)
+        taught, named = teacher.catalogue[spec.teacher.checkpoint].class_names, tuple((data.id2label or {}).values())
+        if taught and named and taught != named:
+            raise RecipeError(
+                f"{recipe.name}: training.teacher: {spec.teacher.checkpoint} has the classes {', '.join(taught)}, and the data have "
+                f"{', '.join(named)}. Use the data that the teacher learnt from."
+            )
         take_from_teacher(recipe, pipeline, teacher.pipeline(spec.teacher.checkpoint))
         if spec.compile and (shutil.which("g++") or shutil.which("clang++")):
             compile_all(teacher.pipeline(spec.teacher.checkpoint).components)

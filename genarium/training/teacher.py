@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def teacher_images(spec: TeacherSpec, runtime: Runtime, folder: Path) -> ImageDa
     request = Request(checkpoint.name, "generate", spec.seed, parameters=spec.parameters).checked(checkpoint)
     facts = json.loads(json.dumps({**asdict(spec), "parameters": dict(request.parameters)}))
     described = folder / "teacher.json"
-    if described.exists() and json.loads(described.read_text()) != facts:
+    if described.exists() and _read(described) != facts:
         raise GenariumError(
             f"{folder} holds images drawn otherwise than training.teacher says now. Put the recipe back, or begin anew "
             "with --fresh."
@@ -90,6 +91,13 @@ def teacher_images(spec: TeacherSpec, runtime: Runtime, folder: Path) -> ImageDa
     names = {str(i): name for i, name in enumerate(checkpoint.class_names)} or None
     seeds = spec.seed + torch.arange(spec.images)
     return ImageData(torch.cat(images), labels, names, seeds=seeds)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # damaged, so nobody knows how they were drawn
+        return None
 
 
 def _drawing(runtime: Runtime, request: Request, labels: torch.Tensor | None, offset: int) -> Callable:

@@ -13,6 +13,7 @@ from genarium.tasks import Task, find_tasks, tasks_of
 from genarium.ui.about import build_about
 from genarium.ui.endpoints import build_endpoints
 from genarium.ui.hub import HubTab
+from genarium.ui.notices import show_notes
 from genarium.ui.pages import Current, build_contents, open_page
 from genarium.ui.tab import TaskTab
 from genarium.ui.texts import Texts, markup
@@ -28,6 +29,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     Args:
         runtime: runs the requests of all visitors.
     """
+    show_notes()
     texts = Texts()
     tasks, broken = _usable_tasks()
     able = {task.name for family in runtime.catalogue.families for task in tasks_of(family.pipeline_class())}

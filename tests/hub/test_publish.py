@@ -386,6 +386,11 @@ def test_what_an_earlier_export_left_is_deleted_and_nothing_else(hub, exported):
     upload(exported)
     files = hub.repo("user/model").files
     assert "notes.txt" in files and not {"pipeline_old.py", "old/x.safetensors"} & set(files)
+    card = b"---\nlicense: mit\n---\n# Somebody's own"
+    hub.add_repo("user/own", {"model_index.json": b"{}", "unet/x.safetensors": b"x", "README.md": card})
+    with pytest.raises(HubError, match="card is none of Genarium"):
+        upload(Export("user/own", exported.folder, exported.files, []))
+    assert "unet/x.safetensors" in hub.repo("user/own").files
     hub.add_repo("user/other", {"train.py": b"print()"})
     with pytest.raises(HubError, match="no diffusers pipeline"):
         upload(Export("user/other", exported.folder, exported.files, []))

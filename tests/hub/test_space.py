@@ -186,6 +186,12 @@ def test_another_app_is_not_replaced(hub, root):
     with pytest.raises(HubError, match=r"is another app \(Other\)"):
         deploy("user/other", prepare(root))
     assert "main.py" in hub.repo("user/other", "space").files
+    hub.add_repo(
+        "user/site", {"README.md": b"---\ntitle: Site\nsdk: static\n---\n", "index.html": b"mine"}, type="space"
+    )
+    with pytest.raises(HubError, match=r"is another app \(Site\)"):
+        deploy("user/site", prepare(root))
+    assert "index.html" in hub.repo("user/site", "space").files
     with pytest.raises(HubError, match='the Hub refuses the README\'s metadata: "license"'):
         (root / "README.md").write_text(README.replace("license: mit", "license: mine"))
         deploy("user/new", prepare(root))

@@ -94,6 +94,14 @@ def test_a_student_is_trained_from_its_recipe_alone(teacher, house, tmp_path):
     assert load_pipeline(checkpoint).config.typicality["mean"], "calibrated on the data"
 
 
+def test_a_teacher_of_other_classes_is_refused_before_it_draws(teacher, tmp_path):
+    names = {str(i): f"class {9 - i}" for i in range(10)}
+    data = ImageData(torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), names)
+    with pytest.raises(RecipeError, match="has the classes class 0, class 1"):
+        train(student_recipe(), FAMILIES["flow-matching"], data=data, run_folder=tmp_path / "run")
+    assert not (tmp_path / "run/teacher").exists()
+
+
 def test_a_family_without_students_says_so(teacher, tmp_path):
     data = ImageData(torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), ID2LABEL)
     with pytest.raises(RecipeError, match="learn_from"):

@@ -80,10 +80,12 @@ class AutoencoderModel(MixtureMixin, ModelMixin, ConfigMixin):
             raise ValueError(f"network: choose 'convolutional' or 'fully_connected', not {network!r}.")
         groups = max(num_classes, 1)
         self._register_mixture(groups, mixture_components, code_dim)
-        # One Gaussian for each class and, in the last row, one for all codes; and the box that holds them. Zeros: not fitted.
-        self.register_buffer("code_means", torch.zeros(groups + 1, code_dim))
-        self.register_buffer("code_cholesky", torch.zeros(groups + 1, code_dim, code_dim))
-        self.register_buffer("code_range", torch.zeros(2, code_dim))  # least and greatest
+        # One Gaussian for each class and, in the last row, one for all codes; and the box that holds them. Before `fit` they
+        # are standard, with the means of the classes apart.
+        means = torch.randn(groups, code_dim) / 2 if num_classes else torch.zeros(1, code_dim)
+        self.register_buffer("code_means", torch.cat([means, torch.zeros(1, code_dim)]))
+        self.register_buffer("code_cholesky", torch.eye(code_dim).repeat(groups + 1, 1, 1))
+        self.register_buffer("code_range", torch.tensor([[-1.0], [1.0]]).repeat(1, code_dim))  # least and greatest
 
     @apply_forward_hook
     def encode(self, x: torch.Tensor) -> torch.Tensor:

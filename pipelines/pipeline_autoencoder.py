@@ -218,16 +218,10 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
     def _draw_codes(
         self, prior: str, temperature: float, labels: torch.Tensor | None, number: int, generator: Generators
     ) -> torch.Tensor:
-        """Draw codes from a prior that `fit` measured: float32 [N, d].
-
-        Raises:
-            ValueError: `fit` did not run.
-        """
+        """Draw codes from a prior that `fit` measured: float32 [N, d]."""
         model = self.autoencoder
         noise = self._randn((number, model.config.code_dim + 2), generator).float()
         uniform = torch.special.ndtr(noise)
-        if not model.code_range.any():
-            raise ValueError("prior: the codes of this checkpoint were not measured; `fit` does it after training.")
         if prior == "box":
             low, high = model.code_range.float()
             middle, half = (low + high) / 2, (high - low) / 2
@@ -345,7 +339,8 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
 
         "reconstruction" is the mean squared error e. Its map is that of each pixel, which all three scores show. "code" is the
         squared Mahalanobis distance m of the code from the codes of the training images, divided by their dimension. "both" is
-        the sum of log e and log m, each as deviation from the training images' mean in their standard deviations.
+        the sum of log e and log m, each as deviation from the training images' mean in their standard deviations, which `fit`
+        found (before `fit`: as they are).
 
         With a class y given, log m becomes log m + w (log m_y - log m), where m_y is the distance from the codes of the class
         and w is `class_weight`. "reconstruction" does not depend on the class.
@@ -362,9 +357,7 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         errors = (x.float() - x_hat).square().mean(1)  # [N, S, S]
         if score == "reconstruction":
             return errors.mean((1, 2)), errors, "mean squared error"
-        known = self.config.calibration
-        if known is None:
-            raise ValueError("score: the codes of this checkpoint were not measured; `fit` does it after training.")
+        known = self.config.calibration or {"error": [0.0, 1.0], "code": [0.0, 1.0]}
         rows = torch.full((len(x),), len(self.autoencoder.code_means) - 1, device=x.device)
         distance = floored_log(self.autoencoder.code_distance(z, rows))
         if labels is not None:

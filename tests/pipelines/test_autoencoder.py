@@ -116,11 +116,15 @@ def test_priors_follow_what_fit_measured():
     assert torch.equal(still, model.code_means[[3, 3]])
 
 
-def test_without_fit_the_message_says_so():
-    with pytest.raises(ValueError, match="`fit` does it after training"):
-        tiny()(1)
-    with pytest.raises(ValueError, match="`fit` does it after training"):
-        tiny().anomaly_score(pictures(1))
+@torch.no_grad()
+def test_before_fit_the_codes_are_standard():
+    pipeline = tiny()
+    drawn = pipeline._draw_codes("mixture", 1.0, None, 4000, torch.Generator().manual_seed(0))
+    assert torch.allclose(drawn.mean(0), torch.zeros(3), atol=0.1) and torch.allclose(
+        drawn.std(0), torch.ones(3), atol=0.1
+    )
+    drawn = pipeline._draw_codes("box", 1.0, None, 400, torch.Generator().manual_seed(0))
+    assert drawn.abs().max() <= 1 and drawn.abs().max() > 0.9
 
 
 @torch.no_grad()

@@ -37,9 +37,25 @@ class FamilyMixin:
     _execution_device: torch.device  # of the networks while they run; with offloading `device` is where they wait
     dtype: torch.dtype
     components: dict[str, Any]
+    register_modules: Callable[..., None]
     register_to_config: Callable[..., None]
     numpy_to_pil: Callable[..., list]
     _get_signature_keys: Callable[..., tuple[set[str], set[str]]]
+
+    def _register(self, arguments: Mapping[str, Any], **changed: Any) -> None:
+        """Register the arguments of `__init__`: components as modules, the others as configuration.
+
+        Args:
+            arguments: `locals()` of `__init__`.
+            changed: what is registered in place of an argument.
+        """
+        values = {
+            name: arguments[name] for name in inspect.signature(type(self).__init__).parameters if name in arguments
+        }
+        values = {name: value for name, value in {**values, **changed}.items() if name != "self"}
+        components = self._get_signature_keys(self)[0]
+        self.register_modules(**{name: value for name, value in values.items() if name in components})
+        self.register_to_config(**{name: value for name, value in values.items() if name not in components})
 
     def _condition_names(self, condition: str) -> list[str]:
         """Return the names of a condition's values in the order of their numbers; none if the model has no such condition."""

@@ -80,17 +80,12 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
             )
         if reconstruction_loss == "cross_entropy" and not autoencoder.config.bounded:
             raise ValueError("reconstruction_loss: 'cross_entropy' needs a decoder with `bounded: true`.")
-        self.register_modules(autoencoder=autoencoder)
-        self.register_to_config(
+        self._register(
+            locals(),
             sample_size=sample_size or autoencoder.config.sample_size,
             channels=channels or autoencoder.config.channels,
             noise=list(noise or ()),
             noise_levels=list(noise_levels or (0.1, 0.5)),
-            reconstruction_loss=reconstruction_loss,
-            id2label=id2label,
-            calibration=calibration,
-            defaults=defaults,
-            anomaly_quantiles=anomaly_quantiles,
         )
 
     @classmethod

@@ -79,12 +79,10 @@ class DenoisingDiffusionPipeline(PixelUNetMixin, DiffusionPipeline):
         anomaly_quantiles: dict[str, list[float]] | None = None,
     ):
         super().__init__()
-        self.register_modules(unet=unet, scheduler=DDPMScheduler.from_config(scheduler.config))
-        self.register_to_config(
+        self._register(
+            locals(),
+            scheduler=DDPMScheduler.from_config(scheduler.config),
             **image_shape(unet, sample_size, channels, patch_size),
-            class_dropout=class_dropout,
-            id2label=id2label,
-            anomaly_quantiles=anomaly_quantiles,
         )
 
     @classmethod

@@ -134,20 +134,10 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
             StockAutoencoder(autoencoder, sample_size or config.sample_size)  # refuses what does not fit
             if latents_mean is None:  # the scale alone, as in `DiTPipeline`, which ignores a shift
                 latents_mean, latents_std = ([v] * config.latent_channels for v in (0.0, 1 / config.scaling_factor))
-        self.register_modules(autoencoder=autoencoder, transformer=transformer, scheduler=scheduler)
-        self.register_to_config(
+        self._register(
+            locals(),
             sample_size=sample_size or config.sample_size,
             channels=channels or (config.in_channels if isinstance(autoencoder, AutoencoderKL) else config.channels),
-            target=target,
-            label_dropout=label_dropout,
-            kl_weight=kl_weight,
-            latents_mean=latents_mean,
-            latents_std=latents_std,
-            id2label=id2label,
-            conditions=conditions,
-            defaults=defaults,
-            typicality=typicality,
-            anomaly_quantiles=anomaly_quantiles,
         )
 
     @property

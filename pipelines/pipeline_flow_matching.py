@@ -119,19 +119,10 @@ class FlowMatchingPipeline(FlowDensityMixin, PixelUNetMixin, DiffusionPipeline):
         anomaly_quantiles: dict[str, list[float]] | None = None,
     ):
         super().__init__()
-        self.register_modules(unet=unet, scheduler=FlowMatchEulerDiscreteScheduler.from_config(scheduler.config))
-        self.register_to_config(
+        self._register(
+            locals(),
+            scheduler=FlowMatchEulerDiscreteScheduler.from_config(scheduler.config),
             **image_shape(unet, sample_size, channels, patch_size),
-            class_dropout=class_dropout,
-            time_sampling=time_sampling,
-            coupling=coupling,
-            dequantize=dequantize,
-            distilled_steps=distilled_steps,
-            distill_from=distill_from,
-            id2label=id2label,
-            defaults=defaults,
-            typicality=typicality,
-            anomaly_quantiles=anomaly_quantiles,
         )
 
     @classmethod

@@ -102,14 +102,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
         super().__init__()
         if isinstance(scheduler, ScoreSdeVeScheduler):  # of a stock ScoreSdeVePipeline
             scheduler = ScoreSdeScheduler.adopt(scheduler)
-        self.register_modules(unet=unet, scheduler=scheduler)
-        self.register_to_config(
-            **image_shape(unet, sample_size, channels, patch_size),
-            class_dropout=class_dropout,
-            calibration=calibration,
-            id2label=id2label,
-            anomaly_quantiles=anomaly_quantiles,
-        )
+        self._register(locals(), **image_shape(unet, sample_size, channels, patch_size))
 
     @classmethod
     def build(

@@ -104,24 +104,11 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         anomaly_quantiles: dict[str, list[float]] | None = None,
     ):
         super().__init__()
-        self.register_modules(autoencoder=autoencoder)
-        self.register_to_config(
+        self._register(
+            locals(),
             sample_size=sample_size or autoencoder.config.sample_size,
             channels=channels or autoencoder.config.channels,
-            perceptual_weight=perceptual_weight,
-            style_weight=style_weight,
-            adversarial_weight=adversarial_weight,
-            feature_weight=feature_weight,
-            identity_share=identity_share,
-            mean_share=mean_share,
-            discriminator_start=discriminator_start,
-            discriminator_ramp=discriminator_ramp,
             discriminator_widths=tuple(discriminator_widths),
-            judge_weight=judge_weight,
-            id2label=id2label,
-            conditions=conditions,
-            defaults=defaults,
-            anomaly_quantiles=anomaly_quantiles,
         )
         self._helpers: dict[str, nn.Module] = {}  # of the training; no components, so never saved
 

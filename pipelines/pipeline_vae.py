@@ -64,14 +64,10 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         anomaly_quantiles: dict[str, list[float]] | None = None,
     ):
         super().__init__()
-        self.register_modules(vae=vae)
-        self.register_to_config(
+        self._register(
+            locals(),
             sample_size=sample_size or vae.config.sample_size,
             channels=channels or vae.config.channels,
-            beta=beta,
-            kl_annealing=kl_annealing,
-            id2label=id2label,
-            anomaly_quantiles=anomaly_quantiles,
         )
 
     @classmethod

@@ -82,26 +82,7 @@ class VoiceVAEPipeline(VoiceTrainingMixin, VoiceFamilyMixin, DiffusionPipeline):
         anomaly_quantiles: dict[str, list[float]] | None = None,
     ):
         super().__init__()
-        self.register_modules(
-            content_encoder=content_encoder,
-            speaker_encoder=speaker_encoder,
-            decoder=decoder,
-            vocoder=vocoder,
-        )
-        self.register_to_config(
-            sampling_rate=sampling_rate,
-            kl_weight=kl_weight,
-            speaker_weight=speaker_weight,
-            conversion_weight=conversion_weight,
-            vocoder_frames=vocoder_frames,
-            adversarial_weight=adversarial_weight,
-            feature_weight=feature_weight,
-            discriminator_start=discriminator_start,
-            discriminator_width=discriminator_width,
-            conditions=conditions,
-            defaults=defaults,
-            anomaly_quantiles=anomaly_quantiles,
-        )
+        self._register(locals())
         self._helpers = {}
 
     @classmethod

@@ -123,26 +123,12 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         anomaly_quantiles: dict[str, list[float]] | None = None,
     ):
         super().__init__()
-        self.register_modules(vqgan=vqgan, transformer=transformer)
         stock = StockCodec(vqgan) if isinstance(vqgan, VQModel) else None
-        self.register_to_config(
+        self._register(
+            locals(),
             sample_size=sample_size or vqgan.config.sample_size,
             channels=channels or (stock.channels if stock else vqgan.config.channels),
-            perceptual_weight=perceptual_weight,
-            commitment_weight=commitment_weight,
-            adversarial_weight=adversarial_weight,
-            feature_weight=feature_weight,
-            discriminator_start=discriminator_start,
-            discriminator_ramp=discriminator_ramp,
             discriminator_widths=tuple(discriminator_widths),
-            class_dropout=class_dropout,
-            causal_share=causal_share,
-            corruption=corruption,
-            id2label=id2label,
-            conditions=conditions,
-            defaults=defaults,
-            calibration=calibration,
-            anomaly_quantiles=anomaly_quantiles,
         )
         self._helpers: dict[str, nn.Module] = {}  # of the first stage; no components, so never saved
 

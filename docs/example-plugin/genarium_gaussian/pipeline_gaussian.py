@@ -37,12 +37,10 @@ class GaussianPipeline(ImageFamilyMixin, DiffusionPipeline):
         anomaly_quantiles: dict[str, list[float]] | None = None,
     ):
         super().__init__()
-        self.register_modules(model=model)
-        self.register_to_config(
+        self._register(
+            locals(),
             sample_size=sample_size or model.config.sample_size,
             channels=channels or model.config.channels,
-            id2label=id2label,
-            anomaly_quantiles=anomaly_quantiles,
         )
 
     @classmethod

@@ -24,7 +24,7 @@ from genarium.errors import InputError
 from genarium.notices import note
 
 with contextlib.suppress(ImportError):  # optional: pictures of iPhones
-    import pillow_heif  # type: ignore[import-not-found]  # not installed everywhere
+    import pillow_heif  # not installed everywhere
 
     pillow_heif.register_heif_opener()
 

@@ -47,6 +47,10 @@ class Denoiser:
             x0 = x0.clamp(-1, 1)
         return x0 if self.known is None else x0 + self.projection(self.known[rows] - x0)
 
+    def evaluations(self) -> list[int]:
+        """Return the number of evaluations of each image."""
+        return [] if self.num_evaluations is None else self.num_evaluations.tolist()
+
     def without_divergence(self, y: torch.Tensor, sigma: float | torch.Tensor) -> tuple[torch.Tensor, float]:
         """Return x_0 and 0, for a path whose density nobody asks for."""
         return self(y, sigma), 0.0

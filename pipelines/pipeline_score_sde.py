@@ -283,7 +283,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
         y = path.sigma(times[0]) * self._noise((batch_size, self.config.channels, size, size), generator)
         denoise = Denoiser(self, labels, guidance_scale, clip=True)
         x = self._sample(denoise, y, sampler, path, times, generator, report, **options)
-        return x, {"num_function_evaluations": denoise.num_evaluations.tolist()}
+        return x, {"num_function_evaluations": denoise.evaluations()}
 
     @task(output=ScoreSdeOutput)
     def reconstruct(
@@ -328,7 +328,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
             if keep != "everything" and strength == 1:  # nothing of the open part shines through
                 y = y - x + denoise.projection(x)
             x = self._sample(denoise, y, "heun", self.scheduler.process("edm"), sigmas, generator, report, churn=churn)
-        return x, {"num_function_evaluations": denoise.num_evaluations.tolist()}
+        return x, {"num_function_evaluations": denoise.evaluations()}
 
     @task(output=ScoreSdeOutput)
     def interpolate(
@@ -358,7 +358,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
         weights = torch.linspace(0, 1, num_frames, device=y.device, dtype=torch.float32)
         denoise = Denoiser(self)
         x = self._follow(denoise, slerp(y[:1], y[1:], weights), sigmas, report.part(steps, 2 * steps))
-        return x, {"num_function_evaluations": denoise.num_evaluations.tolist()}
+        return x, {"num_function_evaluations": denoise.evaluations()}
 
     @task
     def anomaly_score(

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -117,6 +118,6 @@ def rk45_path(
     def on_round(part, *_):
         report(min(int(100 * part), 99), math.exp(start + part * (stop - start)), 100, latest)
 
-    options = {"shortest": 1 / 500, "growth": 5.0, "scale": lambda size: 1 + size}
+    options: dict[str, Any] = {"shortest": 1 / 500, "growth": 5.0, "scale": lambda size: 1 + size}
     state = dormand_prince(slope, state, start, stop, tolerance, on_round, **options)
     return (state[:, :-1] / ends[1]).reshape(shape), dimensions * state[:, -1].double()

@@ -194,7 +194,7 @@ def rk45(
 
     It cannot know its number of steps, and reports per cent.
     """
-    ends = [process.sigma(times[0]), process.sigma(times[-1])]
+    first, last = process.sigma(times[0]), process.sigma(times[-1])
 
     def evaluate(y, sigma, rows):
         return denoise(y, sigma, rows), 0.0
@@ -202,13 +202,14 @@ def rk45(
     def before_the_last(step: int, *values) -> None:
         report(min(step, 98), *values)
 
-    y, _ = rk45_path(evaluate, x / process.scale(times[0]), *ends, tolerance, sigma_data, before_the_last)
-    x0 = denoise(y, ends[1])
-    report(99, ends[1], 100, x0)
+    start = x / process.scale(times[0])
+    y, _ = rk45_path(evaluate, start, first, last, tolerance, sigma_data, before_the_last)
+    x0 = denoise(y, last)
+    report(99, last, 100, x0)
     return x0
 
 
-SAMPLERS = {
+SAMPLERS: dict[str, Callable[..., torch.Tensor]] = {
     "heun": heun,
     "rk45": rk45,
     "ancestral": ancestral,

@@ -126,15 +126,16 @@ class ScoreTypicalityMixin(PixelUNetMixin):
             keys = torch.cat([keys, torch.rand(len(images), generator=generator, dtype=torch.float32)])
             keys, order = keys.topk(min(num_images, len(keys)))
             sample, classes = sample[order], classes[order]
-        features, mismatches = [], []
+        parts: list[torch.Tensor] = []
+        mismatches: list[torch.Tensor | None] = []
         for start in range(0, len(sample), 100):
             x = sample[start : start + 100].to(self._execution_device, torch.float32)
-            features.append(self.score_features(x)[0])
+            parts.append(self.score_features(x)[0])
             known = (classes[start : start + 100] >= 0).nonzero()[:, 0]
             if len(known):
                 noise = [torch.Generator().manual_seed(start + i) for i in known.tolist()]
                 mismatches.append(self.class_mismatch(x[known], classes[start + known], noise)[0].cpu().double())
-        features = torch.cat(features).cpu().double()  # [num_images, K]
+        features = torch.cat(parts).cpu().double()  # [num_images, K]
         if len(features) <= features.shape[1]:
             raise ValueError(f"fit: needs more than {features.shape[1]} images, not {len(features)}.")
         covariance = torch.cov(features.T)

@@ -173,8 +173,8 @@ def _local_copy(spec: AudioSpec, name: str, override: str | Path | None) -> Path
             if folder.exists() and (folder.name == short or len(spec.names) == 1):
                 return folder
         raise DataError(f"{override}: holds no folder {short}; leave it out to use {name} from the Hub.")
-    folder = paths.data()
-    return folder / short if folder is not None and (folder / short).exists() else None
+    local = paths.data()
+    return local / short if local is not None and (local / short).exists() else None
 
 
 def _decode(audio: Mapping[str, Any] | None, sampling_rate: int, where: str) -> torch.Tensor:

@@ -203,7 +203,7 @@ def load_images(
         spec.horizontal_flip,
         conditions=conditions,
         condition_names={name: _named(spec, name, names) for name, (_, names) in found.items()},
-        pairs=_pairs(spec, data[spec.pairs.same][:], conditions) if spec.pairs else None,
+        pairs=_pairs(spec.pairs.differ, data[spec.pairs.same][:], conditions) if spec.pairs else None,
     )
 
 
@@ -241,10 +241,10 @@ def _named(spec: DataSpec, condition: str, names: dict[str, str]) -> dict[str, s
     return names
 
 
-def _pairs(spec: DataSpec, contents, conditions: Mapping[str, torch.Tensor]) -> Pairs:
+def _pairs(differ: str, contents, conditions: Mapping[str, torch.Tensor]) -> Pairs:
     """A column that says what each row shows, of strings or whole numbers, and the condition that says in which style."""
     numbers = np.unique(np.asarray(contents), return_inverse=True)[1].reshape(-1)
-    return Pairs(torch.from_numpy(numbers.astype(np.int64)), conditions[spec.pairs.differ])
+    return Pairs(torch.from_numpy(numbers.astype(np.int64)), conditions[differ])
 
 
 def _load_npz(
@@ -264,7 +264,7 @@ def _load_npz(
             conditions[name], condition_names[name] = found[0], _named(spec, name, found[1])
         pairs = None
         if spec.pairs:
-            pairs = _pairs(spec, arrays.column(f"{split}_{spec.pairs.same}", len(images)), conditions)
+            pairs = _pairs(spec.pairs.differ, arrays.column(f"{split}_{spec.pairs.same}", len(images)), conditions)
     return ImageData(
         images,
         labels,

@@ -69,7 +69,7 @@ class Arrays:
             raise DataError(
                 f"{self.source}: {name} holds {values.dtype}; labels are whole numbers or strings: save them by astype('int64')."
             )
-        texts = None
+        texts: list[str] | None = None
         if names in self and values.dtype.kind in "iu":
             given = self[names]
             if given.ndim != 1:

@@ -78,14 +78,15 @@ def check_repo_id(repo_id: str) -> str:
 def explain(error: BaseException, repo_id: str, action: Action = "read") -> str | None:
     """The sentence for an error, by the first in its chain that means something; None: it is no matter of the Hub's."""
     chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
-    for one in chain:
-        reason = _explain_one(one, repo_id, action)
+    one: BaseException | None = error
+    while one is not None and one not in chain:
+        chain.append(one)
+        one = one.__cause__ or one.__context__
+    for link in chain:
+        reason = _explain_one(link, repo_id, action)
         if reason:
             return reason
-    if any(isinstance(one, LocalEntryNotFoundError) for one in chain):
+    if any(isinstance(link, LocalEntryNotFoundError) for link in chain):
         return f"{repo_id}: not all of it is on this machine, and the Hub cannot be asked. Connect and try again."
     return None
 

@@ -127,7 +127,7 @@ def look(
         s.rfilename: RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None, None if s.lfs else s.blob_id)
         for s in info.siblings or ()
     }
-    common = {
+    common: dict[str, Any] = {
         "repo_id": repo_id,
         "revision": revision,
         "commit": info.sha,
@@ -152,7 +152,7 @@ def look(
             f"it alone. Known: {families.known_classes()}."
         )
         return replace(offer, class_name=class_name, problem=problem)
-    if alone:
+    if alone and family is not None:
         index = family.index_of_model(class_name)
     trusted = family is None and trust_remote_code
     chosen, problem = _choose(repo_id, index, files, everything=trusted)

@@ -59,10 +59,10 @@ def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: st
     """
     if not is_empty(folder):
         raise FileError(f"{folder} is not empty; export into a new folder.")
-    known = checkpoint.recipe.repo_id if checkpoint.recipe else None
-    if not (repo_id or known):
+    known = repo_id or (checkpoint.recipe.repo_id if checkpoint.recipe else None)
+    if not known:
         raise HubError(f"{checkpoint.name} has no recipe that names its Hub id: say --repo user/name.")
-    repo_id = check_repo_id(repo_id or known)
+    repo_id = check_repo_id(known)
     if checkpoint.card is None and checkpoint.recipe is None:
         raise CheckpointError(
             f"{checkpoint.name} has no card, and no recipe in hub_configs/ from which one could be made. Write a recipe of this "

@@ -7,9 +7,10 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import yaml
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, SpaceCard, constants
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, SpaceCard, SpaceHardware, constants
 
 from genarium.errors import GenariumError, HubError, RecipeError
 from genarium.hub.errors import check_repo_id, hub_errors
@@ -131,7 +132,7 @@ def deploy(repo_id: str, deployment: Deployment, private: bool = False, hardware
             parent_commit=info.sha,  # refused if someone else has changed the Space in between
         )
         if hardware:
-            api.request_space_hardware(repo_id, hardware)
+            api.request_space_hardware(repo_id, cast(SpaceHardware, hardware))  # the Hub checks the name
     return commit.oid
 
 

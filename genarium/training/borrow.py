@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,7 +36,8 @@ def take_components(recipe: Recipe, pipeline) -> None:
         ours, theirs = pipeline.components.get(name), source.components.get(name)
         if not isinstance(ours, torch.nn.Module) or not isinstance(theirs, torch.nn.Module):
             raise RecipeError(f"{where}: both checkpoints need a component of this name that has weights.")
-        a, b = ({k: v for k, v in one.config.items() if not k.startswith("_")} for one in (ours, theirs))
+        configs: list[Any] = [ours.config, theirs.config]
+        a, b = ({k: v for k, v in config.items() if not k.startswith("_")} for config in configs)
         different = sorted(k for k in a.keys() | b.keys() if _plain(a.get(k)) != _plain(b.get(k)))
         if type(ours).__name__ != type(theirs).__name__ or different:
             raise RecipeError(

@@ -95,7 +95,7 @@ class Training:
             parts = {name: float(value) for name, value in learner.loss_parts.items()}
             self.progress.log(scalars | {"images_per_second": speed} | parts, part.name)
 
-    def _sample(self, part: Part, learner: Learner, lessons: ImageData | AudioData) -> None:
+    def _sample(self, part: Part, learner: Learner, lessons: Any) -> None:
         """Keep what the averaged weights make at this step."""
         if not self.accelerator.is_main_process:
             return
@@ -118,7 +118,9 @@ class Learner:
         spec = part.spec
         frozen = () if spec.components_from is None else spec.components_from.components
         objective = Objective(self.pipeline, part.name, frozen)
-        self.objective = objective.to(self.accelerator.device, memory_format=torch.channels_last).train()
+        objective = objective.to(self.accelerator.device)
+        # torch takes the memory format as a keyword, which its type stubs lack
+        self.objective = objective.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.groups = self.objective.groups()
         self.parameters = [p for group in self.groups for p in group]
         self.average.begin(self.parameters, spec.ema_decay)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -76,7 +77,7 @@ def train(
     accelerator = Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=str(run.path))
 
     set_seed(spec.seed)
-    load = load_audio if isinstance(recipe.data, AudioSpec) else load_images
+    load: Callable[..., Any] = load_audio if isinstance(recipe.data, AudioSpec) else load_images
     data = data or load(recipe.data, recipe.data.train_split, data_override)
     pipeline = build_pipeline(recipe, family, data.id2label, data.condition_names)
     of_family = pipeline.remarks(data.class_counts()) if hasattr(pipeline, "remarks") else []
@@ -108,7 +109,7 @@ def train(
 
     if progress.step == num_steps and accelerator.is_main_process:
         finish(pipeline, data, recipe, run, target)
-        run.keep_finished(progress.seconds, sum(part.spec.images for part in parts), target)
+        run.keep_finished(progress.seconds, sum(part.spec.images or 0 for part in parts), target)
         print(f"{recipe.name}: done in {progress.seconds / 60:.1f} minutes, weights in {target}")
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -129,7 +130,7 @@ def _choose_output(recipe: Recipe, run: RunFolder, output: Path | None, fresh: b
 def _is_written(run: RunFolder, target: Path) -> bool:
     """Say whether a finished run wrote this folder, and it is still there."""
     before = run.finished.get("output")
-    return bool(before) and Path(before).resolve() == target.resolve() and (target / MODEL_INDEX).exists()
+    return before is not None and Path(before).resolve() == target.resolve() and (target / MODEL_INDEX).exists()
 
 
 def _begin_run(

@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,11 +44,13 @@ def build_pipeline(
         raise RecipeError(
             f"{recipe.name}: data: these are {kinds[0]}, and the family {family.name} works on {kinds[1]}."
         )
-    if takes_sound:
-        options = {"sampling_rate": recipe.data.sampling_rate}
+    data = recipe.data
+    options: dict[str, Any]
+    if isinstance(data, AudioSpec):
+        options = {"sampling_rate": data.sampling_rate}
     else:
-        options = {"sample_size": recipe.data.sample_size, "channels": recipe.data.channels, "id2label": id2label}
-        if recipe.data.pairs and not hasattr(family.pipeline_class(), "swap_style"):
+        options = {"sample_size": data.sample_size, "channels": data.channels, "id2label": id2label}
+        if data.pairs and not hasattr(family.pipeline_class(), "swap_style"):
             raise RecipeError(f"{recipe.name}: data.pairs: the family {family.name} does not learn from pairs.")
     if conditions:
         if "conditions" not in inspect.signature(build).parameters:

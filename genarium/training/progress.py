@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from tqdm.auto import tqdm
@@ -25,7 +26,7 @@ class Progress:
         self.step = step
         self._started = time.monotonic() - seconds
         self._bar = tqdm(initial=step, total=num_steps, desc=name, disable=not main, mininterval=1.0)
-        self._log = _open_log(run.log, step) if main else None
+        self._log: Any = _open_log(run.log, step) if main else None  # only the main process writes it
 
     @property
     def seconds(self) -> float:

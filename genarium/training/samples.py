@@ -44,6 +44,7 @@ def sample_grid(accelerator: Accelerator, pipeline, run: RunFolder, step: int, t
         images = to_pictures(inputs) + restored
     else:
         rows = torch.linspace(0, len(data) - 1, 10).long()
+        assert data.pairs is not None  # a recipe without pairs has no such samples
         partners, examples = data.pairs.draw(rows, torch.Generator().manual_seed(0))
         swapped = pipeline.swap_style(pixels(rows), pixels(examples), **defaults).images
         images = to_pictures(pixels(rows)) + to_pictures(pixels(examples)) + swapped + to_pictures(pixels(partners))

@@ -44,9 +44,11 @@ def main() -> None:
             mcp_server=importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
             **look,
         )
-    except OSError as error:
+    except OSError:  # Gradio's words are about launch(), which nobody called
         where = f"{arguments.host or os.environ.get('GRADIO_SERVER_NAME') or 'this machine'}, port {port or 'of its choice'}"
-        parser.error(f"cannot listen on {where}: {error} Is another program there? Choose another --port or --host.")
+        parser.error(
+            f"cannot listen on {where}: another program is there, or it is not allowed. Choose another --port or --host."
+        )
 
 
 def _build():

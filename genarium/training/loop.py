@@ -80,14 +80,12 @@ def train(
     load: Callable[..., Any] = load_audio if isinstance(recipe.data, AudioSpec) else load_images
     data = data or load(recipe.data, recipe.data.train_split, data_override)
     pipeline = build_pipeline(recipe, family, data.id2label, data.condition_names)
-    of_family = pipeline.remarks(data.class_counts()) if hasattr(pipeline, "remarks") else []
-    for sentence in [*data.remarks(), *of_family]:
-        accelerator.print(f"{recipe.name}: {sentence}")
+    _print_remarks(accelerator, recipe, pipeline, data)
     parts = plan(recipe, pipeline, accelerator.num_processes)
     _begin_run(accelerator, run, recipe, data, fresh, continue_to)
     state, facts = saved_state(run, recipe, continue_to is not None)
     num_steps = parts[-1].end
-    if facts["step"] == num_steps and run.finished and _is_written(run, target):
+    if run.finished and _is_written(run, target) and (state is None or facts["step"] == num_steps):
         accelerator.print(f"{recipe.name}: finished already, see {target}; --fresh trains it anew.")
         accelerator.end_training()
         return target
@@ -99,13 +97,7 @@ def train(
     progress = Progress(recipe.name, accelerator, run, facts["step"], num_steps, facts["seconds"], on_step)
     training = Training(accelerator, recipe, pipeline, run, average, progress)
     last_step = num_steps if max_steps is None else min(num_steps, facts["step"] + max_steps)
-    for part in parts[
-        facts["stage"] :
-    ]:  # the parts before it were done when the state was saved, which holds what came of them
-        training.train_part(part, lessons, state if part.index == facts["stage"] else None, min(part.end, last_step))
-        if progress.step < part.end:
-            break
-    progress.close()
+    _train_parts(training, parts[facts["stage"] :], lessons, state, last_step)
 
     if progress.step == num_steps and accelerator.is_main_process:
         finish(pipeline, data, recipe, run, target)
@@ -114,6 +106,28 @@ def train(
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return target if progress.step == num_steps else run.path
+
+
+def _print_remarks(accelerator: Accelerator, recipe: Recipe, pipeline, data: ImageData | AudioData) -> None:
+    """Say before the first step what a person should know of the data, and what the family says of them."""
+    of_family = pipeline.remarks(data.class_counts()) if hasattr(pipeline, "remarks") else []
+    for sentence in [*data.remarks(), *of_family]:
+        accelerator.print(f"{recipe.name}: {sentence}")
+
+
+def _train_parts(
+    training: Training, parts: list[Part], lessons: ImageData | AudioData, state: Path | None, last_step: int
+) -> None:
+    """Train the parts that are left, the first of them from the saved state if there is one, until the last step.
+
+    Parts before these were done when the state was saved, which holds what came of them.
+    """
+    for part in parts:
+        training.train_part(part, lessons, state, min(part.end, last_step))
+        state = None
+        if training.progress.step < part.end:
+            break
+    training.progress.close()
 
 
 def _choose_output(recipe: Recipe, run: RunFolder, output: Path | None, fresh: bool) -> Path:

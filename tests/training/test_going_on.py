@@ -86,6 +86,12 @@ def test_another_output_gets_the_same_weights_without_a_step(copy):
     assert go_on(copy) == [] and weights(copy / "out") == weights(copy / "elsewhere"), "what was deleted is made again"
 
 
+def test_a_finished_run_whose_state_was_deleted_is_finished(copy):
+    before = weights(copy / "out")
+    shutil.rmtree(copy / "run/state")
+    assert go_on(copy) == [] and weights(copy / "out") == before
+
+
 @pytest.mark.parametrize("data", [make_data(seed=1), make_data(names={"0": "a", "1": "b"})], ids=["pixels", "classes"])
 def test_other_data_are_said(copy, data):
     with pytest.raises(RecipeError, match=r"begun with other data.*32 rows.*--fresh"):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,7 +30,11 @@ with contextlib.suppress(ImportError):  # optional: pictures of iPhones
 
     pillow_heif.register_heif_opener()
 
-MAX_MEGAPIXELS = 50
+MAX_MEGAPIXELS = 24  # as cameras have
+MAX_MEGAPIXELS_JPEG = 50  # a JPEG is decoded at a fraction of its size
+MAX_SIDE = 32_768  # pixels
+LARGE = 4_000_000  # pixels: no picture leaves here larger, and larger ones are decoded one at a time
+DECODING = threading.Lock()  # of large pictures: of how many there are in memory at once
 PngImagePlugin.MAX_TEXT_CHUNK = (
     PngImagePlugin.MAX_TEXT_MEMORY
 )  # 64 MB: some programs keep a whole project in a text chunk
@@ -56,6 +62,8 @@ PICTURES = frozenset(
     ]
     if PIL.Image.registered_extensions().get(suffix) in PIL.Image.OPEN
 )
+# What Pillow may try: those of the endings above. It knows twice as many, some of which hardly anybody has tested.
+FORMATS = tuple(sorted({PIL.Image.registered_extensions()[suffix] for suffix in PICTURES}))
 UNREADABLE_PICTURES = {
     ".heic": "install pillow-heif, or save it as JPEG",
     ".heif": "install pillow-heif, or save it as JPEG",
@@ -94,32 +102,53 @@ def open_picture(source: str | Path | bytes | PIL.Image.Image) -> PIL.Image.Imag
     16 bits become 8 by their upper half, whether grey or colour. Floats are taken as 0 ... 1, or as 0 ... 255 or 0 ... 65535 if
     they are larger; other ranges are stretched to black and white, with a note.
 
+    A picture of more than `LARGE` pixels is made smaller by a whole number. Of these only one is decoded at a time.
+
     Raises:
         InputError: nothing given, not a picture, damaged, too large, or with values that are not finite.
     """
     if source is None or (isinstance(source, (str, bytes)) and not source):
         raise InputError("There is no picture. Choose one, or take an example.")
-    image = source if isinstance(source, PIL.Image.Image) else None
+    if isinstance(source, PIL.Image.Image):
+        return _opened_picture(source)
     try:
-        if not isinstance(source, PIL.Image.Image):
-            image = PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-        assert image is not None
-        width, height = image.size  # known from the header, before any pixel is decoded
-        if width * height > MAX_MEGAPIXELS * 1_000_000:
-            raise InputError(
-                f"The picture has {width * height / 1e6:.0f} megapixels ({width} x {height}); "
-                f"make it smaller than {MAX_MEGAPIXELS}."
-            )
-        image = PIL.ImageOps.exif_transpose(image)
-        image.load()
+        image = PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     except PIL.Image.DecompressionBombError as error:
         raise InputError(f"The picture is too large; make it smaller than {MAX_MEGAPIXELS} megapixels.") from error
     except FileNotFoundError as error:
         raise InputError(f"There is no file {source!s}.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise InputError(_why_no_picture(error, image is not None)) from error
-    image = opaque(_eight_bits(image))
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+    except Exception as error:  # the decoders of formats raise whatever a damaged file leads to
+        raise InputError(_why_no_picture(error, opened=False)) from error
+    with image:
+        return _opened_picture(image)
+
+
+def _opened_picture(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Decode a picture whose header was read. Raises as `open_picture`."""
+    width, height = image.size
+    most = MAX_MEGAPIXELS_JPEG if image.format in ("JPEG", "MPO") else MAX_MEGAPIXELS
+    if width * height > most * 1_000_000:
+        raise InputError(
+            f"The picture has {width * height / 1e6:.0f} megapixels ({width} x {height}); make it smaller than {most}."
+        )
+    if max(width, height) > MAX_SIDE:
+        raise InputError(f"The picture is {width} x {height} pixels; at most {MAX_SIDE} are taken on a side. Cut it.")
+    factor = _reduction(width, height)
+    with DECODING if factor > 1 else contextlib.nullcontext():
+        try:
+            image.draft(None, (width // factor, height // factor))  # in a JPEG only; never smaller than this
+            image.load()
+            image = PIL.ImageOps.exif_transpose(image)
+        except Exception as error:  # the decoders of formats raise whatever a damaged file leads to
+            raise InputError(_why_no_picture(error, opened=True)) from error
+        image = opaque(_eight_bits(image))
+        image = image if image.mode in ("L", "RGB") else image.convert("RGB")
+        return image.reduce(_reduction(*image.size))
+
+
+def _reduction(width: int, height: int) -> int:
+    """Return the whole number by which a picture is made smaller; 1 leaves it as it is."""
+    return max(1, math.ceil(math.sqrt(width * height / LARGE)))
 
 
 def _why_no_picture(error: Exception, opened: bool) -> str:
@@ -137,7 +166,7 @@ def opaque(image: PIL.Image.Image) -> PIL.Image.Image:
     """Return a picture with transparency on white, others as they are; `convert("RGB")` would show what is hidden."""
     if not image.has_transparency_data:
         return image
-    rgba = image.convert("RGBA")
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     return PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba)
 
 

@@ -14,6 +14,8 @@ GenariumError                 every message is fit to be shown to a visitor
 
 from dataclasses import dataclass
 
+from genarium.messages import printable
+
 
 @dataclass(frozen=True)
 class Broken:
@@ -25,7 +27,10 @@ class Broken:
 
 
 class GenariumError(Exception):
-    """Base of all errors whose text is meant for the user."""
+    """Base of all errors whose text is meant for the user. Whatever it quotes, the text can be printed and has an end."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class PluginError(GenariumError):

@@ -16,9 +16,10 @@ from PIL.PngImagePlugin import PngInfo
 from genarium.decoding import PICTURES, UNREADABLE_PICTURES, open_picture
 from genarium.errors import InputError
 from genarium.files import write_file
+from genarium.metadata import KEY as METADATA_KEY
+from genarium.metadata import parse_request, read_png_text
 from genarium.notices import fail, note
 
-METADATA_KEY = "genarium"
 Invert = Literal["auto", "yes", "no"]
 
 
@@ -119,16 +120,15 @@ def save_picture(image: PIL.Image.Image, path: str | Path, request: dict[str, An
 
 
 def read_request(path: str | Path) -> dict[str, Any]:
-    """The parameters that `save_picture` wrote into a PNG.
+    """Return the parameters that `save_picture` wrote into a PNG. No pixel is decoded.
 
     Raises:
         InputError: the file is no PNG of ours.
     """
     try:
-        with PIL.Image.open(path) as image:
-            text = getattr(image, "text", {}).get(METADATA_KEY)
-        request = json.loads(text) if text else None
-    except (OSError, ValueError, SyntaxError) as error:
+        text = read_png_text(path)
+        request = parse_request(text) if text else None
+    except (OSError, ValueError) as error:
         raise InputError("This file carries no parameters that can be read; drop a PNG saved by this app.") from error
     if not isinstance(request, dict):
         raise InputError("This picture carries no parameters; drop a PNG saved by this app.")

@@ -15,8 +15,9 @@ from genarium import __version__
 from genarium.decoding import SOUNDS, UNREADABLE_SOUNDS, decode_sound
 from genarium.errors import InputError
 from genarium.files import write_bytes
+from genarium.metadata import KEY as METADATA_KEY
+from genarium.metadata import parse_request
 from genarium.notices import fail, note
-from genarium.pictures import METADATA_KEY
 
 MAX_SECONDS = 600  # of a recording; the command line has the same limit
 MIN_SECONDS = 0.25
@@ -116,7 +117,7 @@ def read_request(path: str | Path) -> dict[str, Any]:
     """
     try:
         with soundfile.SoundFile(path) as file:
-            request = json.loads(file.comment)[METADATA_KEY]
+            request = parse_request(file.comment)[METADATA_KEY]
     except (OSError, KeyError, TypeError, ValueError, soundfile.SoundFileError) as error:
         raise InputError("This recording carries no parameters; take one that this app made.") from error
     if not isinstance(request, dict):

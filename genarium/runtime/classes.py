@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from genarium.errors import InputError
+from genarium.messages import quoted
+
+MAX_CHOICES = 10_000
+SAME: tuple[Callable[[str], str], ...] = (str, str.casefold)  # how names are compared, the strictest first
+MAX_TEXT = 1_000_000  # characters of all choices together
 
 
 def labels_of(choices: Iterable[Any], names: Sequence[str]) -> list[int]:
@@ -19,50 +25,75 @@ def labels_of(choices: Iterable[Any], names: Sequence[str]) -> list[int]:
             upper and lower case are the same, unless several names differ by nothing else.
 
     Raises:
-        InputError: no such class, or several that differ in case alone.
+        InputError: no such class, several that differ in case alone, or more than `MAX_CHOICES`.
     """
+    choices = list(choices)
+    if len(choices) > MAX_CHOICES or sum(len(choice) for choice in choices if isinstance(choice, str)) > MAX_TEXT:
+        raise InputError(f"There are too many classes; at most {MAX_CHOICES} are taken.")
     pieces: list[str | int] = []
     for choice in choices:
         if isinstance(choice, str):
             pieces += [piece for part in choice.split(",") if (piece := " ".join(part.split()))]
-        elif isinstance(choice, (int, float)) and not isinstance(choice, bool) and float(choice).is_integer():
+        elif _is_whole(choice):
             pieces.append(int(choice))
         else:
-            raise InputError(f"No class {choice!r}; {_known(names)}.")
+            raise InputError(f"No class {quoted(choice)}; {_known(names)}.")
+    if len(pieces) > MAX_CHOICES:
+        raise InputError(f"There are {len(pieces)} classes; at most {MAX_CHOICES} are taken.")
     labels, start = [], 0
+    known = _Names(names)
     while start < len(pieces):
-        label, start = _next_label(pieces, start, names)
+        label, start = _next_label(pieces, start, known)
         labels.append(label)
     return labels
 
 
-def _next_label(pieces: Sequence[str | int], start: int, names: Sequence[str]) -> tuple[int, int]:
+def _is_whole(value: Any) -> bool:
+    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
+
+
+class _Names:
+    """The names of classes, to look them up by: as they are written, and with upper and lower case alike."""
+
+    def __init__(self, names: Sequence[str]):
+        self.names = names
+        normal = [_normal(name) for name in names]
+        self.most = max((name.count(",") + 1 for name in normal), default=1)  # pieces of a name
+        self.labels: list[dict[str, list[int]]] = []
+        for same in SAME:
+            found: dict[str, list[int]] = defaultdict(list)
+            for label, name in enumerate(normal):
+                found[same(name)].append(label)
+            self.labels.append(found)
+
+
+def _next_label(pieces: Sequence[str | int], start: int, known: _Names) -> tuple[int, int]:
     """Return the label of the class whose name begins at a piece, and where the next begins."""
-    first = pieces[start]
+    first, names = pieces[start], known.names
     if isinstance(first, int):
         return _numbered(first, names), start + 1
-    stop = next((i for i in range(start, len(pieces)) if isinstance(pieces[i], int)), len(pieces))
-    most = max((_normal(name).count(",") + 1 for name in names), default=1)
-    ends = range(min(stop, start + most), start, -1)
-    for same in (str, str.casefold):
+    last = min(start + known.most, len(pieces))
+    stop = next((i for i in range(start, last) if isinstance(pieces[i], int)), last)
+    ends = range(stop, start, -1)
+    for same, by_name in zip(SAME, known.labels):
         for end in ends:
             text = ", ".join(pieces[start:end])  # type: ignore[arg-type]
-            found = [label for label, name in enumerate(names) if same(_normal(name)) == same(text)]
+            found = by_name.get(same(text), [])
             if len(found) > 1:
                 alike = ", ".join(f"{label} {names[label]}" for label in found)
                 raise InputError(
-                    f"Several classes are called {text!r}: {alike}. Write the name exactly, or its number."
+                    f"Several classes are called {quoted(text)}: {alike}. Write the name exactly, or its number."
                 )
             if found:
                 return found[0], end
-    if first.isdecimal():
+    if first.isdecimal() and len(first) < 20:  # Python reads no number of thousands of digits
         return _numbered(int(first), names), start + 1
-    raise InputError(f"No class {first!r}; {_known(names)}.")
+    raise InputError(f"No class {quoted(first)}; {_known(names)}.")
 
 
 def _numbered(number: int, names: Sequence[str]) -> int:
     if not 0 <= number < len(names):
-        raise InputError(f"No class {number}; {_known(names)}.")
+        raise InputError(f"No class {quoted(number)}; {_known(names)}.")
     return number
 
 

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
+from genarium.messages import listed, quoted
 from genarium.runtime.classes import labels_of
 from genarium.tasks import ANY, find_tasks, optional_inputs
 
@@ -68,7 +69,7 @@ class Request:
             return _adapter().validate_python(values)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            where = listed(str(part) for part in first["loc"])
             raise InputError(f"These are no parameters of a request: {where}: {first['msg']}.") from error
 
     def each(self, checkpoints: Mapping[str, Checkpoint]) -> list[Request]:
@@ -90,7 +91,7 @@ class Request:
             raise InputError(f"{self.task}: takes one checkpoint, not {len(checkpoints)}.")
         unknown = set(self.parameters).difference(*controls.values())
         if unknown:
-            raise InputError(f"{', '.join(sorted(unknown))}: not a parameter of any of these checkpoints.")
+            raise InputError(f"{listed(sorted(unknown))}: not a parameter of any of these checkpoints.")
         asked = []
         for name, checkpoint in checkpoints.items():
             own = {key: value for key, value in self.parameters.items() if key in controls[name]}
@@ -110,21 +111,28 @@ class Request:
         task = checkpoint.tasks[self.task]
         unknown = set(self.parameters) - set(controls)
         if unknown:
-            raise InputError(f"{', '.join(sorted(unknown))}: not a parameter here; there are {', '.join(controls)}.")
+            raise InputError(f"{listed(sorted(unknown))}: not a parameter here; there are {', '.join(controls)}.")
         values = {n: c.check(self.parameters[n]) if n in self.parameters else c.default for n, c in controls.items()}
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int):
-            raise InputError(f"The number of images must be a whole number, not {self.batch_size!r}.")
+            raise InputError(f"The number of images must be a whole number, not {quoted(self.batch_size)}.")
         if task.draws and not 1 <= self.batch_size <= MAX_IMAGES:
-            raise InputError(f"The number of images must lie between 1 and {MAX_IMAGES}, not {self.batch_size}.")
+            raise InputError(
+                f"The number of images must lie between 1 and {MAX_IMAGES}, not {quoted(self.batch_size)}."
+            )
         if self.invert not in ("auto", "yes", "no"):
-            raise InputError(f"invert: choose auto, yes or no, not {self.invert!r}.")
+            raise InputError(f"invert: choose auto, yes or no, not {quoted(self.invert)}.")
         if self.class_labels is not None:
             if not checkpoint.takes_classes(self.task):
                 raise InputError(f"{checkpoint.name}, {self.task}: takes no classes; leave them out.")
+            if task.draws and len(self.class_labels) != self.batch_size:
+                number = len(self.class_labels)
+                raise InputError(f"There are {number} class labels for {self.batch_size} images; give each image one.")
+            if len(self.class_labels) > MAX_IMAGES:
+                raise InputError(f"There are {len(self.class_labels)} class labels; at most {MAX_IMAGES} are taken.")
             number = len(checkpoint.class_names)
             wrong = [label for label in self.class_labels if not 0 <= label < number]
             if wrong:
-                raise InputError(f"{checkpoint.name} has the classes 0 ... {number - 1}, not {wrong[0]}.")
+                raise InputError(f"{checkpoint.name} has the classes 0 ... {number - 1}, not {quoted(wrong[0])}.")
         return replace(self, seed=parse_seed(self.seed), parameters=values)
 
     def inputs(self, checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -157,10 +165,23 @@ def parse_seed(value: Any) -> int:
             raise ValueError
         seed = int(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"The seed must be a whole number such as 42, not {value!r}.") from None
+        raise InputError(f"The seed must be a whole number such as 42, not {quoted(value)}.") from None
     if not 0 <= seed <= MAX_SEED:
-        raise InputError(f"The seed must lie between 0 and 2^63 - 1, not {seed}.")
+        raise InputError(f"The seed must lie between 0 and 2^63 - 1, not {quoted(seed)}.")
     return seed
+
+
+def parse_number(value: Any) -> int:
+    """Return a number of images from what a person or a program gave; JSON may say 2.0 for 2.
+
+    Raises:
+        InputError: it is missing, no number, or no whole one.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"num_images: takes a whole number, not {quoted(value)}.")
+    return value
 
 
 def choose_labels(checkpoint: Checkpoint, choice: Any, number: int) -> tuple[int, ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
 import typing
 from collections.abc import Collection, Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from genarium.errors import InputError
+from genarium.messages import quoted
 from genarium.tasks.declaration import Task
 from genarium.tasks.discovery import modality_of
 
@@ -22,6 +24,8 @@ KINDS: dict[Any, Literal["checkbox", "integer", "number", "text"]] = {
 }  # of controls, by annotation
 ANY = "any"  # what a choice of a condition's values offers beside them: each sample draws its own
 CLASSES = "classes"  # what a control needs that says how a class counts
+MAX_TEXT = 1000  # characters of a parameter
+MAX_WHOLE = 2**53  # of a parameter's value, where nothing else limits it: what a JSON number holds exactly
 # What the host fills in by itself; everything else in a task's method is a control.
 HOST_PARAMETERS = frozenset(
     {"self", "batch_size", "generator", "class_labels", "callback_on_step_end", "output_type", "return_dict"}
@@ -72,27 +76,30 @@ class Control:
         """
         if self.kind == "choice":
             if value not in self.choices:
-                raise InputError(f"{self.name}: choose one of {', '.join(map(str, self.choices))}, not {value!r}.")
+                raise InputError(
+                    f"{self.name}: choose one of {', '.join(map(str, self.choices))}, not {quoted(value)}."
+                )
             return value
         if self.kind == "checkbox":
             if isinstance(value, str) and value.lower() in ("true", "false"):
                 return value.lower() == "true"
             if not isinstance(value, bool):
-                raise InputError(f"{self.name}: say true or false, not {value!r}.")
+                raise InputError(f"{self.name}: say true or false, not {quoted(value)}.")
             return value
         if self.kind == "text":
-            return str(value)
+            if not isinstance(value, str) or len(value) > MAX_TEXT:
+                raise InputError(f"{self.name}: takes a text of at most {MAX_TEXT} characters, not {quoted(value)}.")
+            return value
         try:
             number = float(value)
-        except (TypeError, ValueError):
-            number = float("nan")
-        if number != number or (self.kind == "integer" and not number.is_integer()):
-            raise InputError(
-                f"{self.name}: takes {'a whole' if self.kind == 'integer' else 'a'} number, not {value!r}."
-            )
+        except (TypeError, ValueError, OverflowError):  # a whole number can be too large for a float
+            number = math.nan
+        whole = self.kind == "integer"
+        if not math.isfinite(number) or (whole and not (number.is_integer() and abs(number) <= MAX_WHOLE)):
+            raise InputError(f"{self.name}: takes {'a whole' if whole else 'a'} number, not {quoted(value)}.")
         if (self.minimum is not None and number < self.minimum) or (self.maximum is not None and number > self.maximum):
-            raise InputError(f"{self.name}: must lie between {self.minimum} and {self.maximum}, not {value}.")
-        return int(number) if self.kind == "integer" else number
+            raise InputError(f"{self.name}: must lie between {self.minimum} and {self.maximum}, not {number:g}.")
+        return int(number) if whole else number
 
 
 def optional_inputs(pipeline_class: type, task: Task) -> frozenset[str]:

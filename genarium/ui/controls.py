@@ -197,11 +197,17 @@ def _choices(checkpoint: Checkpoint) -> list[tuple[str, int]]:
 
 
 def _shortest_cycle(labels: tuple[int, ...]) -> list[int]:
-    """The shortest list whose repetition gives these labels."""
-    for length in range(1, len(labels) + 1):
-        if all(label == labels[i % length] for i, label in enumerate(labels)):
-            return list(labels[:length])
-    return list(labels)
+    """Return the shortest list whose repetition gives these labels.
+
+    That is what stands before the longest border, found in linear time (Knuth, Morris & Pratt 1977, section 4).
+    """
+    borders = [0]  # of labels[: i + 1]: the length of its longest beginning that is also its end
+    for label in labels[1:]:
+        length = borders[-1]
+        while length and label != labels[length]:
+            length = borders[length - 1]
+        borders.append(length + (label == labels[length]))
+    return list(labels[: len(labels) - borders[-1]])
 
 
 def seed_row(texts: TaskTexts) -> gr.Textbox:

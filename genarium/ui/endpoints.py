@@ -14,8 +14,9 @@ import gradio as gr
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import CheckpointError, GenariumError, InputError
+from genarium.messages import quoted
 from genarium.runtime import Request, Runtime
-from genarium.runtime.request import choose_labels, parse_seed
+from genarium.runtime.request import choose_labels, parse_number, parse_seed
 from genarium.tasks import Task, find_tasks
 from genarium.tasks.endpoints import Call, Classes, File, Input, Number
 from genarium.ui.files import keep_results
@@ -88,7 +89,7 @@ def _offered(runtime: Runtime, name: Any) -> Checkpoint:
     """Return a checkpoint of this app. A program from outside shall not make it read other folders or ask the Hub."""
     known = runtime.catalogue.checkpoints
     if not isinstance(name, str) or name not in known:
-        raise CheckpointError(f"There is no checkpoint {name!r} here. Known: {', '.join(known) or 'none'}.")
+        raise CheckpointError(f"There is no checkpoint {quoted(name)} here. Known: {', '.join(known) or 'none'}.")
     return known[name]
 
 
@@ -98,7 +99,7 @@ async def _answer(runtime: Runtime, task: Task, name: Any, seed: Any, parameters
         checkpoint = _offered(runtime, name)
         if not isinstance(parameters, (dict, type(None))):
             raise InputError('parameters: give a mapping such as {"num_inference_steps": 20}.')
-        number = _whole(call.num_images) if task.draws else 1
+        number = parse_number(call.num_images) if task.draws else 1
         if number > MAX_SHOWN:  # visitors take turns: one call must not keep the others waiting for an hour
             raise InputError(f"num_images: at most {MAX_SHOWN} in one call; the command line draws more.")
         request = Request(
@@ -114,14 +115,3 @@ async def _answer(runtime: Runtime, task: Task, name: Any, seed: Any, parameters
     except GenariumError as error:
         raise said(error) from error
     return keep_results(result), result.report(checkpoint)
-
-
-def _whole(value: Any) -> int:
-    """Return a number of images; JSON may say 2.0 for 2.
-
-    Raises:
-        InputError: it is missing, no number, or no whole one.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not float(value).is_integer():
-        raise InputError(f"num_images: takes a whole number, not {value!r}.")
-    return int(value)

@@ -7,12 +7,14 @@ for each subclass of a component, Gradio writes a .pyi file beside the module.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import PIL.Image
+from gradio.utils import get_upload_folder
 
+from genarium import paths
 from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, InputError
 from genarium.sounds import MAX_SECONDS
@@ -21,6 +23,10 @@ from genarium.ui.texts import TaskTexts, Texts, markup
 
 EXAMPLES = Path(__file__).parent / "examples"
 PAIR_EXAMPLES = 18
+WRONG_ARGUMENT = (
+    "An argument is missing, too many, or of another kind than is taken here. A file is uploaded first, and then given as "
+    '{"path": "...", "meta": {"_type": "gradio.FileData"}}; the page\'s link "Use via API" shows each argument.'
+)
 STRIPS = {1: "grey", 3: "emoji"}  # folder of the example pictures for models of so many channels
 
 
@@ -125,25 +131,39 @@ INPUTS: dict[Modality, type[PictureInputs] | type[SoundInputs]] = {"image": Pict
 
 
 def said(error: GenariumError) -> gr.Error:
-    """The host's message as Gradio shows it, in the page and to programs; no traceback in the log for it."""
-    return gr.Error(str(error), print_exception=False)
+    """Return the host's message as Gradio shows it, in the page and to programs; no traceback in the log for it."""
+    return gr.Error(without_folders(str(error)), print_exception=False)
+
+
+def without_folders(text: str) -> str:
+    """Return a message without the folders of this machine, in which the app and its files are."""
+    for folder in (get_upload_folder(), tempfile.gettempdir(), str(paths.ROOT), str(Path.home())):
+        text = text.replace(folder.rstrip("/") + "/", "")
+    return text
+
+
+def refuse_wrong_arguments(app: gr.Blocks) -> None:
+    """Let an argument that is none be one clear error, whatever a program sends for it.
+
+    Gradio's own error there is empty: it has the text "null". Only the reading of arguments is covered, none of our code.
+    """
+    read: Any = app.preprocess_data
+
+    async def preprocess_data(*arguments: Any, **options: Any) -> Any:
+        try:
+            return await read(*arguments, **options)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise said(InputError(WRONG_ARGUMENT)) from error
+
+    app.preprocess_data = preprocess_data  # type: ignore[method-assign]
 
 
 def picture_input(**options: Any) -> Any:
     """Return an image component whose value is the path of the file as it was given, never decoded here."""
     image: Any = gr.Image(type="filepath", image_mode=None, **options)
-    decode = image.preprocess
-
-    def preprocess(payload: Any) -> Any:
-        try:
-            return decode(payload)
-        except PIL.Image.DecompressionBombError as error:
-            raise said(InputError("The picture has far too many pixels; make it smaller.")) from error
-        except (OSError, ValueError, SyntaxError, EOFError) as error:
-            message = "This file is no picture that can be read; use a PNG, JPEG, WebP or GIF."
-            raise said(InputError(message)) from error
-
-    image.preprocess = preprocess
+    image.preprocess = lambda payload: payload and payload.path  # Gradio has seen to it that it is a file of a visitor
     return image
 
 

@@ -13,6 +13,7 @@ from genarium.tasks import Task, find_tasks, tasks_of
 from genarium.ui.about import build_about
 from genarium.ui.endpoints import build_endpoints
 from genarium.ui.hub import HubTab
+from genarium.ui.inputs import refuse_wrong_arguments
 from genarium.ui.notices import show_notes
 from genarium.ui.pages import Current, build_contents, open_page
 from genarium.ui.tab import TaskTab
@@ -20,6 +21,7 @@ from genarium.ui.texts import Texts, markup
 from genarium.ui.theme import CSS, make_theme
 
 MAX_UPLOAD = "64mb"  # ten minutes as a browser records them; how much a file holds is looked at before it is decoded
+MAX_SESSIONS = 256  # of which Gradio remembers the state, about 0.9 MB each; each call of the web API is one
 HOUR = 3600  # seconds
 
 
@@ -55,6 +57,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
         build_endpoints(runtime, tasks)
     for task in (task for task in tasks if task.address):
         _build_page(app, task, runtime, texts)
+    refuse_wrong_arguments(app)
     app.queue(max_size=256)
     return app, {
         "theme": make_theme(),
@@ -62,6 +65,8 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
         "i18n": texts.i18n(),
         "max_file_size": MAX_UPLOAD,
         "ssr_mode": False,
+        "state_session_capacity": MAX_SESSIONS,
+        "enable_monitoring": False,
         "footer_links": ["api", "settings"],
     }
 

@@ -12,14 +12,15 @@ import gradio as gr
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, InputError, Stopped
+from genarium.messages import quoted
 from genarium.pictures import read_request
 from genarium.runtime import Progress, Result, Runtime
 from genarium.runtime.program import to_python
-from genarium.runtime.request import Request, parse_seed
+from genarium.runtime.request import Request, parse_number, parse_seed
 from genarium.tasks import Modality, Task, can_do, modality_of
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
 from genarium.ui.files import columns
-from genarium.ui.inputs import INPUTS, said
+from genarium.ui.inputs import INPUTS, said, without_folders
 from genarium.ui.pages import Current
 from genarium.ui.panels import Gallery, Panel
 from genarium.ui.picker import Picker
@@ -207,7 +208,7 @@ class TaskTab:
             return guest
         hint = " Load it on the Hub tab: it never was here, or had to make room." if "/" in str(name) else ""
         known = ", ".join(self.checkpoints) or "none"
-        raise InputError(f"There is no checkpoint {name!r} here for this. Known: {known}.{hint}")
+        raise InputError(f"There is no checkpoint {quoted(name)} here for this. Known: {known}.{hint}")
 
     def _choose(self, name: str, shown: str) -> dict[Any, Any]:
         """Show another checkpoint. `shown`: the modality of the page so far."""
@@ -222,7 +223,7 @@ class TaskTab:
 
     def _request(self, data: Mapping[Any, Any]) -> Request:
         checkpoint = self._checkpoint(data[self.picker.dropdown])
-        number = int(data[self.number]) if self.number is not None else 1
+        number = parse_number(data[self.number]) if self.number is not None else 1
         return Request(
             checkpoint=checkpoint.name,
             task=self.task.name,
@@ -264,7 +265,7 @@ class TaskTab:
         except Stopped:
             yield {**ready, self.status: status_html(Texts.both("stopped"))}
         except GenariumError as error:
-            yield {**ready, self.status: status_html(html.escape(str(error)), bad=True)}
+            yield {**ready, self.status: status_html(html.escape(without_folders(str(error))), bad=True)}
             raise said(error) from error
         except Exception:  # of a plugin or of ours; Gradio logs it and keeps the details from the visitor
             yield {**ready, self.status: status_html(Texts.both("failed"), bad=True)}
@@ -316,13 +317,14 @@ class TaskTab:
                 raise InputError("There is no file. Drop a PNG saved by this app.")
             request = Request.from_dict(read_request(path))
             if request.task != self.task.name:
-                raise InputError(f"This picture comes from {request.task!r}; drop one that was generated.")
+                raise InputError(f"This picture comes from {quoted(request.task)}; drop one that was generated.")
             checkpoint = self._checkpoint(request.checkpoint)
-            request = request.checked(checkpoint)
             if request.batch_size > MAX_SHOWN:
-                raise InputError(f"This came of a run with {request.batch_size} images; the page shows {MAX_SHOWN}.")
+                number = quoted(request.batch_size)
+                raise InputError(f"This came of a run with {number} images; the page shows {MAX_SHOWN}.")
+            request = request.checked(checkpoint)
         except GenariumError as error:
-            return {self.restored: status_html(html.escape(str(error)), bad=True)}
+            return {self.restored: status_html(html.escape(without_folders(str(error))), bad=True)}
         return {
             self.picker.dropdown: checkpoint.name,
             **self.picker.show(checkpoint),

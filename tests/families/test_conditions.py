@@ -146,7 +146,7 @@ def test_columns_of_a_data_set(tmp_path):
     assert (data.images[0, :, 0, 20] == 255).all() and data.images[0, :, 0, 3].tolist() == [255, 0, 0], "white below"
     batch = data.batch(torch.tensor([2, 0]))
     assert batch["conditions"]["style"].tolist() == [1, 2]
-    for column, says in (("absent", "no column absent"), ("half", "holds no labels")):
+    for column, says in (("absent", "no column absent"), ("half", "which is no label")):
         with pytest.raises(DataError, match=says):
             load_images(dataclasses.replace(SPEC, conditions={"style": column}), "train", tmp_path / "b")
 

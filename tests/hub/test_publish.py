@@ -444,7 +444,7 @@ def test_the_card_is_shown_and_checked_but_not_written(hub, vae, run):
         assert words in card.text
     assert "the Hub takes it" in run("card", "tiny-vae", "--check")
     hub.fail("POST", "validate-yaml", 503, times=99)
-    assert "as far as can be told" in run("card", "tiny-vae", "--check")
+    assert "as far as can be checked" in run("card", "tiny-vae", "--check")
     assert {p: p.stat().st_mtime_ns for p in vae.rglob("*")} == before
     (vae / "samples.png").unlink()
     assert "is not this card" in run("card", "tiny-vae", "--check", code=2)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,8 +19,10 @@ import diffusers
 import torch
 
 from genarium import trust
+from genarium.checkpoint_limits import check_limits
 from genarium.errors import CheckpointError, InputError
 from genarium.families import Families, Family, class_of
+from genarium.files import read_json
 from genarium.recipe import Recipe
 from genarium.tasks import ANY, CLASSES, Control, Modality, Task, controls_of, find_tasks, needed_by, tasks_of
 
@@ -150,7 +151,7 @@ class Checkpoint:
     def evaluation(self) -> dict[str, Any]:
         """The figures that `evaluate` wrote, or nothing."""
         try:
-            return json.loads((self.folder / EVALUATION).read_text())
+            return read_json(self.folder / EVALUATION)
         except (OSError, ValueError):  # none, or damaged: the weights are good without
             return {}
 
@@ -171,7 +172,7 @@ def open_checkpoint(
     if not (folder / MODEL_INDEX).exists():
         return _open_model(folder, families, recipe, name)
     try:
-        index = json.loads((folder / MODEL_INDEX).read_text(encoding="utf-8"))
+        index = read_json(folder / MODEL_INDEX)
         class_name = class_of(index)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CheckpointError(f"{folder.name}: no readable {MODEL_INDEX}; this is no diffusers pipeline.") from error
@@ -199,7 +200,7 @@ def _open_model(folder: Path, families: Families, recipe: Recipe | None, name: s
         CheckpointError: there is none, or no family takes it.
     """
     try:
-        class_name = class_of(json.loads((folder / MODEL_CONFIG).read_text(encoding="utf-8")))
+        class_name = class_of(read_json(folder / MODEL_CONFIG))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise CheckpointError(f"{folder.name}: no readable {MODEL_INDEX}; this is no diffusers pipeline.") from error
     family = families.taking_model(class_name)
@@ -235,10 +236,12 @@ def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dt
     """Load the weights with the installed class, each component placed by accelerate's device map.
 
     Raises:
-        CheckpointError: a component of an unknown class, weights that are missing, damaged or not safetensors.
+        CheckpointError: a component of an unknown class, weights that are missing, damaged or not safetensors, or a
+            configuration that asks for more than the weights can fill.
     """
     if checkpoint.is_foreign:
         return trust.load(checkpoint.name, checkpoint.folder, device, dtype)
+    check_limits(checkpoint.name, checkpoint.folder)
     pipeline_class = checkpoint.family.pipeline_class()
     components: dict[str, Any] = {}
     options: dict[str, Any] = {}

@@ -71,6 +71,19 @@ def read_text(path: str | Path) -> str:
         return data.decode("cp1252", errors="replace")
 
 
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file that somebody else may have written.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON in UTF-8, or is nested so deeply that it cannot be read.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def write_array(path: str | Path, array: np.ndarray) -> Path:
     """Write a .npy file as `write_file` does."""
 

@@ -190,6 +190,14 @@ def vae(house, tiny_checkpoints) -> Path:
     return furnish(house, tiny_checkpoints / "tiny-vae", "vae")
 
 
+@pytest.fixture
+def no_trial(monkeypatch):
+    """Load visitors' checkpoints without the trial in another process, which takes seconds; see runtime/test_trial.py."""
+    from genarium.runtime import pipelines
+
+    monkeypatch.setattr(pipelines, "try_loading", lambda checkpoint, stop: None)
+
+
 @pytest.fixture(scope="module")
 def browser():
     """The installed Chromium or Chrome, for test modules that import `browsing`."""

@@ -4,6 +4,7 @@ request.py      everything that decides a result
 classes.py      classes as people name them, into labels
 program.py      a request as a Python program
 pipelines.py    the loaded pipelines, within a memory budget
+trial.py        a stranger's checkpoint is loaded in a process of its own first
 scheduler.py    `Runtime`: bring the material into the model's form, wait for a turn, run, preview, stop
 execution.py    one run through one pipeline: its batches and its progress
 media.py        what pictures and sound do differently

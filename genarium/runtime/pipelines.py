@@ -17,6 +17,7 @@ from genarium.checkpoints import Checkpoint, load_pipeline
 from genarium.environment import gigabytes
 from genarium.families import discover
 from genarium.parallel import join
+from genarium.runtime.trial import try_loading
 
 
 def pick_device() -> torch.device:
@@ -66,12 +67,18 @@ class PipelineCache:
 
     # ---- guests: checkpoints that come while the app runs ----
 
-    def welcome(self, checkpoint: Checkpoint) -> None:
-        """Take in a checkpoint under its name, and load it.
+    def welcome(self, checkpoint: Checkpoint, stop: threading.Event | None = None) -> None:
+        """Take in a checkpoint under its name, and load it, first on trial in a process of its own.
+
+        Args:
+            stop: set it to stop while the trial goes on.
 
         Raises:
-            CheckpointError: it cannot be loaded; then it is no guest.
+            CheckpointError: it cannot be loaded, or not within the trial's limits; then it is no guest.
+            Stopped: `stop` was set.
         """
+        if not checkpoint.is_foreign:  # the code of a foreign one is trusted already, by the operator
+            try_loading(checkpoint, stop)
         with self._lock:
             self._guests[checkpoint.name] = checkpoint
             self._guests.move_to_end(checkpoint.name)

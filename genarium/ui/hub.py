@@ -194,7 +194,7 @@ class HubTab:
             checkpoint = open_checkpoint(folder, self.runtime.catalogue.families, name=offer.name)
             if stop.is_set():
                 raise Stopped("Stopped.")
-            self.runtime.welcome(checkpoint)
+            self.runtime.welcome(checkpoint, stop)
         finally:
             with self._lock:
                 self._coming.remove(offer.commit)

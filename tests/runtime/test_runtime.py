@@ -350,7 +350,7 @@ def test_a_damaged_folder_among_good_ones_is_listed_as_broken(house, families, t
         catalogue["bad"]
 
 
-def test_guests_come_and_the_least_recently_used_goes(catalogue, tiny_checkpoints, families):
+def test_guests_come_and_the_least_recently_used_goes(catalogue, tiny_checkpoints, families, no_trial):
     runtime = Runtime(catalogue, device="cpu", dtype=torch.float32, max_guests=2)
 
     def guest(name):
@@ -365,7 +365,7 @@ def test_guests_come_and_the_least_recently_used_goes(catalogue, tiny_checkpoint
         runtime.run(Request("x/b@1", "generate"))
 
 
-def test_who_cannot_be_loaded_is_no_guest(catalogue, tiny_checkpoints, families, tmp_path):
+def test_who_cannot_be_loaded_is_no_guest(catalogue, tiny_checkpoints, families, tmp_path, no_trial):
     shutil.copytree(tiny_checkpoints / "tiny-vae", tmp_path / "damaged")
     next((tmp_path / "damaged").rglob("*.safetensors")).write_bytes(b"junk")
     runtime = Runtime(catalogue, device="cpu", dtype=torch.float32)

@@ -33,7 +33,7 @@ def families_of():
 
 
 @pytest.fixture
-def page(hub, runtime, tiny_checkpoints, tmp_path, monkeypatch):
+def page(hub, runtime, tiny_checkpoints, tmp_path, monkeypatch, no_trial):
     """A page with the tab, and on the Hub: someone/vae, someone/ddpm (no class of its own), someone/secret (private)."""
     monkeypatch.setenv("GENARIUM_HUB_CACHE", str(tmp_path / "visitors"))
     hub.add_folder("someone/vae", tiny_checkpoints / "tiny-vae")

@@ -36,6 +36,8 @@ def main() -> None:
         app, look = _build()
     except GenariumError as error:  # a setting that cannot be understood
         parser.error(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell counts Ctrl-C
     try:
         app.launch(
             server_name=arguments.host,

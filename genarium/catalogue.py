@@ -9,7 +9,7 @@ from pathlib import Path
 
 from genarium import paths
 from genarium.checkpoints import MODEL_CONFIG, MODEL_INDEX, Checkpoint, open_checkpoint
-from genarium.errors import Broken, CheckpointError, PluginError, RecipeError
+from genarium.errors import Broken, CheckpointError
 from genarium.families import Families
 from genarium.hub.fetch import fetch_address
 from genarium.recipe import Recipe, load_recipe, recipe_paths
@@ -81,6 +81,6 @@ def find_checkpoints(families: Families) -> Catalogue:
             try:
                 recipe = load_recipe(recipes[name]) if name in recipes else None
                 found[name] = open_checkpoint(folder, families, recipe)
-            except (CheckpointError, RecipeError, PluginError) as error:
-                broken.append(Broken(f"{root.name}/{name}", str(error)))
+            except Exception as error:  # whatever a folder holds must not stop the app
+                broken.append(Broken.by(f"{root.name}/{name}", error))
     return Catalogue(found, tuple(broken), families)

@@ -1,9 +1,11 @@
-"""Settings from environment variables, checked: what cannot be understood is said in a sentence, by the variable's name."""
+"""What the machine brings, checked: settings from environment variables, and installed packages."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
+from collections.abc import Mapping
 
 from genarium.errors import InputError
 
@@ -50,3 +52,25 @@ def check_environment() -> None:
     ports = os.environ.get("GRADIO_NUM_PORTS", "100")
     if not ports.isdecimal() or int(ports) < 1:
         raise InputError(f"GRADIO_NUM_PORTS: takes a whole number such as 100, not {ports!r}.")
+
+
+def check_installed(work: str, packages: Mapping[str, str]) -> None:
+    """Check that the packages are installed that a work needs late, before it begins.
+
+    Args:
+        work: what needs them, for the message: "Training".
+        packages: name of a module -> name of the package that brings it.
+
+    Raises:
+        InputError: some are missing.
+    """
+    missing = [package for module, package in packages.items() if not _is_installed(module)]
+    if missing:
+        raise InputError(f"{work} needs {', '.join(missing)}: pip install -r requirements-dev.txt")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # its import was blocked
+        return False

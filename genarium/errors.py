@@ -12,6 +12,9 @@ GenariumError                 every message is fit to be shown to a visitor
 └── Stopped                   the visitor pressed Stop (not a failure)
 """
 
+from __future__ import annotations
+
+import traceback
 from dataclasses import dataclass
 
 from genarium.messages import printable
@@ -24,6 +27,12 @@ class Broken:
     origin: str
     reason: str
     details: str = ""
+
+    @classmethod
+    def by(cls, origin: str, error: BaseException) -> Broken:
+        """Return what is said of an error that came from `origin`. Its traceback becomes the details."""
+        reason = str(error) if isinstance(error, GenariumError) else f"{type(error).__name__}: {error}"
+        return cls(origin, reason, "".join(traceback.format_exception(error)))
 
 
 class GenariumError(Exception):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -15,7 +14,8 @@ from typing import Any
 import yaml
 
 from genarium import paths
-from genarium.errors import Broken, GenariumError, PluginError
+from genarium.errors import Broken, PluginError
+from genarium.interrupts import watch_interrupts
 from genarium.tasks import controls_of, tasks_of
 
 ENTRY_POINT_GROUP = "genarium.families"
@@ -161,19 +161,21 @@ def discover(folder: Path | None = None, installed: bool = True) -> Families:
 
     offered: list[tuple[str, list[Family]]] = []
     broken: list[Broken] = []
-    for origin, load in doors:
-        added: list[Family] = []
-        try:
-            load()(added.append)
-            if not added:
-                raise PluginError("register(add) added no family")
-            for family in added:
-                _check(family)
-        except (Exception, SystemExit) as error:
-            reason = str(error) if isinstance(error, GenariumError) else f"{type(error).__name__}: {error}"
-            broken.append(Broken(origin, reason, traceback.format_exc()))
-        else:
-            offered.append((origin, added))
+    with watch_interrupts() as pressed:
+        for origin, load in doors:
+            added: list[Family] = []
+            try:
+                load()(added.append)
+                if not added:
+                    raise PluginError("register(add) added no family")
+                for family in added:
+                    _check(family)
+            except BaseException as error:  # SystemExit and KeyboardInterrupt too, unless somebody pressed Ctrl-C
+                if pressed.is_set():
+                    raise
+                broken.append(Broken.by(origin, error))
+            else:
+                offered.append((origin, added))
 
     found: dict[str, Family] = {}
     origins: dict[str, str] = {}

@@ -23,6 +23,14 @@ class ClearErrors(TyperGroup):
             result = super().invoke(ctx)
         except GenariumError as error:
             self.fail(str(error))
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package in ("", "genarium", "pipelines"):
+                raise
+            self.fail(
+                f"{ctx.invoked_subcommand} needs the package {package}, which is not installed: pip install -r "
+                "requirements-dev.txt"
+            )
         except OSError as error:
             if not error.filename:
                 raise

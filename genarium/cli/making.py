@@ -10,7 +10,10 @@ import typer
 
 from genarium.cli import options
 from genarium.cli.options import BatchSize, Data, Device, Dtype, Set
+from genarium.environment import check_installed
 from genarium.errors import InputError
+
+TRAINING_NEEDS = {"datasets": "datasets", "tensorboard": "tensorboard", "sklearn": "scikit-learn"}
 
 
 def train(
@@ -35,6 +38,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a checkpoint from its recipe, or go on where a killed run stopped."""
+    check_installed("Training", TRAINING_NEEDS)
     from genarium.families import discover
     from genarium.parallel import join
     from genarium.recipe import find_recipe

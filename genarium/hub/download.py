@@ -8,12 +8,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+import httpx2  # huggingface_hub's own HTTP client
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import FileMetadataError, GatedRepoError, RepositoryNotFoundError
 from tqdm import tqdm
 
 from genarium.errors import HubError
-from genarium.hub.errors import hub_errors
+from genarium.hub.errors import explain, hub_errors
+
+# What reading an answer of another form raises. None of these is a fault of the network or of the disk.
+ANSWER_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+    *(FileMetadataError, httpx2.HTTPError, httpx2.InvalidURL),
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,11 @@ class RemoteFile:
 
 @contextlib.contextmanager
 def telling(repo_id: str, token: str | bool | None) -> Iterator[None]:
-    """`hub_errors`, in words for a visitor where the Hub is asked without a token."""
+    """`hub_errors`, in words for a visitor where the Hub is asked without a token.
+
+    Raises:
+        HubError: also where the answer is of another form than the Hub's: huggingface_hub raises whatever comes of it.
+    """
     with hub_errors(repo_id):
         try:
             yield
@@ -39,6 +50,13 @@ def telling(repo_id: str, token: str | bool | None) -> Iterator[None]:
             raise HubError(
                 f"{repo_id} {state}. Visitors of this app get what everybody gets; whoever runs it can give it a token that "
                 "may read more, as GENARIUM_HUB_TOKEN."
+            ) from error
+        except ANSWER_ERRORS as error:
+            if explain(error, repo_id):
+                raise
+            raise HubError(
+                f"{repo_id}: the answer of {constants.ENDPOINT} cannot be understood ({type(error).__name__}). Check "
+                "HF_ENDPOINT; if it is right, try again later."
             ) from error
 
 
@@ -61,6 +79,8 @@ def download(
 
         def update(self, n=1):
             self.size += n
+            if self.size > file.size:  # the size that was declared is what the limits and the disk were checked for
+                raise HubError(f"{repo_id}: {file.path} is longer than the Hub declared, so it was thrown away.")
             if came is not None:
                 came(self.size)
 

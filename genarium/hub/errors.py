@@ -33,6 +33,7 @@ from genarium.errors import GenariumError, HubError
 
 Action = Literal["read", "write"]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 VALID = "write it as user/name, at most 96 letters, digits, dots, - and _"
 LOG_IN = "run `hf auth login`, or set HF_TOKEN to a token of https://huggingface.co/settings/tokens"
 
@@ -97,6 +98,11 @@ def _explain_one(error: BaseException, repo_id: str, action: Action) -> str | No
         return (
             f"{repo_id}: the disk is full{where}, or a file grew over a limit. Make room, or point HF_HOME to another "
             "disk, and run the same again: what is complete is kept."
+        )
+    if isinstance(error, OSError) and error.errno in READ_ONLY:
+        return (
+            f"{repo_id}: the folder for downloads cannot be written: {error.strerror}. Mend its permissions, or point HF_HOME "
+            "to another."
         )
     if isinstance(error, OfflineModeIsEnabled):
         return f"{repo_id}: the Hub was not asked, because HF_HUB_OFFLINE is set. Unset it and try again."

@@ -5,7 +5,6 @@ Of a repository only what the loader reads is chosen: configurations, safetensor
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -19,11 +18,13 @@ from huggingface_hub.utils import validate_repo_id
 from genarium.environment import gigabytes
 from genarium.errors import InputError
 from genarium.families import Families, Family, class_of
+from genarium.files import read_json
 from genarium.hub.download import RemoteFile, download, telling
 
 MAX_DOWNLOAD_GB = 1.0  # of one checkpoint; GENARIUM_MAX_DOWNLOAD_GB sets another limit
 MAX_TEXT = 2 * 10**6  # bytes of a configuration or a card; the longest here have a tenth of it
 MAX_PICTURES = 8  # of a card
+MAX_FILES = 256  # to fetch for one checkpoint; each costs a request, however small it is
 
 MODEL_INDEX = "model_index.json"
 MODEL_CONFIG = "config.json"
@@ -123,15 +124,14 @@ def look(
     repo_id, revision = parse_address(address)
     with telling(repo_id, token):
         info = HfApi().model_info(repo_id, revision=revision, files_metadata=True, token=token)
-    files = {
-        s.rfilename: RemoteFile(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None, None if s.lfs else s.blob_id)
-        for s in info.siblings or ()
-    }
+        files = {sibling.rfilename: _remote_file(sibling) for sibling in info.siblings or ()}
+        commit = _matching(r"[0-9a-f]{40,64}", info.sha)
+        license = _license(info)
     common: dict[str, Any] = {
         "repo_id": repo_id,
         "revision": revision,
-        "commit": info.sha,
-        "license": _license(info),
+        "commit": commit,
+        "license": license,
         "token": token,
     }
     offer = Offer(**common, class_name="", family=None, files=())
@@ -141,7 +141,7 @@ def look(
         return replace(offer, problem=_no_pipeline(repo_id, families))
     try:
         index = _read_json(offer, files[described_in], cache)
-        class_name = class_of(index)
+        class_name = class_of(index)[:100]
     except (ValueError, KeyError, TypeError, IndexError):
         unread = f"{repo_id}: its {MODEL_INDEX} cannot be read; this is no diffusers pipeline."
         return replace(offer, problem=_no_pipeline(repo_id, families) if alone else unread)
@@ -162,6 +162,9 @@ def look(
             f"here. Known: {families.known_classes()}."
         )
     offer = Offer(**common, class_name=class_name, family=family, files=tuple(chosen), problem=problem)
+    if not problem and len(chosen) > MAX_FILES:
+        problem = f"{repo_id} has {len(chosen)} files to fetch, more than the {MAX_FILES} allowed here."
+        return replace(offer, files=(), problem=problem)
     if not problem and offer.size > max_download():
         problem = (
             f"{repo_id} has {offer.size / 1e9:.2f} GB to fetch, more than the {max_download() / 1e9:g} GB allowed here. "
@@ -171,9 +174,36 @@ def look(
     return offer
 
 
+def _remote_file(sibling: Any) -> RemoteFile:
+    """Return one file as the Hub describes it.
+
+    Raises:
+        TypeError, ValueError, AttributeError: the description is of another form, or the path leads elsewhere.
+    """
+    path, size, lfs = sibling.rfilename, sibling.size or 0, sibling.lfs
+    if not isinstance(size, int) or size < 0:
+        raise ValueError(f"size {size!r}")
+    if path.startswith("/") or ".." in path.split("/") or "\\" in path or "\0" in path:
+        raise ValueError(f"path {path!r}")
+    if lfs:
+        return RemoteFile(path, size, _matching(r"[0-9a-f]{64}", lfs.sha256), None)
+    return RemoteFile(path, size, None, sibling.blob_id and _matching(r"[0-9a-f]{40,64}", sibling.blob_id))
+
+
+def _matching(pattern: str, text: str) -> str:
+    """Return a text that has a form.
+
+    Raises:
+        TypeError, ValueError: it has another.
+    """
+    if not re.fullmatch(pattern, text):
+        raise ValueError(f"{text[:100]!r} is not {pattern}")
+    return text
+
+
 def _license(info: ModelInfo) -> str:
     value = info.card_data.get("license") if info.card_data else None
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+    return (", ".join(map(str, value)) if isinstance(value, list) else str(value or ""))[:100]
 
 
 def _read_json(offer: Offer, file: RemoteFile, cache: Path | None) -> Any:
@@ -184,7 +214,7 @@ def _read_json(offer: Offer, file: RemoteFile, cache: Path | None) -> Any:
     """
     if file.size > MAX_TEXT:
         raise ValueError(f"{file.path} has {file.size} bytes")
-    return json.loads(Path(download(offer.repo_id, offer.commit, offer.token, file, cache)).read_text(encoding="utf-8"))
+    return read_json(download(offer.repo_id, offer.commit, offer.token, file, cache))
 
 
 def _no_pipeline(repo_id: str, families: Families) -> str:
@@ -212,10 +242,16 @@ def _choose(
     chosen += pictures[:MAX_PICTURES]
     if everything:
         chosen += [f for p, f in beside.items() if p.endswith(".py")]
+    folders: dict[str, dict[str, RemoteFile]] = {}
+    for path, file in files.items():
+        folder, _, name = path.partition("/")
+        folders.setdefault(folder, {})[name] = file
     for component, value in index.items():
         if component.startswith("_") or not isinstance(value, list) or [type(v) for v in value] != [str, str]:
             continue
-        inside = {p.removeprefix(f"{component}/"): f for p, f in files.items() if p.startswith(f"{component}/")}
+        if len(chosen) > MAX_FILES:
+            break
+        inside = {name: file for name, file in folders.get(component, {}).items() if name}
         inside = inside or root  # a single model; or of the time before folders, as google/ddpm-cifar10-32
         weights = [name for name in inside if name.endswith(".safetensors") and (everything or WEIGHTS.fullmatch(name))]
         if everything:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,7 +11,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from genarium.errors import Broken, GenariumError, PluginError
+from genarium.errors import Broken, PluginError
+from genarium.interrupts import watch_interrupts
 from genarium.tasks.declaration import Modality, Task
 
 ENTRY_POINT_GROUP = "genarium.tasks"
@@ -61,14 +61,16 @@ def discover() -> Tasks:
     found: dict[str, Task] = {}
     origins: dict[str, str] = {}
     broken: list[Broken] = []
-    for origin, package in doors:
-        try:
-            task = _checked(getattr(importlib.import_module(f"{package}.task"), "TASK", None), found, origins)
-        except (Exception, SystemExit) as error:  # whatever another package does wrong must not stop the app
-            reason = str(error) if isinstance(error, GenariumError) else f"{type(error).__name__}: {error}"
-            broken.append(Broken(origin, reason, traceback.format_exc()))
-        else:
-            found[task.name], origins[task.name] = replace(task, package=package), origin
+    with watch_interrupts() as pressed:
+        for origin, package in doors:
+            try:
+                task = _checked(getattr(importlib.import_module(f"{package}.task"), "TASK", None), found, origins)
+            except BaseException as error:  # SystemExit and KeyboardInterrupt too, unless somebody pressed Ctrl-C
+                if pressed.is_set():
+                    raise
+                broken.append(Broken.by(origin, error))
+            else:
+                found[task.name], origins[task.name] = replace(task, package=package), origin
     ordered = sorted(found.values(), key=lambda task: (task.order, task.name))
     return Tasks({task.name: task for task in ordered}, origins, tuple(broken))
 

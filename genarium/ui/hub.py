@@ -145,10 +145,11 @@ class HubTab:
             address = seen[1] or address  # what was looked at is what is loaded, even if the branch moved since
         try:
             work = asyncio.ensure_future(asyncio.to_thread(self._bring, address, progress, stop))
+            # Where nobody waits for it any more, what it raises has no reader: asyncio would log it.
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())
             while not work.done():
                 await asyncio.wait({work}, timeout=BEAT)
                 if stop.is_set() and not work.done():  # the library may first finish its file, unseen
-                    work.add_done_callback(lambda done: done.cancelled() or done.exception())
                     raise Stopped("Stopped.")
                 yield self._progress(progress)
             offer, checkpoint = work.result()

@@ -1,6 +1,7 @@
 """Plugins: a dropped folder, a really installed package, broken ones, duplicates."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -136,3 +137,25 @@ def test_an_installed_package_enters_by_the_same_door(tmp_path):
 
 def test_a_class_can_be_given_itself():
     assert Family("a", "A", dict, {"en": ""}).pipeline_class() is dict
+
+
+@pytest.mark.parametrize(
+    "error", ["KeyboardInterrupt", "SystemExit(3)", "GeneratorExit", "RecursionError", "BaseException(1)"]
+)
+def test_whatever_a_plugin_raises_it_is_listed_as_broken(tmp_path, error):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd/plugin.py").write_text(f"raise {error}")
+    found = discover(tmp_path, installed=False)
+    assert [b.origin for b in found.broken] == [f"{tmp_path.name}/odd"] and not list(found)
+    assert error.partition("(")[0] in found.broken[0].reason and "plugin.py" in found.broken[0].details
+
+
+def test_ctrl_c_while_plugins_are_imported_still_ends_the_start(tmp_path):
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow/plugin.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(10**6): pass"
+    )
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        discover(tmp_path, installed=False)
+    assert signal.getsignal(signal.SIGINT) is before

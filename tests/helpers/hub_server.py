@@ -95,6 +95,8 @@ class Fault:
     message: str = ""
     cut_after: int | None = None
     corrupt: bool = False
+    content: bytes | None = None
+    more: int = 0
 
 
 class Refused(Exception):
@@ -181,6 +183,7 @@ class HubServer:
         self.collections: dict[str, dict] = {}
         self.requests: deque[tuple[str, str]] = deque()
         self.faults: list[Fault] = []
+        self.swollen = 0  # bytes that were sent beyond the end of files
         self.lock = threading.RLock()
         handler = type("Handler", (_Handler,), {"hub": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -256,6 +259,15 @@ class HubServer:
         """Send other bytes than the file's, as many, to the next `times` such GET requests."""
         self._add(Fault("GET", re.compile(path), times, corrupt=True))
 
+    def answer(self, method: str, path: str, content: bytes, times: int = 100, **headers: str) -> None:
+        """Answer the next `times` such requests with status 200 and this content, whatever was asked."""
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._add(Fault(method, re.compile(path), times, headers=headers, content=content))
+
+    def swell(self, path: str, more: int, times: int = 100) -> None:
+        """Send a file of the next `times` such GET requests without a length, and so many zeros after it."""
+        self._add(Fault("GET", re.compile(path), times, more=more))
+
     def heal(self) -> None:
         """Forget all faults."""
         with self.lock:
@@ -324,6 +336,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             if fault and fault.status:
                 raise Refused(fault.status, fault.message or f"fault {fault.status}", **fault.headers)
+            if fault and fault.content is not None:
+                self._answer(200, fault.content, fault.headers)
+                return
             method = "GET" if self.command == "HEAD" else self.command
             for verb, pattern, name in self.routes:
                 found = re.fullmatch(pattern, url.path)
@@ -376,9 +391,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value.encode("latin-1", "replace").decode("latin-1"))
-        self.send_header("Content-Length", str(len(content)))
+        swollen = fault is not None and fault.more > 0
+        if swollen:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command == "HEAD":
+            return
+        if swollen:
+            self._swell(content, fault.more)
             return
         if fault and fault.cut_after is not None:
             self.wfile.write(content[: fault.cut_after])
@@ -386,6 +408,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
             return
         self.wfile.write(content)
+
+    def _swell(self, content: bytes, more: int) -> None:
+        """Send content and zeros in chunks, until the client hangs up; `hub.swollen` counts the zeros."""
+        zeros = bytes(2**16)
+        try:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+            for _ in range(more // len(zeros)):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(zeros), zeros))
+                self.hub.swollen += len(zeros)
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            self.close_connection = True
 
     # ---- who is asking, and for what ----
 
@@ -503,7 +537,7 @@ class _Handler(BaseHTTPRequestHandler):
             if "model_index.json" in commit.files:
                 try:
                     name = json.loads(commit.files["model_index.json"]).get("_class_name")
-                except (ValueError, AttributeError):
+                except (ValueError, AttributeError, RecursionError):
                     name = None
                 values["config"] = {"diffusers": {"_class_name": name}}
         if repo.type == "space":

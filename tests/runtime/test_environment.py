@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from genarium import environment, paths
 from genarium.errors import InputError
@@ -59,3 +60,35 @@ def test_a_wrong_variable_is_said_before_gradio_reads_it():
         [sys.executable, "app.py"], cwd=paths.ROOT, env=environment_, capture_output=True, text=True, timeout=120
     )
     assert run.returncode == 2 and "GRADIO_SERVER_PORT: takes a port" in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(("module", "package"), [("datasets", "datasets"), ("sklearn", "scikit-learn")])
+def test_training_names_the_file_of_what_it_lacks_before_it_begins(module, package, monkeypatch):
+    from genarium.cli import app as commands
+
+    monkeypatch.setitem(sys.modules, module, None)
+    run = CliRunner().invoke(commands, ["train", "no-recipe"])
+    assert run.exit_code == 2 and f"Training needs {package}: pip install -r requirements-dev.txt" in run.output
+
+
+def test_a_command_that_lacks_a_package_names_the_file(monkeypatch):
+    from genarium.cli import app as commands
+    from genarium.cli import options
+
+    def lack(*arguments):
+        raise ModuleNotFoundError("No module named 'torchmetrics'", name="torchmetrics.image")
+
+    monkeypatch.setattr(options, "make_runtime", lack)
+    run = CliRunner().invoke(commands, ["evaluate", "x"])
+    assert run.exit_code == 2 and "evaluate needs the package torchmetrics" in run.output
+
+
+def test_ctrl_c_while_the_app_starts_is_no_traceback(monkeypatch):
+    def press():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "_build", press)
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    with pytest.raises(SystemExit) as end:
+        app.main()
+    assert end.value.code == 130

@@ -1,6 +1,7 @@
 """The Hub tab without a browser: what it shows, brings and refuses, for one visitor and for two."""
 
 import asyncio
+import gc
 import threading
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from stock_models import vq_model
 from tabs import build_tab
 
 from genarium.catalogue import Catalogue, find_checkpoints
-from genarium.errors import InputError
+from genarium.errors import HubError, InputError, Stopped
 from genarium.runtime import Runtime
 from genarium.ui import build_app
 from genarium.ui.hub import HubTab
@@ -184,6 +185,33 @@ def test_stop(page, hub, monkeypatch):
     assert not page.hub._stops and page.hub.runtime.guests() == []
     monkeypatch.setattr(page.hub, "_bring", bring)
     assert "is ready" in press_load(page, "someone/vae")[-1][page.hub.status]
+
+
+@pytest.mark.parametrize("error", [HubError("cut"), Stopped("Stopped."), ZeroDivisionError("ours")])
+def test_a_load_that_is_left_stops_and_leaves_nothing_in_the_log(page, monkeypatch, error):
+    """The visitor closes the page while a load goes on: it is stopped, and what it raises has no reader."""
+    logged, ended = [], threading.Event()
+
+    def bring(address, progress, stop):
+        assert stop.wait(30)
+        ended.set()
+        raise error
+
+    monkeypatch.setattr(page.hub, "_bring", bring)
+
+    async def leave():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: logged.append(context))
+        steps = page.hub._load("someone/vae", ("", ""), [], SimpleNamespace(session_hash="a"))
+        for _ in range(3):
+            await anext(steps)
+        await steps.aclose()
+        await asyncio.to_thread(ended.wait, 30)
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(leave())
+    gc.collect()
+    assert ended.is_set() and not logged and not page.hub._stops
 
 
 def test_damage_on_the_way_is_said_and_the_next_try_works(page, hub):

@@ -10,7 +10,9 @@ USER user
 WORKDIR /home/user/app
 ENV PATH=/home/user/.local/bin:$PATH \
     HF_HOME=/home/user/.cache/huggingface \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    FORWARDED_ALLOW_IPS=*
+# The last: a Space's proxy names the visitor, whose calls and uploads are counted. Leave it out where no proxy is in front.
 
 # Dependencies first: they change less often than the code.
 COPY --chown=user requirements.txt .

@@ -13,6 +13,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 from genarium import trust
 from genarium.environment import check_environment, check_port
 from genarium.errors import GenariumError
+from genarium.temporary import own_folder
 
 
 def main() -> None:
@@ -54,7 +55,8 @@ def main() -> None:
 
 
 def _build():
-    """Build the pages. Gradio is imported here, after the variables that it reads on import were checked."""
+    """Build the pages. Gradio is imported here, after the variables that it reads on import were checked and set."""
+    own_folder()
     from genarium.catalogue import find_checkpoints
     from genarium.families import discover
     from genarium.runtime import Runtime

@@ -8,15 +8,19 @@ import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
+from gradio.context import LocalContext
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from genarium.pictures import enlarge, save_picture
 from genarium.runtime import Request, Result
 from genarium.sounds import save_sound
+from genarium.ui.readers import VISITS
+from genarium.ui.storage import STORAGE
 
 FRAME_MILLISECONDS = 120
 END_MILLISECONDS = 700  # the two ends of an animation are shown longer
@@ -24,7 +28,19 @@ END_MILLISECONDS = 700  # the two ends of an animation are shown longer
 
 def keep(data: bytes, name: str) -> str:
     """A file in Gradio's cache, named by its content, so that visitors cannot overwrite each other's."""
-    return save_bytes_to_cache(data, name, get_upload_folder())
+    path = save_bytes_to_cache(data, name, get_upload_folder())
+    STORAGE.add(_owner(), path)
+    return path
+
+
+def _owner() -> str:
+    """Return to whom the files of this event count: to the page that shows them, or to the program that asked for them."""
+    request: Any = LocalContext.request.get(None)
+    if request is None:
+        return "nobody"
+    if VISITS.open(session := str(request.session_hash)):
+        return f"visit {session}"
+    return f"client {request.client.host if request.client else 'unknown'}"
 
 
 def keep_picture(picture: PIL.Image.Image, name: str, request: Request) -> str:

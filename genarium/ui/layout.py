@@ -6,12 +6,14 @@ import traceback
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from genarium.errors import Broken
 from genarium.runtime import Runtime
 from genarium.tasks import Task, find_tasks, tasks_of
 from genarium.ui.about import build_about
 from genarium.ui.endpoints import build_endpoints
+from genarium.ui.gate import Gate
 from genarium.ui.hub import HubTab
 from genarium.ui.inputs import refuse_wrong_arguments
 from genarium.ui.notices import show_notes
@@ -58,7 +60,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     for task in (task for task in tasks if task.address):
         _build_page(app, task, runtime, texts)
     refuse_wrong_arguments(app)
-    app.queue(max_size=256)
+    app.queue(max_size=256, api_open=False)  # no way past the queue
     return app, {
         "theme": make_theme(),
         "css": "".join((CSS, *(task.style() for task in tasks))),
@@ -67,6 +69,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
         "ssr_mode": False,
         "state_session_capacity": MAX_SESSIONS,
         "enable_monitoring": False,
+        "app_kwargs": {"middleware": [Middleware(Gate, queue=lambda: app._queue)]},
         "footer_links": ["api", "settings"],
     }
 

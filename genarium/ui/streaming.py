@@ -9,9 +9,12 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from genarium.errors import Stopped
 from genarium.runtime import Progress, Result, Runtime
 from genarium.runtime.request import Request
+from genarium.ui.readers import reader_left
 
+UNREAD = "Nobody reads the result of this run, so it was stopped."
 BEAT = 0.5  # seconds; how late the app notices at most that a page was closed while its run is waiting
 
 
@@ -25,11 +28,13 @@ async def follow(
 
     Leaving the iterator in any way (a closed page, an error) stops the computation at its next step: Gradio cancels the
     task that awaits us, or closes us at a yield. A blocking generator would be deaf to both while it waits. Setting `stop`
-    ends it with `Stopped`.
+    ends it with `Stopped`, and so does a reader who has left the event, or never came.
 
     Raises:
         GenariumError: as `Runtime.stream`.
     """
+    if reader_left():
+        raise Stopped(UNREAD)
     loop = asyncio.get_running_loop()
     news: asyncio.Queue[Any] = asyncio.Queue()
     stop = stop or threading.Event()
@@ -53,6 +58,8 @@ async def follow(
                     event = _newer(event, news.get_nowait())  # a slow connection sees fewer previews, never late ones
             except TimeoutError:
                 event = None
+            if reader_left():
+                raise Stopped(UNREAD)
             if isinstance(event, BaseException):
                 raise event
             yield event

@@ -1,0 +1,175 @@
+"""The gate before the app: an ASGI middleware that limits how much one client, and all together, may ask at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from gradio.route_utils import FnIndexInferError
+
+from genarium.messages import quoted
+from genarium.ui.readers import READERS, VISITS
+from genarium.ui.storage import MIB, STORAGE
+
+CALLS_PER_CLIENT = 24  # events of a client that wait or run
+UPLOADS_PER_CLIENT = 4  # at the same time
+UPLOADS = 16  # of all clients at the same time
+MAX_BODY = 4 * MIB  # of a request that uploads no file
+MAX_UPLOAD_BODY = 66 * MIB  # a file of the largest size that is taken, and its frame
+VISIT_GRACE_SECONDS = 300  # a browser that lost its connection may come back
+
+JOIN = re.compile(r"/(?:gradio_api/)?(?:queue/join|call/(?:v2/)?[^/]+)/?$")
+CALL = re.compile(r"/(?:gradio_api/)?(?:queue/join|(?:call|run|api)/(?:v2/)?[^/]+)/?$")
+ARGUMENTS = (LookupError, TypeError, ValueError, RecursionError, FnIndexInferError)
+READ = re.compile(r"/(?:gradio_api/)?call/(?:v2/)?[^/]+/([^/]+)/?$")
+DATA = re.compile(r"/(?:gradio_api/)?queue/data/?$")
+HEARTBEAT = re.compile(r"/(?:gradio_api/)?heartbeat/([^/]+)/?$")
+UPLOAD = re.compile(r"/(?:gradio_api/)?upload/?$")
+
+
+class TooLarge(Exception):
+    """The body of a request is longer than it may be."""
+
+
+class Gate:
+    """The middleware.
+
+    Args:
+        app: the ASGI app behind it.
+        queue: returns Gradio's queue of events.
+    """
+
+    def __init__(self, app: Any, queue: Callable[[], Any]):
+        self.app, self.queue = app, queue
+        self._uploads: Counter[str] = Counter()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path, client = scope["path"], (scope.get("client") or ("unknown",))[0]
+        if scope["method"] == "GET":
+            await self._get(path, scope, receive, send)
+        elif UPLOAD.search(path):
+            await self._upload(client, scope, receive, send)
+        elif JOIN.search(path) and (refusal := await self._refusal(client)):
+            await _answer(send, 429, refusal)
+        else:
+            await self._bounded(MAX_BODY, scope, receive, send)
+
+    async def _get(self, path: str, scope: Any, receive: Any, send: Any) -> None:
+        """Remember who reads, while the connection is open."""
+        if visit := HEARTBEAT.search(path):
+            with VISITS.reading(visit[1]):
+                try:
+                    await self.app(scope, receive, send)
+                finally:
+                    asyncio.get_running_loop().call_later(VISIT_GRACE_SECONDS, end_visit, visit[1])
+            return
+        session = None
+        if found := READ.search(path):
+            event = self.queue().event_ids_to_events.get(found[1])
+            session = found[1] if event is None else event.session_hash
+        elif DATA.search(path):
+            session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [None])[0]
+        if session is None:
+            await self.app(scope, receive, send)
+        else:
+            with READERS.reading(session):
+                await self.app(scope, receive, send)
+
+    async def _refusal(self, client: str) -> str | None:
+        """Return why an event of this client is refused, or None. Events that nobody reads leave the queue first."""
+        queue = self.queue()
+        for event in list(queue.event_ids_to_events.values()):
+            if READERS.left(event):
+                await queue.clean_events(event_id=event._id)
+        pending = sum(_client(event) == client for event in queue.event_ids_to_events.values())
+        if pending < CALLS_PER_CLIENT:
+            return None
+        return f"{pending} of your calls wait or run; at most {CALLS_PER_CLIENT} may. Read the results of those first."
+
+    async def _upload(self, client: str, scope: Any, receive: Any, send: Any) -> None:
+        if self._uploads[client] >= UPLOADS_PER_CLIENT or sum(self._uploads.values()) >= UPLOADS:
+            await _answer(send, 429, "Too many uploads at the same time. Wait until one of them has ended.")
+            return
+        status, body = 0, b""
+
+        async def keep_answer(message: Any) -> None:
+            nonlocal status, body
+            status = message.get("status", status)
+            if len(body) < MIB:
+                body += message.get("body", b"")
+            await send(message)
+
+        self._uploads[client] += 1
+        try:
+            await self._bounded(MAX_UPLOAD_BODY, scope, receive, keep_answer)
+        finally:
+            self._uploads[client] -= 1
+            if not self._uploads[client]:
+                del self._uploads[client]
+        if status == 200:
+            for path in json.loads(body):
+                await asyncio.to_thread(STORAGE.add, f"client {client}", path)
+
+    async def _bounded(self, most: int, scope: Any, receive: Any, send: Any) -> None:
+        """Call the app with a body of at most so many bytes, however it is sent."""
+        read, started = 0, False
+        refused = int(dict(scope["headers"]).get(b"content-length", b"0")) > most
+
+        async def counted() -> Any:
+            nonlocal read, refused
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > most:
+                refused = True
+                raise TooLarge
+            return message
+
+        async def noted(message: Any) -> None:
+            nonlocal started
+            if not refused:  # what the app says of a body that broke off is not the reason
+                started = True
+                await send(message)
+
+        try:
+            if not refused:
+                await self.app(scope, counted, noted)
+        except TooLarge:
+            pass
+        except ARGUMENTS as error:  # Gradio has no endpoint of this name, or fails over what it was sent
+            if started or not CALL.search(scope["path"]):
+                raise
+            await _answer(send, 400, f"This is no request of an endpoint of this app: {quoted(str(error))}.")
+        if refused and not started:
+            message = {"more_body": True}
+            while (
+                message.get("more_body") and read < 2 * most
+            ):  # a client that is still sending would not see the answer
+                message = await receive()
+                read += len(message.get("body", b""))
+            await _answer(send, 413, f"The request is too large; at most {most / MIB:g} MiB are taken.")
+
+
+def _client(event: Any) -> str:
+    client = event.request.client
+    return client.host if client else "unknown"
+
+
+def end_visit(session: str) -> None:
+    """Delete the results of a page that has been closed."""
+    if not VISITS.open(session):
+        STORAGE.leave(f"visit {session}")
+
+
+async def _answer(send: Any, status: int, text: str) -> None:
+    body = json.dumps({"detail": text}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -84,7 +84,9 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
             locals(),
             sample_size=sample_size or autoencoder.config.sample_size,
             channels=channels or autoencoder.config.channels,
-            noise=list(noise or ()),
+            noise=list(noise)
+            if noise
+            else None,  # diffusers cannot download a pipeline with an empty list in its index
             noise_levels=list(noise_levels or (0.1, 0.5)),
         )
 
@@ -112,7 +114,7 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         model = AutoencoderModel(sample_size, channels, num_classes=len(id2label or ()), **architecture)
         return cls(
             model,
-            noise=list(noise),
+            noise=list(noise) or None,
             noise_levels=list(noise_levels),
             reconstruction_loss=reconstruction_loss,
             id2label=id2label,

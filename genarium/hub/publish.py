@@ -59,10 +59,11 @@ def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: st
     """
     if not is_empty(folder):
         raise FileError(f"{folder} is not empty; export into a new folder.")
-    known = repo_id or (checkpoint.recipe.repo_id if checkpoint.recipe else None)
-    if not known:
+    known = checkpoint.recipe.repo_id if checkpoint.recipe else None
+    wanted = repo_id or known
+    if wanted is None:
         raise HubError(f"{checkpoint.name} has no recipe that names its Hub id: say --repo user/name.")
-    repo_id = check_repo_id(known)
+    repo_id = check_repo_id(wanted)
     if checkpoint.card is None and checkpoint.recipe is None:
         raise CheckpointError(
             f"{checkpoint.name} has no card, and no recipe in hub_configs/ from which one could be made. Write a recipe of this "

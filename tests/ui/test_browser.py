@@ -139,6 +139,7 @@ def test_a_checkpoint_from_the_hub(page, browser, address, shared_hub):
 
 
 def test_stop_and_reload(page, address):
+    choose(page, "generate", "tiny-ddpm")
     images = page.get_by_label("number input for Images")
     images.fill("64")  # long enough for a browser that waits for the cores
     images.press("Tab")

@@ -78,7 +78,7 @@ def evaluate(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="distance, reconstruction, likelihood, anomaly, swap_style or speed; of voices: similarity, content, "
+            help="distance, nearness, reconstruction, likelihood, anomaly, swap_style or speed; of voices: similarity, content, "
             "distortion, reconstruction, anomaly or speed. Repeat for more; by default all."
         ),
     ] = None,

@@ -16,7 +16,7 @@ from genarium.parallel import join
 from genarium.runtime.request import choose_labels
 
 SAMPLES = "{n} samples, sample i with seed {seed} + i, classes in turn, {settings}"
-NEAREST = "the nearest of {num_train} images of {train}{mirrored}; {measure}"
+NEAREST = "the nearest of {num_train} images of {train}; {measure}"
 WEIGHTED = "classes count as often as among the samples"
 
 NEAREST_OF_SAMPLES = Figure(
@@ -59,8 +59,7 @@ def measure(evaluation: ImageEvaluation) -> list[Metric]:
     facts = {
         "settings": settings_in_words(evaluation.defaults("generate", evaluation.parameters)),
         "num_train": len(train),
-        "train": evaluation.train_name,
-        "mirrored": " and their mirror images" if train.horizontal_flip else "",
+        "train": evaluation.train_name + (" and their mirror images" if train.horizontal_flip else ""),
         "num_test": len(test),
         "test": evaluation.test_name,
     }

@@ -253,7 +253,7 @@ def test_the_refinement_goes_on_from_the_first_stage(tmp_path):
     assert 0 < moved.mean() < 0.01, "a little: it starts with the weights that the first stage left"
     added = load_file(tmp_path / "added/autoencoder/diffusion_pytorch_model.safetensors")
     assert all(torch.equal(added[k], b[k]) for k in b), "a stage added to a finished run is as if it had been there"
-    with pytest.raises(GenariumError, match="another stages"):
+    with pytest.raises(GenariumError, match=r"begun with another recipe: training\.stages\.refinement was"):
         train(first, FAMILIES["style-ae"], output=tmp_path / "c", run_folder=tmp_path / "run", data=shapes())
 
 
@@ -482,11 +482,13 @@ def test_the_folder_holds_what_it_needs_and_no_helpers(trained):
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files == {
         "model_index.json",
+        "training.json",
         "pipeline_style_ae.py",
         "autoencoder/config.json",
         "autoencoder/diffusion_pytorch_model.safetensors",
         "autoencoder/modeling_style_ae.py",
     }
+    assert json.loads((folder / "training.json").read_text())["recipe"] == RECIPE.name
     index = json.loads((folder / "model_index.json").read_text())
     assert index["conditions"] == CONDITIONS and index["_class_name"] == [
         "pipeline_style_ae",

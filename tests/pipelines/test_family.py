@@ -1,0 +1,109 @@
+"""The contract of a method, written once: signature, documentation, checks and results of a completed method."""
+
+import inspect
+from typing import Annotated, Literal
+
+import pytest
+import torch
+from conftest import pictures
+from diffusers import DiffusionPipeline
+
+from pipelines.family import Report, to_generators
+from pipelines.images import ImageFamilyMixin, ImagesOutput, task
+
+
+class Sketch(ImageFamilyMixin, DiffusionPipeline):
+    """Images of one grey."""
+
+    def __init__(self, sample_size: int = 8, channels: int = 1, id2label: dict | None = None):
+        super().__init__()
+        self._register(locals(), id2label=id2label or {"0": "dark", "1": "bright"})
+
+    @task
+    def __call__(
+        self,
+        batch_size,
+        labels,
+        report,
+        grey: Annotated[float, {"minimum": 0.0}] = 0.5,
+        kind: Literal["plain", "inverse"] = "plain",
+    ):
+        """Draw greys.
+
+        Args:
+            class_labels: bright or dark.
+            grey: How bright.
+        """
+        shade = torch.full((batch_size,), grey) if labels is None else labels.float()
+        x = (shade if kind == "plain" else 1 - shade)[:, None, None, None].expand(-1, 1, 8, 8) * 2 - 1
+        report(0, 0, 1, x)
+        return x
+
+    @task
+    def reconstruct(self, x, report):
+        """Give images back."""
+        assert not torch.is_grad_enabled()
+        return x
+
+
+def test_signature_and_help_show_the_common_parameters_too():
+    parameters = inspect.signature(Sketch.__call__).parameters
+    assert list(parameters) == [
+        *("self", "batch_size", "generator", "class_labels", "grey", "kind"),
+        *("callback_on_step_end", "output_type", "return_dict"),
+    ]
+    assert parameters["batch_size"].default == 1 and parameters["output_type"].default == "pil"
+    text = inspect.getdoc(Sketch.__call__)
+    assert "class_labels: bright or dark." in text and "grey: How bright." in text
+    assert "batch_size: number of images N." in text and "Returns:" in text and "Raises:" in text
+    # a method that names no labels is not offered classes
+    assert "class_labels" not in inspect.signature(Sketch.reconstruct).parameters
+
+
+def test_results_have_the_type_that_is_asked_for():
+    pipe = Sketch()
+    output = pipe(3, class_labels=[0, 1, 0], output_type="pt")
+    assert isinstance(output, ImagesOutput) and output.images.amax((1, 2, 3)).tolist() == [0, 1, 0]
+    (images,) = pipe(2, grey=1.0, output_type="np", return_dict=False)
+    assert images.shape == (2, 8, 8, 1) and images.min() == 1
+    assert [image.size for image in pipe(2).images] == [(8, 8)] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"grey": -1.0}, ValueError, "grey: must be at least 0.0, not -1.0"),
+        ({"grey": True}, TypeError, "grey: takes a number"),
+        ({"kind": "sepia"}, ValueError, "kind: choose 'plain', 'inverse', not 'sepia'"),
+        ({"batch_size": 1.5}, TypeError, "batch_size: takes a whole number"),
+        ({"batch_size": 0}, ValueError, "batch_size: needs at least 1"),
+        ({"class_labels": 2}, ValueError, "class_labels: must lie in 0 ... 1"),
+        ({"output_type": "jpg"}, ValueError, "output_type: choose"),
+        ({"generator": 3}, TypeError, "generator: give a torch.Generator"),
+    ],
+)
+def test_what_the_annotations_do_not_allow_is_refused(options, error, words):
+    with pytest.raises(error, match=words):
+        Sketch()(**options)
+    assert Sketch()(grey=7.0) is not None, "a program may go above a slider"
+
+
+def test_messages_name_the_argument():
+    with pytest.raises(ValueError, match=r"images: this model takes \[N, 1, 8, 8\]"):
+        Sketch().reconstruct(pictures(1))
+
+
+def test_a_report_is_false_where_nobody_listens():
+    assert not Report(None, None)
+    seen = []
+    Sketch()(callback_on_step_end=lambda *arguments: seen.append(arguments))
+    (pipe, step, timestep, values) = seen[0]
+    assert isinstance(pipe, Sketch) and (step, timestep, values["num_timesteps"]) == (0, 0, 1)
+
+
+def test_generators_are_one_or_one_for_each():
+    one = torch.Generator()
+    assert to_generators(None, 3) is None and to_generators(one, 3) is one
+    assert to_generators((one, one), 2) == [one, one]
+    with pytest.raises(ValueError, match="one generator or 3"):
+        to_generators([one], 3)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 # before anything imports gradio, huggingface_hub or torch
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")

@@ -15,11 +15,14 @@ import fnmatch
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
 
 from genarium.errors import FileError, GenariumError
 
@@ -99,12 +102,17 @@ def file_errors(path: str | Path) -> Iterator[None]:
     """Turn an error of the operating system into one sentence about `path`.
 
     Raises:
-        FileError: in place of any OSError inside.
+        FileError: in place of any OSError inside, and of one that safetensors wraps.
     """
     try:
         yield
     except OSError as error:
         raise FileError(_sentence(path, error)) from error
+    except SafetensorError as error:  # it hides the system's error in its words
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise FileError(_sentence(path, OSError(int(number[1]), os.strerror(int(number[1]))))) from error
 
 
 def _sentence(path: str | Path, error: OSError) -> str:

@@ -16,6 +16,7 @@ from gradio.context import LocalContext
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
+from genarium.files import file_errors
 from genarium.pictures import enlarge, save_picture
 from genarium.runtime import Request, Result
 from genarium.sounds import save_sound
@@ -28,7 +29,9 @@ END_MILLISECONDS = 700  # the two ends of an animation are shown longer
 
 def keep(data: bytes, name: str) -> str:
     """A file in Gradio's cache, named by its content, so that visitors cannot overwrite each other's."""
-    path = save_bytes_to_cache(data, name, get_upload_folder())
+    folder = get_upload_folder()
+    with file_errors(Path(folder).name):
+        path = save_bytes_to_cache(data, name, folder)
     STORAGE.add(_owner(), path)
     return path
 

@@ -12,6 +12,7 @@ from genarium import paths
 from genarium.errors import FileError
 from genarium.files import (
     check_writable,
+    file_errors,
     matcher,
     new_folder,
     read_text,
@@ -120,3 +121,15 @@ def test_a_text_in_another_encoding_is_shown(tmp_path):
     (tmp_path / "a").write_bytes("Müller".encode("latin-1"))
     (tmp_path / "b").write_bytes("Müller 中".encode())
     assert read_text(tmp_path / "a") == "Müller" and read_text(tmp_path / "b") == "Müller 中"
+
+
+def test_a_full_disk_under_safetensors_is_one_sentence_and_the_old_folder_is_whole(tmp_path):
+    from safetensors import SafetensorError
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model_index.json").write_text("{}")
+    with pytest.raises(FileError, match="the disk is full"), new_folder(tmp_path / "model"):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert [p.name for p in tmp_path.rglob("*")] == ["model", "model_index.json"]
+    with pytest.raises(SafetensorError), file_errors("x"):
+        raise SafetensorError("Error while deserializing header: invalid")

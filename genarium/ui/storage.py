@@ -15,6 +15,8 @@ from pathlib import Path
 
 from gradio.utils import get_upload_folder
 
+from genarium.temporary import LOCK
+
 MIB = 2**20
 SWEEP_SECONDS = 10
 
@@ -71,11 +73,17 @@ class Storage:
             return list(self._of.get(owner, ()))
 
     def sweep(self) -> None:
-        """Delete the oldest files of the whole folder beyond the budget of all, and forget files that are gone."""
+        """Delete the oldest files of the whole folder beyond the budget of all, and forget files that are gone.
+
+        In a folder that is not the app's own nothing is deleted here: other files may lie in it.
+        """
         self._swept = time.monotonic()
         found = []
-        for root, _, names in os.walk(get_upload_folder()):
+        folder = Path(get_upload_folder())
+        for root, _, names in os.walk(folder) if (folder / LOCK).is_file() else ():
             for name in names:
+                if name == LOCK:
+                    continue
                 with contextlib.suppress(OSError):
                     entry = os.lstat(path := os.path.join(root, name))
                     found.append((entry.st_mtime, entry.st_size, path))

@@ -149,10 +149,15 @@ def test_a_budget(tmp_path, monkeypatch):
     assert not files[1].exists()
     kept.all_bytes = 250
     kept.sweep()
+    assert all(file.exists() for file in files[3:]), "the folder is not the app's own"
+    (tmp_path / LOCK).touch()
+    os.utime(tmp_path / LOCK, (0, 0))
+    kept.sweep()
     assert [file.exists() for file in files[3:]] == [False, True, True]
     kept.all_bytes, kept.all_files = 10**6, 1
     kept.sweep()
     assert [file.exists() for file in files[4:]] == [False, True]
+    assert (tmp_path / LOCK).exists()
     kept.add("cy", tmp_path / "none")
     assert kept.files("cy") == []
 

@@ -120,7 +120,7 @@ class Checkpoint:
         return tuple(id2label[key] for key in sorted(id2label, key=int))
 
     def takes_classes(self, task: str) -> bool:
-        """Whether classes can be told: the checkpoint names them and the task's method takes them."""
+        """Return whether a task accepts classes: the checkpoint names them and the task's method takes them."""
         if task not in self.tasks:
             return False
         method = getattr(self.family.pipeline_class(), self.tasks[task].method)

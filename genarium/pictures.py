@@ -91,7 +91,7 @@ def heat_map(
     """A per-pixel score [H, W] >= 0 over its picture: dark violet is ordinary, yellow is strange.
 
     Args:
-        high: the value shown in full colour; the map's own maximum unless told.
+        high: the value shown in full colour; the map's own maximum by default.
     """
     share = np.clip(map_ / (high or max(float(map_.max()), 1e-12)), 0, 1)
     colour = inferno(share)

@@ -51,7 +51,7 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         calibration: {"error", "code": [mean, standard deviation]} of the anomaly terms of training images, "sigma" of their
             reconstruction error; written by `fit`.
         defaults: {task: {parameter: value}} where this checkpoint's defaults differ from the signatures.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "both, class told"
+        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "both, class given"
             and the like conditional on the class of each image.
     """
 

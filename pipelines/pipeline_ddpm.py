@@ -62,7 +62,7 @@ class DenoisingDiffusionPipeline(PixelUNetMixin, DiffusionPipeline):
         class_dropout: part of the training labels that is replaced by "no class", for classifier-free guidance.
         id2label: names of the classes.
         anomaly_quantiles: 201 quantiles of the scores of ordinary test images under "default", and under "default, class
-            told" conditional on the class of each image.
+            given" conditional on the class of each image.
     """
 
     model_cpu_offload_seq = "unet"

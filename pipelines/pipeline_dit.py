@@ -92,7 +92,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
         defaults: {task: {parameter: value}}, the defaults of this checkpoint where they differ from the signatures.
         typicality: what `fit` found; see `anomaly_score`.
         anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "typicality, class
-            told" and the like conditional on the class of each image.
+            given" and the like conditional on the class of each image.
     """
 
     autoencoder: KLAutoencoder | AutoencoderKL

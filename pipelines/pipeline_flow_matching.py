@@ -94,7 +94,7 @@ class FlowMatchingPipeline(FlowDensityMixin, PixelUNetMixin, DiffusionPipeline):
             student's two steps.
         typicality: what `fit` found; see `anomaly_score`.
         anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "typicality, class
-            told" and the like conditional on the class of each image.
+            given" and the like conditional on the class of each image.
     """
 
     scheduler: FlowMatchEulerDiscreteScheduler

@@ -82,7 +82,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
             "class_mismatch": {"mean", "std"}; written by `fit`.
         id2label: names of the classes.
         anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "typicality, class
-            told" and the like conditional on the class of each image.
+            given" and the like conditional on the class of each image.
     """
 
     model_cpu_offload_seq = "unet"

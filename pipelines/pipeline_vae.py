@@ -46,7 +46,7 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         beta: weight of the KL in the training loss; below 1 sharper reconstructions, above 1 a smoother latent space.
         kl_annealing: fraction of the training over which that weight rises linearly from 0.
         id2label: names of the classes.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "elbo, class told"
+        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "elbo, class given"
             and the like conditional on the class of each image.
     """
 

@@ -89,7 +89,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         conditions: {condition: {number: name}} beside the class.
         defaults: {task: {parameter: value}} where this checkpoint's defaults differ from the signatures.
         calibration: what `fit` found; see `anomaly_score`.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "both, class told"
+        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "both, class given"
             and the like conditional on the class of each image.
     """
 

@@ -113,7 +113,7 @@ def test_a_png_tells_how_it_was_made(run):
         (["train", "vae-fashion-mnist", "--data", "nowhere"], "no such folder"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(run, tmp_path, arguments, words):
+def test_mistakes_are_reported_in_a_sentence(run, tmp_path, arguments, words):
     (tmp_path / "text.png").write_text("not a picture")
     assert words in run(*arguments, code=2)
 
@@ -129,15 +129,15 @@ def test_reconstruct_interpolate_anomaly(run, images, tmp_path):
     run("interpolate", "tiny-vae", *ends, "--frames", 5, "--set", "mode=lerp", "--out", "there-and-back.gif")
     assert Image.open("there-and-back.gif").is_animated
     run("anomaly", "tiny-vae", "--images", images, "--out", "s.json", "--maps", "maps", "--set", "score=reconstruction")
-    told = json.loads((tmp_path / "s.json").read_text())
-    assert [i["name"] for i in told["images"]] == ["0.png", "1.png"] and told["unit"] == "nats"
-    assert all(0 <= i["percentile"] <= 100 and np.isfinite(i["score"]) for i in told["images"])
+    report = json.loads((tmp_path / "s.json").read_text())
+    assert [i["name"] for i in report["images"]] == ["0.png", "1.png"] and report["unit"] == "nats"
+    assert all(0 <= i["percentile"] <= 100 and np.isfinite(i["score"]) for i in report["images"])
     run("anomaly", "tiny-vae", "--images", images, "--out", "c.json", "--classes", "class 3,4")
     run("anomaly", "tiny-vae", "--images", images, "--out", "d.json", "--classes", "4,3")
     of_class = [json.loads((tmp_path / name).read_text())["images"] for name in ("c.json", "d.json")]
     assert of_class[0] != of_class[1] and {i["percentile"] for i in of_class[0]} == {100}
-    assert [i["class"] for i in of_class[0]] == ["class 3", "class 4"] and "class" not in told["images"][0]
-    assert told["parameters"]["score"] == "reconstruction" and Image.open("maps/1.png.png").width == 224
+    assert [i["class"] for i in of_class[0]] == ["class 3", "class 4"] and "class" not in report["images"][0]
+    assert report["parameters"]["score"] == "reconstruction" and Image.open("maps/1.png.png").width == 224
 
 
 def test_train_and_evaluate_from_a_recipe(run, house, tmp_path):
@@ -156,8 +156,8 @@ def test_train_and_evaluate_from_a_recipe(run, house, tmp_path):
     text = run("evaluate", "small", "--data", tmp_path / "d.npz", "--only", "reconstruction", "--only", "anomaly")
     assert "psnr" in text and "auroc_noise" in text and "names no evaluation.anomaly_data" in text
     assert (house / "checkpoints/small/README.md").exists()
-    (told,) = json.loads(run("list", "--json"))["checkpoints"]
-    assert told["name"] == "small" and {"psnr", "ssim"} < {m["name"] for m in told["metrics"]}
+    (listed,) = json.loads(run("list", "--json"))["checkpoints"]
+    assert listed["name"] == "small" and {"psnr", "ssim"} < {m["name"] for m in listed["metrics"]}
 
 
 def environment(tiny_checkpoints):

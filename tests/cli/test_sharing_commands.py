@@ -1,4 +1,4 @@
-"""card, publish, pull and deploy as people call them: programs of their own, told of a Hub by environment variables."""
+"""card, publish, pull and deploy as people call them: programs of their own, whose Hub is given by environment variables."""
 
 import json
 import os
@@ -40,10 +40,10 @@ def test_card(call, vae):
 
 
 def test_publish(call, vae, house):
-    told = call("publish", "tiny-vae", "--repo", "user/tiny-vae", "--private", "--pin")
+    output = call("publish", "tiny-vae", "--repo", "user/tiny-vae", "--private", "--pin")
     repo = call.hub.repo("user/tiny-vae")
     assert repo.private and {"model_index.json", "README.md", "pipeline_vae.py"} < set(repo.files)
-    assert f"revision: {repo.sha}" in told and "bit for bit: generate" in told
+    assert f"revision: {repo.sha}" in output and "bit for bit: generate" in output
     assert repo.sha in (house / "hub_configs/tiny-vae.yaml").read_text()
 
 
@@ -58,6 +58,6 @@ def test_deploy(call, tmp_path):
     assert "does not accept your token" in call("deploy", "user/space", code=2, token="hf_wrong")
     assert "you are not logged in" in call("deploy", "user/space", code=2, token=None).lower()
     assert not call.hub.repos
-    told = call("deploy", "user/space")
+    output = call("deploy", "user/space")
     space = call.hub.repo("user/space", "space")
-    assert f"/spaces/user/space\n  revision: {space.sha}" in told and "app.py" in space.files
+    assert f"/spaces/user/space\n  revision: {space.sha}" in output and "app.py" in space.files

@@ -233,7 +233,7 @@ def test_a_checkpoint_s_control_has_its_values(styled):
 
 
 @pytest.mark.parametrize("wrong", [["style"], {"style": ["dark"]}, {"style": {"dark": 0}}])
-def test_damaged_conditions_are_told(styled, house, wrong):
+def test_damaged_conditions_are_reported(styled, house, wrong):
     path = house / "checkpoints/a-styled/model_index.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "conditions": wrong}))
     with pytest.raises(CheckpointError, match=r"condition|style"):

@@ -51,7 +51,7 @@ def test_it_keeps_the_contract(family, tmp_path, monkeypatch):
         if task != "interpolate":
             contract.test_a_sample_does_not_depend_on_its_batch(tiny, "my_sketch", task)
         if task in ("reconstruct", "anomaly"):
-            contract.test_inputs_may_be_told_their_classes(tiny, "my_sketch", task)
+            contract.test_inputs_may_have_their_classes_given(tiny, "my_sketch", task)
         contract.test_reports_each_step_and_stops_within_one(tiny, "my_sketch", task)
         contract.test_signature_makes_controls_with_help("my_sketch", task)
         contract.test_controls_hold_outside_the_app_too(tiny, "my_sketch", task)

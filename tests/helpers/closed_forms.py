@@ -13,7 +13,7 @@ def two_class_velocity(centres: torch.Tensor, std: torch.Tensor) -> Callable:
         std: [C, H, W] or what broadcasts to it.
 
     Returns:
-        velocity(x [N, C, H, W], t [N], labels int64 [N] or None): of the class told; where none is (None or 2), of both
+        velocity(x [N, C, H, W], t [N], labels int64 [N] or None): of the given class; where none is (None or 2), of both
         classes as often.
     """
 
@@ -26,7 +26,7 @@ def two_class_velocity(centres: torch.Tensor, std: torch.Tensor) -> Callable:
         even = (each * density.softmax(0)[..., None, None, None]).sum(0)
         if labels is None:
             return even
-        told = each[labels.clamp(max=1), torch.arange(len(x))]
-        return torch.where((labels < 2)[:, None, None, None], told, even)
+        conditional = each[labels.clamp(max=1), torch.arange(len(x))]
+        return torch.where((labels < 2)[:, None, None, None], conditional, even)
 
     return velocity

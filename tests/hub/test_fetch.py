@@ -1,4 +1,4 @@
-"""The way down from the Hub, against one of our own: what is told, what is fetched, and what goes wrong on the way."""
+"""The way down from the Hub, against one of our own: what is reported, what is fetched, and what goes wrong on the way."""
 
 import errno
 import hashlib
@@ -271,7 +271,7 @@ def test_what_is_too_large_is_said_before_anything_is_fetched(hub, repo, familie
         look("someone/vae", families)
 
 
-def test_missing_private_and_gated_are_told_apart_as_far_as_the_hub_does(hub, repo, families):
+def test_missing_private_and_gated_are_distinguished_as_far_as_the_hub_does(hub, repo, families):
     hub.add_repo("someone/secret", dict(repo.files), private=True)
     hub.add_repo("someone/gate", dict(repo.files), gated="manual")
     for address in ("someone/nothing", "someone/secret"):
@@ -325,7 +325,7 @@ def test_a_file_damaged_on_the_disk_is_noticed(hub, repo, families):
     assert_works_next_time(hub, families)
 
 
-def test_a_full_disk_is_told_before_and_during(hub, repo, families, monkeypatch, tmp_path):
+def test_a_full_disk_is_reported_before_and_during(hub, repo, families, monkeypatch, tmp_path):
     offer = look("someone/vae", families)
     with monkeypatch.context() as patch:
         patch.setattr(fetch_module.shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**9, 10**9, 1000))

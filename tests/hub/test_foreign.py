@@ -97,7 +97,7 @@ def test_a_method_without_batches_draws_one_by_one(odd, families, trusting):
     assert len(set(brightness(runtime, "odd", seed=0, batch_size=5))) > 2
 
 
-def test_classes_that_its_method_cannot_be_told_are_left_out(odd, families, trusting):
+def test_classes_that_its_method_does_not_take_are_left_out(odd, families, trusting):
     folder, _ = odd()
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps({**index, "id2label": {"0": "cat", "1": "dog"}}))

@@ -241,7 +241,7 @@ def test_a_dry_run_sends_nothing(hub, vae, run, unproved):
         (["nothing"], "no checkpoint 'nothing'"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(hub, vae, run, arguments, words):
+def test_mistakes_are_reported_in_a_sentence(hub, vae, run, arguments, words):
     assert words in run("publish", *arguments, code=2)
     assert not hub.repos
 

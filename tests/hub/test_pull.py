@@ -105,5 +105,5 @@ def test_an_interrupted_exchange_puts_the_old_one_back(run, house, monkeypatch):
         (["someone/vae", "--name", ".vae"], "no name for a folder"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(run, arguments, says):
+def test_mistakes_are_reported_in_a_sentence(run, arguments, says):
     assert says in run(*arguments, code=2)

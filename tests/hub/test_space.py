@@ -115,8 +115,8 @@ def test_front_matter_that_the_hub_could_not_use(root, old, new, words):
 
 def test_a_space_may_name_what_is_fetched_when_it_is_built(root):
     entries = ["user/a", "user/a config.json,vae/weights.safetensors", f"user/a config.json {'0a' * 20}"]
-    told = "".join(f"- {entry}\n" for entry in entries)
-    (root / "README.md").write_text(README.replace("license", f"preload_from_hub:\n{told}license"))
+    preloads = "".join(f"- {entry}\n" for entry in entries)
+    (root / "README.md").write_text(README.replace("license", f"preload_from_hub:\n{preloads}license"))
     assert set(prepare(root).files) == NEEDED
 
 
@@ -205,7 +205,7 @@ def test_another_app_is_not_replaced(hub, root):
         (["user/space", "--hardware", "toaster"], "--hardware: choose one of cpu-basic"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(arguments, words):
+def test_mistakes_are_reported_in_a_sentence(arguments, words):
     result = CliRunner().invoke(app, ["deploy", *arguments])
     assert result.exit_code == 2 and words in result.output
 

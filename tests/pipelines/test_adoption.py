@@ -64,7 +64,7 @@ def test_a_stock_checkpoint_draws_what_diffusers_draws(tmp_path, families):
     original = stock("DDIMPipeline", beta_end=0.001, timestep_spacing="trailing", clip_sample=False)
     original.save_pretrained(tmp_path)
     adopted = load_pipeline(open_checkpoint(tmp_path, families))
-    # ours keeps the estimate in [-1, 1] at each step, diffusers, told not to clip, only at the end
+    # ours keeps the estimate in [-1, 1] at each step, diffusers, set not to clip, only at the end
     adopted._clip = lambda output, x, alpha_bar: (output, adopted._views(output, x, alpha_bar)[0])
     ours = adopted(2, torch.Generator().manual_seed(0), sampler="ddim", num_inference_steps=5, output_type="np").images
     theirs = original(2, torch.Generator().manual_seed(0), num_inference_steps=5, output_type="np").images
@@ -158,7 +158,7 @@ def test_an_adopted_checkpoint_can_be_saved_and_opened_again(both, tmp_path, fam
     assert torch.equal(*images)
 
 
-# ---- DiTPipeline: a transformer on scaled latents, with learnt variances, told the class ----
+# ---- DiTPipeline: a transformer on scaled latents, with learnt variances, conditional on the class ----
 
 NAMES = {str(i): f"thing {i}" for i in range(1000)}
 
@@ -422,7 +422,7 @@ def test_a_bare_model_is_named_for_what_it_is(tmp_path, families):
 
 
 @pytest.mark.parametrize("kind", ["LDMPipeline", "AutoencoderKL"])
-def test_an_unknown_pipeline_is_told_with_those_that_are_known(kind, tmp_path, families):
+def test_an_unknown_pipeline_is_reported_with_those_that_are_known(kind, tmp_path, families):
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
     with pytest.raises(CheckpointError, match=f"'{kind}'.*DDPMPipeline.*ScoreSdeVePipeline"):
         open_checkpoint(tmp_path, families)

@@ -143,7 +143,7 @@ def asks_for_classes(family, task):
 
 
 @pytest.mark.parametrize(("family", "task"), [c for c in CASES if c[1] != "generate" and asks_for_classes(*c)])
-def test_inputs_may_be_told_their_classes(tiny, family, task):
+def test_inputs_may_have_their_classes_given(tiny, family, task):
     steps = []
 
     def watch(pipe, step, timestep, values):

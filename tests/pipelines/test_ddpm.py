@@ -142,8 +142,8 @@ def test_strangers_score_higher_than_the_data():
     assert torch.equal(pipeline.anomaly_score(data).scores, ordinary.scores), "a measurement is repeatable"
 
 
-def test_told_a_class_the_images_of_another_are_strange():
-    """Class y is MEAN + y; a network that is told nothing knows the class 0 only."""
+def test_conditional_on_a_class_the_images_of_another_are_strange():
+    """Class y is MEAN + y; without a class the network knows class 0 only."""
     pipeline = gaussian_pipeline()
     pipeline.register_to_config(id2label={"0": "low", "1": "high"})
     low = pipeline._network
@@ -163,12 +163,14 @@ def test_told_a_class_the_images_of_another_are_strange():
     )
     right, wrong = (pipeline.anomaly_score(data, class_labels=y).scores for y in (labels, 1 - labels))
     assert wrong.min() > right.max()
-    untold = pipeline.anomaly_score(data).scores
+    unconditional = pipeline.anomaly_score(data).scores
     plain, ignored = (pipeline.anomaly_score(data, class_labels=labels, class_weight=w).scores for w in (1.0, 0.0))
-    assert torch.allclose(ignored, untold) and torch.allclose(right, untold + 8 * (plain - untold), atol=1e-5)
+    assert torch.allclose(ignored, unconditional) and torch.allclose(
+        right, unconditional + 8 * (plain - unconditional), atol=1e-5
+    )
     alone = gaussian_pipeline()
     alone._network = lambda x, t, _: network(x, t, labels)
-    assert torch.allclose(plain, alone.anomaly_score(data).scores), "the error of the network that is told"
+    assert torch.allclose(plain, alone.anomaly_score(data).scores), "the error of the conditional network"
     assert torch.allclose(pipeline.anomaly_score(data).scores[::2], right[::2])
     with pytest.raises(ValueError, match="class_labels"):
         pipeline.anomaly_score(data, class_labels=2)

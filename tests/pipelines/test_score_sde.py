@@ -443,8 +443,8 @@ def test_calibrated_typicality_finds_what_is_too_likely_and_too_unlikely():
     )
 
 
-def test_told_a_class_the_images_of_another_are_strange():
-    """Two Gaussians that overlap; the network that is told nothing denoises their even mixture."""
+def test_conditional_on_a_class_the_images_of_another_are_strange():
+    """Two Gaussians that overlap; without a class the network denoises their even mixture."""
     pipeline = ScoreSdePipeline.build(
         SIZE, 1, {"0": "low", "1": "high"}, block_out_channels=[8], norm_num_groups=8, attention_head_dim=8
     )
@@ -466,15 +466,15 @@ def test_told_a_class_the_images_of_another_are_strange():
     images, labels = data(600, seed=1)
     pipeline.fit({"images": images[i : i + 100], "class_labels": labels[i : i + 100]} for i in range(0, 600, 100))
     known = pipeline.config.calibration["class_mismatch"]
-    assert known["mean"] < 0 < known["std"], "being told the right class helps"
+    assert known["mean"] < 0 < known["std"], "the right class helps"
 
     x, labels = data(64, seed=2)
-    untold, right, wrong = (pipeline.anomaly_score(x, class_labels=y) for y in (None, labels, 1 - labels))
-    assert (right.scores >= untold.scores).all()
+    unconditional, right, wrong = (pipeline.anomaly_score(x, class_labels=y) for y in (None, labels, 1 - labels))
+    assert (right.scores >= unconditional.scores).all()
     assert wrong.scores.quantile(0.05) > right.scores.quantile(0.95)
     assert wrong.maps.shape == (64, SIZE, SIZE) and wrong.maps.mean() > right.maps.mean()
     above = ((pipeline.class_mismatch(x, 1 - labels)[0] - known["mean"]) / known["std"]).clamp(min=0)
-    expected = (untold.scores.square() + len(FEATURE_SIGMAS) * above.square()).sqrt()
+    expected = (unconditional.scores.square() + len(FEATURE_SIGMAS) * above.square()).sqrt()
     assert torch.allclose(wrong.scores, expected, rtol=1e-4)
     for score in ("score norms", "likelihood"):
         right, wrong = (pipeline.anomaly_score(x, class_labels=y, score=score).scores for y in (labels, 1 - labels))

@@ -390,7 +390,7 @@ def test_strength_goes_from_the_own_style_to_the_other(trained):
     assert distances[0] < distances[1] < distances[2]
 
 
-def test_an_interpolation_moves_what_it_is_told_to(trained):
+def test_an_interpolation_moves_what_is_asked_for(trained):
     pipeline, data, _ = trained
     a, b = to_arrays(data.images)[[0]], to_arrays(data.images)[[7]]  # another shape in another style
 

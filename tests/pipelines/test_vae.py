@@ -151,16 +151,16 @@ def test_elbo_below_iwae_below_log_p():
     assert torch.allclose(score, elbo, atol=1.0) and (score < exact + 0.5).all()
 
 
-def test_told_a_class_the_score_counts_it_by_its_weight():
+def test_given_a_class_the_score_counts_it_by_its_weight():
     pipeline = tiny(num_classes=10)
     x, labels = images_8px(6), torch.arange(6)
     pipeline.vae.class_means.data.normal_(generator=torch.Generator().manual_seed(0))
     mean, logvar = pipeline.vae.encode(x)
     with torch.no_grad():
-        untold, told = pipeline.vae.kl(mean, logvar), pipeline.vae.kl(mean, logvar, labels)
+        unconditional, conditional = pipeline.vae.kl(mean, logvar), pipeline.vae.kl(mean, logvar, labels)
     scores = pipeline.anomaly_score(x).scores
     for weight in (0.0, 1.0, 30.0):
-        expected = scores + weight * (told - untold)
+        expected = scores + weight * (conditional - unconditional)
         assert torch.allclose(
             pipeline.anomaly_score(x, class_labels=labels, class_weight=weight).scores, expected, rtol=1e-4
         )

@@ -225,14 +225,14 @@ def parts_loss(pipeline, x):
 def test_the_cache_gives_what_the_whole_pass_gives():
     model = transformer(conditions={"style": 2})
     codes = torch.randint(11, (4, 9), generator=seeded(0)[0])
-    told = (torch.tensor([0, 2, -1, 1]), {"style": torch.tensor([1, -1, 0, 0])})
-    whole = model(codes, *told, causal=True)  # [4, 9, 11]
+    given = (torch.tensor([0, 2, -1, 1]), {"style": torch.tensor([1, -1, 0, 0])})
+    whole = model(codes, *given, causal=True)  # [4, 9, 11]
     cache, steps = [], []
     for i in range(9):
-        logits, cache = model(codes[:, max(i - 1, 0) : i], *told, cache=cache)
+        logits, cache = model(codes[:, max(i - 1, 0) : i], *given, cache=cache)
         steps.append(logits)
     assert torch.allclose(torch.stack(steps, dim=1), whole, atol=1e-5)
-    logits, cache = model(codes[:, :4], *told, cache=[])
+    logits, cache = model(codes[:, :4], *given, cache=[])
     assert torch.allclose(logits, whole[:, 4], atol=1e-5), "several codes at once"
     logits, cache = model(codes[:, 4:7], cache=cache)
     assert torch.allclose(logits, whole[:, 7], atol=1e-5)
@@ -251,7 +251,7 @@ def test_causal_rows_see_no_later_code_and_masked_rows_see_all():
     assert torch.allclose(logits, alone, atol=1e-5), "a row is read in its own way whatever its neighbours do"
 
 
-def test_what_is_told_matters_and_not_told_is_a_class_of_its_own():
+def test_conditions_matter_and_an_absent_one_is_a_class_of_its_own():
     model = transformer(conditions={"style": 2})
     codes = torch.zeros(1, 9, dtype=torch.int64)
     style = {"style": torch.tensor([1])}
@@ -416,22 +416,24 @@ def test_the_surprise_is_the_log_probability_of_the_map():
     assert torch.allclose(error.maps.mean((1, 2)), error.scores)
 
 
-def test_told_a_class_its_nats_count_by_their_weight():
+def test_given_a_class_its_nats_count_by_their_weight():
     pipeline = tiny()
     x, labels = pictures(4), torch.tensor([1, 1, 7, 9])
     codes = pipeline.encode(x)
     with torch.no_grad():
-        untold, told = (pipeline._nats(codes, y) for y in (None, labels))
-    assert not torch.allclose(untold, told)
+        unconditional, conditional = (pipeline._nats(codes, y) for y in (None, labels))
+    assert not torch.allclose(unconditional, conditional)
     for weight in (0.0, 1.0, 10.0):
         of_class = pipeline.anomaly_score(x, class_labels=labels, score="likelihood", class_weight=weight)
-        expected = untold + weight * (told - untold)
+        expected = unconditional + weight * (conditional - unconditional)
         assert torch.allclose(of_class.scores, expected.sum((1, 2)), rtol=1e-4)
         assert torch.allclose(of_class.maps[:, ::4, ::4], expected.clamp(min=0), atol=1e-3)
     parts = (pipeline.anomaly_score(x, class_labels=y, score="reconstruction").scores for y in (None, labels))
     assert torch.equal(*parts), "it knows no class"
     both = (pipeline.anomaly_score(x, class_labels=y).scores for y in (None, labels))
-    assert torch.allclose(torch.sub(*both), -10 * (told - untold).sum((1, 2)), rtol=1e-3), "before `fit`, as it is"
+    assert torch.allclose(torch.sub(*both), -10 * (conditional - unconditional).sum((1, 2)), rtol=1e-3), (
+        "before `fit`, as it is"
+    )
 
 
 def test_both_scores_are_calibrated_on_training_images():

@@ -161,7 +161,7 @@ def test_progress_shows_the_sound_so_far_and_stop_ends_it(runtime, clips):
     assert len(swap(runtime, *clips).audios) == 1, "the next visitor is served"
 
 
-def test_what_only_the_model_finds_wrong_is_told_in_its_words(runtime, monkeypatch):
+def test_what_only_the_model_finds_wrong_is_reported_in_its_words(runtime, monkeypatch):
     monkeypatch.setattr(tiny_styles, "SIZE", 64_000)
     with pytest.raises(InputError, match="too short for this model"):
         swap(runtime, LOW, HIGH)
@@ -421,8 +421,8 @@ def test_commands_on_sound(run, clips, tmp_path):
     run("reconstruct", "voices", "--audio", "folder", "--out", "back.wav")
     assert soundfile.info("back-01.wav").duration == pytest.approx(1.5, abs=0.01)
     run("anomaly", "voices", "--audio", "folder", "--out", "s.json")
-    told = json.loads((tmp_path / "s.json").read_text())
-    assert [one["name"] for one in told["recordings"]] == ["0.wav", "1.wav"] and told["recordings"][0]["frames"]
+    report = json.loads((tmp_path / "s.json").read_text())
+    assert [one["name"] for one in report["recordings"]] == ["0.wav", "1.wav"] and report["recordings"][0]["frames"]
     run("swap", "styles", "--content", SNEAKER, "--style", TROUSER)
     assert read_request("swapped.png")["checkpoint"] == "styles"
     assert '"modality": "audio"' in run("list", "--json")
@@ -442,7 +442,7 @@ def test_commands_on_sound(run, clips, tmp_path):
         (["anomaly", "voices", "--audio", LOW, "--maps", "maps"], "draws on pictures"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(run, arguments, words):
+def test_mistakes_are_reported_in_a_sentence(run, arguments, words):
     assert words in run(*arguments, code=2)
 
 

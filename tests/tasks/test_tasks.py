@@ -92,7 +92,7 @@ def test_the_tasks_of_this_repository_come_in_order_and_have_their_parts():
         ({}, "ModuleNotFoundError"),
     ],
 )
-def test_a_broken_task_is_told_and_the_others_work(install, modules, reason):
+def test_a_broken_task_is_reported_and_the_others_work(install, modules, reason):
     install("odd", **modules)
     tasks = find_tasks()
     assert len(tasks) == 5 and len(tasks.broken) == 1

@@ -167,7 +167,7 @@ def test_anomaly_score(client):
         checkpoint="tiny-ddpm", image=handle_file(SNEAKER), class_labels="class 7", api_name="/anomaly_score"
     )
     assert of_class["request"]["class_labels"] == [7] and of_class["score"] != report["score"]
-    assert of_class["stranger_than"] == 1, "by the quantiles of images whose class was told"
+    assert of_class["stranger_than"] == 1, "by the quantiles of images whose class was given"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def load(name: str):
 
 
 def picture(path, checkpoint: str, invert: str = "auto"):
-    """A picture from a file in the form of a checkpoint's data (size, mode, background), as the app does it.
+    """Load a picture from a file in the form of a checkpoint's data (size, mode, background), as the app does it.
 
     Raises:
         genarium.errors.InputError: it is no picture that can be read.
@@ -29,7 +29,7 @@ def picture(path, checkpoint: str, invert: str = "auto"):
 
 
 def audio(path, checkpoint: str):
-    """A recording from a file in the form of a checkpoint's data (sampling rate, one channel, level), as the app does it.
+    """Load a recording from a file in the form of a checkpoint's data (sampling rate, one channel, level), as the app does it.
 
     Returns:
         float32 [T] in [-1, 1].

@@ -69,7 +69,7 @@ class Checkpoint:
         return "audio" if self.index.get("sampling_rate") and not self.is_foreign else "image"
 
     def controls(self, task: str) -> dict[str, Control]:
-        """The controls of one task, by parameter, as they are for this checkpoint.
+        """Return the controls of one task, by parameter, as they are for this checkpoint.
 
         Its own defaults hold where its config has some, and the choices of a condition are the values it was trained with;
         the control of a condition that it was trained without is left out, and so is what needs a component it lacks, or
@@ -194,7 +194,7 @@ def open_checkpoint(
 
 
 def _open_model(folder: Path, families: Families, recipe: Recipe | None, name: str) -> Checkpoint:
-    """A single model with no pipeline around it, as a checkpoint of the family that takes it alone.
+    """Return a single model with no pipeline around it, as a checkpoint of the family that takes it alone.
 
     Raises:
         CheckpointError: there is none, or no family takes it.

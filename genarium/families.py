@@ -82,7 +82,7 @@ class Family:
 
 
 def read_translations(plugin: str | Path) -> dict[str, dict[str, str]]:
-    """The YAML files beside a plugin: zh.yaml maps the English labels and helps of its controls to Chinese.
+    """Read the YAML files beside a plugin: zh.yaml maps the English labels and helps of its controls to Chinese.
 
     Args:
         plugin: the plugin's `__file__`.
@@ -111,18 +111,18 @@ class Families:
         return self.found[name]
 
     def taking(self, class_name: str) -> Family | None:
-        """The family that can load checkpoints of a pipeline class: its own, or a stock one that it adopts."""
+        """Return the family that can load checkpoints of a pipeline class: its own, or a stock one that it adopts."""
         for family in self:
             if class_name == family.pipeline_class().__name__ or class_name in family.stock:
                 return family
         return None
 
     def taking_model(self, class_name: str) -> Family | None:
-        """The family that can load a single diffusers model of this class, with no pipeline around it."""
+        """Return the family that can load a single diffusers model of this class, with no pipeline around it."""
         return next((family for family in self if class_name in family.stock_models), None)
 
     def known_classes(self) -> str:
-        """The classes that some family can load, pipelines and single models, for messages."""
+        """Return the classes that some family can load, pipelines and single models, for messages."""
         own = {family.pipeline_class().__name__ for family in self}
         return ", ".join(sorted(own.union(*((*family.stock, *family.stock_models) for family in self))))
 
@@ -134,7 +134,7 @@ class Families:
 
 
 def class_of(index: Mapping[str, Any]) -> str:
-    """The pipeline class that a model_index.json names, alone or as ["file", "Class"].
+    """Return the pipeline class that a model_index.json names, alone or as ["file", "Class"].
 
     Raises:
         KeyError, TypeError, IndexError: it names none.

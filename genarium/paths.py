@@ -31,7 +31,7 @@ def docs() -> Path:
 
 
 def data() -> Path | None:
-    """A folder of local copies of data sets, named as the last part of their Hub id; None: ask the Hub."""
+    """Return a folder of local copies of data sets, named as the last part of their Hub id; None: ask the Hub."""
     value = os.environ.get("GENARIUM_DATA")
     return Path(value) if value else None
 

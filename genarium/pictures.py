@@ -53,12 +53,12 @@ def fit_picture(
 
 
 def to_pictures(pixels: np.ndarray) -> list[PIL.Image.Image]:
-    """uint8 [N, H, W, C] -> N pictures, L or RGB."""
+    """Convert uint8 [N, H, W, C] to N pictures, L or RGB."""
     return [PIL.Image.fromarray(p[:, :, 0] if p.shape[-1] == 1 else p) for p in pixels]
 
 
 def to_pixels(pictures: Iterable[PIL.Image.Image]) -> np.ndarray:
-    """Pictures of one size -> uint8 [N, H, W, C]."""
+    """Convert pictures of one size to uint8 [N, H, W, C]."""
     return np.stack([np.atleast_3d(np.asarray(p)) for p in pictures])
 
 
@@ -69,7 +69,7 @@ def enlarge(image: PIL.Image.Image, side: int = 224) -> PIL.Image.Image:
 
 
 def grid(pictures: list[PIL.Image.Image], columns: int | None = None, gap: int = 2) -> PIL.Image.Image:
-    """Pictures side by side, row by row."""
+    """Draw pictures side by side, row by row."""
     columns = columns or min(len(pictures), max(1, round(len(pictures) ** 0.5)))
     rows = -(-len(pictures) // columns)
     width, height = pictures[0].size
@@ -88,7 +88,7 @@ def inferno(share: np.ndarray) -> np.ndarray:
 def heat_map(
     map_: np.ndarray, image: PIL.Image.Image, high: float | None = None, alpha: float = 0.65
 ) -> PIL.Image.Image:
-    """A per-pixel score [H, W] >= 0 over its picture: dark violet is ordinary, yellow is strange.
+    """Draw a per-pixel score [H, W] >= 0 over its picture: dark violet is ordinary, yellow is strange.
 
     Args:
         high: the value shown in full colour; the map's own maximum by default.

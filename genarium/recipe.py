@@ -239,7 +239,7 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def _explain(error: Mapping[str, Any]) -> str:
-    """One line of pydantic's report, with the nearest known key where a key is unknown."""
+    """Return one line of pydantic's report, with the nearest known key where a key is unknown."""
     loc = list(error["loc"])
     if len(loc) > 1 and loc[0] == "data":  # pydantic puts the kind of the section there
         del loc[1]
@@ -272,7 +272,7 @@ def recipe_paths(folders: tuple[Path, ...] = ()) -> dict[str, Path]:
 
 
 def find_recipe(name: str, folders: tuple[Path, ...] = ()) -> Recipe:
-    """The recipe of a checkpoint, by its name or by the path of a YAML file.
+    """Return the recipe of a checkpoint, by its name or by the path of a YAML file.
 
     Raises:
         RecipeError: there is none, with the nearest names.

@@ -76,7 +76,7 @@ def fit_sound(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def active_level(samples: np.ndarray, rate: int) -> float:
-    """The RMS of those frames that are at most 35 dB below the loudest."""
+    """Return the RMS of those frames that are at most 35 dB below the loudest."""
     size = min(len(samples), round(FRAME_SECONDS * rate))
     frames = samples[: len(samples) // size * size].reshape(-1, size).astype(np.float64)
     power = (frames**2).mean(axis=1)
@@ -110,7 +110,7 @@ def save_sound(
 
 
 def read_request(path: str | Path) -> dict[str, Any]:
-    """The parameters that `save_sound` wrote into a file.
+    """Return the parameters that `save_sound` wrote into a file.
 
     Raises:
         InputError: the file is none of ours.

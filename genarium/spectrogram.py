@@ -27,7 +27,7 @@ def mel_filters(rate: int, size: int, bands: int = BANDS) -> np.ndarray:
 
 
 def mel_spectrogram(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Energy in mel bands over time, in dB below its maximum: float [BANDS, at most COLUMNS], low frequencies first.
+    """Return the energy in mel bands over time, in dB below its maximum: float [BANDS, at most COLUMNS], low frequencies first.
 
     Args:
         samples: float [T].
@@ -45,6 +45,6 @@ def mel_spectrogram(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def mel_picture(samples: np.ndarray, rate: int) -> PIL.Image.Image:
-    """A mel spectrogram as a picture, a pixel each: time to the right, high frequencies above, loud is bright."""
+    """Return a mel spectrogram as a picture, a pixel each: time to the right, high frequencies above, loud is bright."""
     share = np.clip(1 + mel_spectrogram(samples, rate) / RANGE, 0, 1)
     return PIL.Image.fromarray(inferno(share[::-1]).round().astype(np.uint8))

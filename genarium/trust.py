@@ -28,7 +28,7 @@ WARNING = (
 
 
 def trusted() -> bool:
-    """Whether the operator wants code from checkpoints to run.
+    """Return whether the operator wants code from checkpoints to run.
 
     Raises:
         InputError: the variable has a value that says neither yes nor no.
@@ -40,7 +40,7 @@ def trusted() -> bool:
 
 
 def family_of(folder: Path, index: Mapping[str, Any]) -> Family:
-    """A family of one for a checkpoint's class. Imports the class, and with it, runs its file.
+    """Return a family of one for a checkpoint's class. Imports the class, and with it, runs its file.
 
     Raises:
         CheckpointError: the class cannot be imported, or needs more than a seed to generate.

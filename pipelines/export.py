@@ -105,7 +105,7 @@ def standalone(module: ModuleType) -> str:
 
 
 def _sibling(node: ast.Import | ast.ImportFrom, module: ModuleType, packages: set[str]) -> ModuleType | None:
-    """The module that an import statement takes names from, if its source has to be written out."""
+    """Return the module that an import statement takes names from, if its source has to be written out."""
     if isinstance(node, ast.Import):
         found = [alias.name for alias in node.names if alias.name.partition(".")[0] in packages]
         if found:
@@ -129,7 +129,7 @@ def _sibling(node: ast.Import | ast.ImportFrom, module: ModuleType, packages: se
 
 
 def _statements(node: ast.Import | ast.ImportFrom) -> list[str]:
-    """One import statement for each name, so that two modules' imports of one package become one set."""
+    """Return one import statement for each name, so that two modules' imports of one package become one set."""
     return [ast.unparse(type(node)(**{**vars(node), "names": [alias]})) for alias in node.names]
 
 

@@ -190,21 +190,21 @@ class StyleAutoencoder(ModelMixin, ConfigMixin):
         self.register_buffer("style_means", torch.zeros(num_styles, style_dim))  # saved with the weights
 
     def encode_content(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Images [B, C, H, W] -> content maps, the finest first."""
+        """Encode images [B, C, H, W] as content maps, the finest first."""
         return self.content_encoder(x)
 
     def encode_style(self, x: torch.Tensor) -> torch.Tensor:
-        """Images [B, C, H, W] -> styles, float32 [B, style_dim]."""
+        """Encode images [B, C, H, W] as styles, float32 [B, style_dim]."""
         return self.style_encoder(x)
 
     def decode(self, content: list[torch.Tensor], style: torch.Tensor) -> torch.Tensor:
-        """Content maps and styles [B, style_dim] -> images, float32 [B, C, H, W], nearly in [-1, 1]."""
+        """Decode content maps and styles [B, style_dim] to images, float32 [B, C, H, W], nearly in [-1, 1]."""
         return self.decoder(content, style.to(content[0].dtype)).float()
 
     def forward(
         self, content: torch.Tensor, style: torch.Tensor, mixing: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Content of one image, style of another.
+        """Combine the content of one image with the style of another.
 
         Args:
             content, style: images [B, C, H, W] in [-1, 1].
@@ -248,7 +248,7 @@ class StyleJudge(nn.Module):
 
 
 def disturb(x: torch.Tensor, generator: torch.Generator | None, shift: int = 4, noise: float = 0.1) -> torch.Tensor:
-    """The same pictures [B, C, H, W], all mirrored or not and shifted by up to `shift` pixels, with Gaussian noise.
+    """Return the same pictures [B, C, H, W], all mirrored or not and shifted by up to `shift` pixels, with Gaussian noise.
 
     A judge that sees nothing undisturbed neither learns the training pictures by heart (Zhao et al. 2020,
     https://arxiv.org/abs/2006.10738) nor can be pleased by patterns too faint to see.

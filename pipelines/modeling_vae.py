@@ -84,7 +84,7 @@ class VAEModel(MixtureMixin, ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Parameters of q(z | x): mean and log-variance.
+        """Return the parameters of q(z | x): mean and log-variance.
 
         Args:
             x: images [B, C, H, W] in [-1, 1].
@@ -97,11 +97,11 @@ class VAEModel(MixtureMixin, ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def decode_logits(self, z: torch.Tensor) -> torch.Tensor:
-        """What p(x | z) is written in: logits (Bernoulli) or the mean in [-1, 1] (Gaussian), float32 [B, C, H, W]."""
+        """Return what p(x | z) is written in: logits (Bernoulli) or the mean in [-1, 1] (Gaussian), float32 [B, C, H, W]."""
         return self.decoder(z.to(self.class_means.dtype)).float()
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """E[x | z].
+        """Return E[x | z].
 
         Args:
             z: latents [B, latent_dim].
@@ -113,7 +113,7 @@ class VAEModel(MixtureMixin, ModelMixin, ConfigMixin):
         return x.sigmoid() * 2 - 1 if self.config.likelihood == "bernoulli" else x
 
     def log_likelihood_map(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """log p(x | z) of each pixel and channel, with its constant.
+        """Return log p(x | z) of each pixel and channel, with its constant.
 
         Args:
             x: images [B, C, H, W] in [-1, 1].
@@ -129,12 +129,12 @@ class VAEModel(MixtureMixin, ModelMixin, ConfigMixin):
         return -0.5 * ((x - logits) * torch.exp(-log_sigma)).square() - log_sigma - 0.5 * LOG_2PI
 
     def gaussian_log_sigma(self) -> torch.Tensor:
-        """log sigma, not below one grey level of 8 bits: a density on discrete data could grow without bound there."""
+        """Return log sigma, not below one grey level of 8 bits: a density on discrete data could grow without bound there."""
         return self.log_sigma.float().clamp(min=math.log(1 / 127.5))
 
     @apply_forward_hook
     def kl(self, mean: torch.Tensor, logvar: torch.Tensor, class_labels: torch.Tensor | None = None) -> torch.Tensor:
-        r"""KL(q(z | x) || p(z)) for each image, in closed form.
+        r"""Return KL(q(z | x) || p(z)) for each image, in closed form.
 
         With a class, the prior is N(mu_y, I) (VAE, appendix B, with a mean):
             KL_y = 1/2 sum_i (s_i^2 + (m_i - mu_yi)^2 - 1 - log s_i^2)
@@ -163,7 +163,7 @@ class VAEModel(MixtureMixin, ModelMixin, ConfigMixin):
     def log_prior(
         self, z: torch.Tensor, class_labels: torch.Tensor | None = None, mixture: bool = False
     ) -> torch.Tensor:
-        """Exact log p(z) or log p(z | y) of the standard prior or of the fitted mixture.
+        """Return the exact log p(z) or log p(z | y) of the standard prior or of the fitted mixture.
 
         Args:
             z: latents [B, latent_dim].
@@ -209,7 +209,7 @@ class VAEModel(MixtureMixin, ModelMixin, ConfigMixin):
     def forward(
         self, x: torch.Tensor, class_labels: torch.Tensor | None = None, generator: torch.Generator | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The two halves of the ELBO, from one draw of z (VAE, eq. 10).
+        """Return the two halves of the ELBO, from one draw of z (VAE, eq. 10).
 
         Args:
             x: images [B, C, H, W] in [-1, 1].

@@ -196,7 +196,7 @@ class DenoisingDiffusionPipeline(PixelUNetMixin, DiffusionPipeline):
         generator: Generators,
         report: Report,
     ) -> torch.Tensor:
-        """Sample: from standard noise to x_0, both [N, C, S, S]."""
+        """Sample from standard noise to x_0, both [N, C, S, S]."""
         sampler = self._sampler(sampler_name, num_inference_steps)
         timesteps = sampler.timesteps
         x = noise * sampler.init_noise_sigma

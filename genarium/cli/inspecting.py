@@ -11,7 +11,7 @@ import typer
 def list_everything(
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON on stdout.")] = False,
 ) -> None:
-    """Families, checkpoints, tasks, parameters, recipes, and plugins that do not work, with reasons."""
+    """List families, checkpoints, tasks, parameters, recipes, and plugins that do not work, with reasons."""
     values = describe()
     if as_json:
         typer.echo(json.dumps(values, indent=2, ensure_ascii=False))

@@ -62,7 +62,7 @@ def classes(text: str) -> Any:
 
 
 def make_runtime(device: str | None, dtype: str | None) -> Runtime:
-    """A runtime on the wanted hardware.
+    """Return a runtime on the wanted hardware.
 
     Raises:
         InputError: a device or dtype that is not there.

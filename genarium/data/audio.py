@@ -40,11 +40,11 @@ class AudioData:
         return len(self.waveforms)
 
     def clip(self, index: int) -> np.ndarray:
-        """One whole clip, float32 [T]."""
+        """Return one whole clip, float32 [T]."""
         return (self.waveforms[index].float() / 32768).numpy()
 
     def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, Any]:
-        """The batch of the training contract: a crop of each clip, at random with a generator, else from its middle.
+        """Return the batch of the training contract: a crop of each clip, at random with a generator, else from its middle.
 
         Clips that are shorter than a crop are repeated.
         """
@@ -82,7 +82,7 @@ class AudioData:
         return self
 
     def batches(self, batch_size: int) -> Iterator[dict[str, Any]]:
-        """One pass in order."""
+        """Yield the batches of one pass in order."""
         for start in range(0, len(self), batch_size):
             yield self.batch(torch.arange(start, min(start + batch_size, len(self))))
 

@@ -51,7 +51,7 @@ class ImageData:
         return len(self.images)
 
     def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, Any]:
-        """The batch of the training contract; with a generator, half of the images mirrored where the data allow it, and
+        """Return the batch of the training contract; with a generator, half of the images mirrored where the data allow it, and
         partners where they have pairs. A row's partner and style example are mirrored with it."""
         flip = self._mirrored(len(indices), generator)
         batch: dict[str, Any] = {
@@ -72,11 +72,11 @@ class ImageData:
         return batch
 
     def pixels(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """The images of a batch alone, float [B, C, H, W] in [-1, 1]."""
+        """Return the images of a batch alone, float [B, C, H, W] in [-1, 1]."""
         return self._pixels(indices, self._mirrored(len(indices), generator))
 
     def _mirrored(self, number: int, generator: torch.Generator | None) -> torch.Tensor | None:
-        """Which rows of a batch are mirrored, bool [number, 1, 1, 1]; None: none."""
+        """Return which rows of a batch are mirrored, bool [number, 1, 1, 1]; None: none."""
         if generator is None or not self.horizontal_flip:
             return None
         return torch.rand(number, 1, 1, 1, generator=generator) < 0.5
@@ -86,7 +86,7 @@ class ImageData:
         return images if flip is None else torch.where(flip, images.flip(-1), images)
 
     def with_encoded(self, encoded: Mapping[str, torch.Tensor] | None) -> ImageData:
-        """The same with what a pipeline made of each image; not where images are mirrored anew at each look."""
+        """Return the same with what a pipeline made of each image; not where images are mirrored anew at each look."""
         return replace(self, encoded=encoded) if encoded and not self.horizontal_flip else self
 
     def class_counts(self) -> dict[str, int]:
@@ -122,13 +122,13 @@ class ImageData:
         }
 
     def batches(self, batch_size: int) -> Iterator[dict[str, Any]]:
-        """One pass in order."""
+        """Yield the batches of one pass in order."""
         for start in range(0, len(self), batch_size):
             yield self.batch(torch.arange(start, min(start + batch_size, len(self))))
 
 
 def local_copy(spec: DataSpec, override: str | Path | None = None) -> Path | None:
-    """The folder or .npz file that stands in for the Hub id, if there is one.
+    """Return the folder or .npz file that stands in for the Hub id, if there is one.
 
     Raises:
         DataError: the override does not exist.

@@ -30,12 +30,12 @@ class Others:
         self.own_start, self.own_size = _pieces(torch.stack([sorted_same, sorted_differ], 1))
 
     def count(self, rows: torch.Tensor) -> torch.Tensor:
-        """How many there are for each row, int64 [M]."""
+        """Return how many there are for each row, int64 [M]."""
         place = self.place[rows]
         return self.size[place] - self.own_size[place]
 
     def draw(self, rows: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        """One for each row, int64 [M]; a row that has none stands for itself."""
+        """Draw one for each row, int64 [M]; a row that has none stands for itself."""
         place, number = self.place[rows], self.count(rows)
         uniform = torch.rand(len(rows), generator=generator, dtype=torch.float64)
         offset = torch.minimum((uniform * number).long(), (number - 1).clamp(min=0))
@@ -71,11 +71,11 @@ class Pairs:
             raise DataError("data.pairs: nothing in these data is there twice with another value; there is no pair.")
 
     def paired(self) -> torch.Tensor:
-        """Whether a row has a partner, bool [N]."""
+        """Return whether a row has a partner, bool [N]."""
         return self._in_other_styles.count(torch.arange(len(self.contents))) > 0
 
     def draw(self, rows: torch.Tensor, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """For each row a partner, the same content in another style, and an example of that style with another content.
+        """Draw for each row a partner, the same content in another style, and an example of that style with another content.
 
         A row without partner is its own.
 

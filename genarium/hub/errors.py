@@ -61,7 +61,7 @@ def hub_errors(repo_id: str, action: Action = "read") -> Iterator[None]:
 
 
 def check_repo_id(repo_id: str) -> str:
-    """The id, if it is one that can be written to.
+    """Return the id, if it is one that can be written to.
 
     Raises:
         HubError: it is no user/name.
@@ -77,7 +77,7 @@ def check_repo_id(repo_id: str) -> str:
 
 
 def explain(error: BaseException, repo_id: str, action: Action = "read") -> str | None:
-    """The sentence for an error, by the first in its chain that means something; None: it is no matter of the Hub's."""
+    """Return the sentence for an error, by the first in its chain that means something; None: it is no matter of the Hub's."""
     chain: list[BaseException] = []
     one: BaseException | None = error
     while one is not None and one not in chain:

@@ -149,7 +149,7 @@ def _check_space(offer: Offer, cache: Path | None) -> None:
 
 
 def _fetched_before(repo_id: str, revision: str | None) -> Path | None:
-    """The newest snapshot of an earlier download that has weights."""
+    """Return the newest snapshot of an earlier download that has weights."""
     try:
         repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:

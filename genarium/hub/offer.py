@@ -92,7 +92,7 @@ def parse_address(address: str) -> tuple[str, str | None]:
 
 
 def max_download() -> int:
-    """Bytes that one download may have.
+    """Return the bytes that one download may have.
 
     Raises:
         InputError: GENARIUM_MAX_DOWNLOAD_GB is no number.
@@ -225,7 +225,7 @@ def _no_pipeline(repo_id: str, families: Families) -> str:
 def _choose(
     repo_id: str, index: Mapping[str, Any], files: Mapping[str, RemoteFile], everything: bool
 ) -> tuple[list[RemoteFile], str]:
-    """The files that the loader will read, and what is wrong with them.
+    """Return the files that the loader will read, and what is wrong with them.
 
     Args:
         everything: with the code and whatever texts lie beside the weights, for a class that is not installed.

@@ -237,7 +237,7 @@ def check_pin(recipe_file: Path, repo_id: str) -> None:
 
 
 def _stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
-    """The precision of the weights on disk, the highest where there are several."""
+    """Return the precision of the weights on disk, the highest where there are several."""
     found = set()
     for path in checkpoint.folder.rglob("*.safetensors"):
         with path.open("rb") as file:

@@ -57,7 +57,7 @@ def prepare(root: Path) -> Deployment:
 
 
 def space_problems(root: Path, names: set[str]) -> list[str]:
-    """What would keep the Hub from building or showing the Space; nothing if all is well.
+    """Return what would keep the Hub from building or showing the Space; nothing if all is well.
 
     Args:
         names: the files that it will have.
@@ -141,7 +141,7 @@ def address(repo_id: str) -> str:
 
 
 def _tracked(root: Path) -> tuple[list[str], str]:
-    """The files of the project, as git or else as a list of what is usual says; and git's name for its state."""
+    """Return the files of the project, as git or else as a list of what is usual says; and git's name for its state."""
     if (root / ".git").exists():
         try:
             git = ["git", "-C", str(root)]
@@ -159,7 +159,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _models(root: Path, names: set[str]) -> list[str]:
-    """The Hub ids of the checkpoints that go along."""
+    """Return the Hub ids of the checkpoints that go along."""
     found = []
     for name in names:
         parts = name.split("/")

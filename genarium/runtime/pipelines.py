@@ -21,7 +21,7 @@ from genarium.runtime.trial import try_loading
 
 
 def pick_device() -> torch.device:
-    """Accelerate's choice: the GPU of this process where there is one, else the CPU."""
+    """Return Accelerate's choice: the GPU of this process where there is one, else the CPU."""
     return join().device
 
 
@@ -99,14 +99,14 @@ class PipelineCache:
             return list(self._guests.values())
 
     def guest(self, name: str) -> Checkpoint | None:
-        """The guest of this name, who now counts as used; None if it never came, or has gone."""
+        """Return the guest of this name, who now counts as used; None if it never came, or has gone."""
         with self._lock:
             if name in self._guests:
                 self._guests.move_to_end(name)
             return self._guests.get(name)
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """A guest, or one of the catalogue's.
+        """Return a guest, or one of the catalogue's.
 
         Raises:
             CheckpointError: unknown, broken or not to be had.
@@ -138,7 +138,7 @@ class PipelineCache:
         return pipeline
 
     def loaded(self) -> list[str]:
-        """Names of the checkpoints in memory, least recently used first."""
+        """Return the names of the checkpoints in memory, least recently used first."""
         with self._lock:
             return list(self._loaded)
 

@@ -59,7 +59,7 @@ class Control:
     needs: str | Mapping[Any, str] = ""
 
     def without(self, lacking: Collection[str]) -> Control | None:
-        """The control as it is for a checkpoint that lacks some components; None if it has none then."""
+        """Return the control as it is for a checkpoint that lacks some components; None if it has none then."""
         if isinstance(self.needs, str):
             return None if self.needs in lacking else self
         choices = tuple(choice for choice in self.choices if self.needs.get(choice) not in lacking)
@@ -69,7 +69,7 @@ class Control:
         return replace(self, choices=choices, default=default, hidden=self.hidden or len(choices) == 1)
 
     def check(self, value: Any) -> Any:
-        """The value in the parameter's own type.
+        """Return the value in the parameter's own type.
 
         Raises:
             InputError: of another type, or out of range.
@@ -119,7 +119,7 @@ def controls_of(
     refinements: Mapping[str, Mapping[str, Any]] | None = None,
     skip_others: bool = False,
 ) -> dict[str, Control]:
-    """The controls of a task, by parameter name in the order of the signature.
+    """Return the controls of a task, by parameter name in the order of the signature.
 
     Args:
         pipeline_class: has the task's method.
@@ -176,7 +176,7 @@ def _control(where: str, name: str, hint: Any, default: Any) -> Control:
 
 
 def help_of(method) -> dict[str, str]:
-    """Parameter -> its text in the `Args:` section of a Google-style docstring."""
+    """Return the text of each parameter in the `Args:` section of a Google-style docstring."""
     found = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", inspect.getdoc(method) or "", re.MULTILINE)
     helps: dict[str, str] = {}
     name = None

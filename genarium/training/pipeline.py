@@ -27,7 +27,7 @@ def build_pipeline(
     id2label: dict[str, str] | None,
     conditions: Mapping[str, dict[str, str]] | None = None,
 ):
-    """Fresh weights from the recipe's architecture.
+    """Return a pipeline with fresh weights from the recipe's architecture.
 
     Args:
         id2label: names of the classes.

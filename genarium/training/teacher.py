@@ -25,7 +25,7 @@ BATCHES_A_FILE = 16  # what a kill can cost
 
 
 def load_teacher(spec: TeacherSpec, device: torch.device) -> Runtime:
-    """A runtime that can load the teacher, in the device's best precision.
+    """Return a runtime that can load the teacher, in the device's best precision.
 
     Raises:
         CheckpointError: there is no such checkpoint.
@@ -36,7 +36,7 @@ def load_teacher(spec: TeacherSpec, device: torch.device) -> Runtime:
 
 
 def teacher_images(spec: TeacherSpec, runtime: Runtime, folder: Path) -> ImageData:
-    """The teacher's images, from the folder as far as they are there; the rest is drawn by all processes together.
+    """Return the teacher's images, from the folder as far as they are there; the rest is drawn by all processes together.
 
     Args:
         spec: which teacher, how many images, how they are drawn.

@@ -54,7 +54,7 @@ class FamilyControls:
             self.groups[name] = group
 
     def shown(self, checkpoint: Checkpoint) -> dict[str, Control]:
-        """What a visitor can set of a checkpoint."""
+        """Return what a visitor can set of a checkpoint."""
         return {name: control for name, control in checkpoint.controls(self.task).items() if not control.hidden}
 
     @property
@@ -67,7 +67,7 @@ class FamilyControls:
         return [*self.groups.values(), *self.all]
 
     def values(self, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[str, Any]:
-        """The parameters of a request, from what the page sent for all components."""
+        """Return the parameters of a request, from what the page sent for all components."""
         components = self.components.get(checkpoint.family.name)
         if components is None:  # of a class that no plugin knows: it keeps its defaults
             return {}
@@ -96,7 +96,7 @@ class FamilyControls:
 
 
 def _as_it_is(control: Control) -> dict[str, Any]:
-    """The update that makes a component of this kind show this control."""
+    """Return the update that makes a component of this kind show this control."""
     choices: dict[str, Any] = {"choices": list(control.choices)} if control.kind == "choice" else {}
     return gr.update(visible=True, value=control.default, **choices)
 
@@ -160,7 +160,7 @@ class ClassChooser:
         return [self.group, self.mode, self.names]
 
     def labels(self, checkpoint: Checkpoint, data: Mapping[Any, Any], number: int) -> tuple[int, ...] | None:
-        """What goes into the request."""
+        """Return what goes into the request."""
         if not checkpoint.takes_classes(self.task):
             return None
         mode, chosen = data[self.mode], data[self.names]
@@ -171,7 +171,7 @@ class ClassChooser:
         return choose_labels(checkpoint, chosen, number)
 
     def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
-        """Updates for another checkpoint: its classes, nothing chosen."""
+        """Return updates for another checkpoint: its classes, nothing chosen."""
         return {
             self.group: gr.update(visible=checkpoint.takes_classes(self.task)),
             self.mode: gr.update(value=self.default),
@@ -179,7 +179,7 @@ class ClassChooser:
         }
 
     def fill(self, checkpoint: Checkpoint, request: Request) -> dict[Any, Any]:
-        """Updates that bring back a request's labels."""
+        """Return updates that bring back a request's labels."""
         updates = self.show(checkpoint)
         labels = request.class_labels
         if not checkpoint.takes_classes(self.task) or labels == choose_labels(checkpoint, "cycle", request.batch_size):
@@ -211,7 +211,7 @@ def _shortest_cycle(labels: tuple[int, ...]) -> list[int]:
 
 
 def seed_row(texts: TaskTexts) -> gr.Textbox:
-    """The seed, as text because a browser's numbers end at 2^53, and its dice."""
+    """Return the seed, as text because a browser's numbers end at 2^53, and its dice."""
     with gr.Row(elem_classes="seed-row"):
         seed = gr.Textbox("0", label=texts("seed"), max_lines=1, min_width=80, scale=4)
         dice = gr.Button("⚄", elem_classes="dice", scale=0)

@@ -77,7 +77,7 @@ def keep_animation(frames: Sequence[PIL.Image.Image], name: str) -> str:
 
 
 def data_url(picture: PIL.Image.Image) -> str:
-    """A picture inside HTML: a preview needs no file and no further request."""
+    """Return a picture inside HTML: a preview needs no file and no further request."""
     data = io.BytesIO()
     picture.save(data, format="PNG")
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
@@ -91,7 +91,7 @@ def columns(number: int) -> int:
 
 
 def tiles(pictures: Sequence[PIL.Image.Image]) -> str:
-    """Pictures as an HTML sheet, laid out like the gallery that follows it."""
+    """Return pictures as an HTML sheet, laid out like the gallery that follows it."""
     images = "".join(f'<img src="{data_url(p)}" alt="">' for p in pictures)
     few = " few" if len(pictures) < 4 else ""
     return f'<div class="tiles{few}" style="--columns:{columns(len(pictures))}">{images}</div>'

@@ -108,7 +108,7 @@ class HubTab:
         )
 
     async def _look(self, address: str) -> AsyncIterator[dict[Any, Any]]:
-        """What Look does."""
+        """Handle Look."""
         yield {self.status: status_html(Texts.both("hub_asking"), waiting=True), self.facts: ""}
         try:
             offer = await asyncio.to_thread(self._ask, address)
@@ -132,7 +132,7 @@ class HubTab:
     async def _load(
         self, address: str, seen: tuple[str, str], brought: list[str], visit: gr.Request
     ) -> AsyncIterator[dict[Any, Any]]:
-        """What Load does: fetch with progress, load, and offer the checkpoint on this page's tabs."""
+        """Handle Load: fetch with progress, load, and offer the checkpoint on this page's tabs."""
         stop = self._stops[visit.session_hash or ""] = threading.Event()
         ready = {self.load: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
         yield {
@@ -216,7 +216,7 @@ class HubTab:
 
 
 def offer_html(offer: Offer) -> str:
-    """What a repository holds, as a line of facts, and the files that would be fetched, folded."""
+    """Return what a repository holds, as a line of facts, and the files that would be fetched, folded."""
     family = html.escape(offer.family.title) if offer.family else Texts.both("hub_no_family")
     facts = [
         ("hub", hub_link(offer.repo_id)),
@@ -240,7 +240,7 @@ def loaded_html(checkpoint: Checkpoint, texts: Texts) -> str:
 
 
 def _cache_budget() -> int:
-    """Bytes of disk for what visitors bring.
+    """Return the bytes of disk for what visitors bring.
 
     Raises:
         InputError: GENARIUM_HUB_CACHE_GB is no number.

@@ -53,7 +53,7 @@ class PictureInputs:
         return [dataset for strip in self.strips.values() for dataset in strip]
 
     def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
-        """Updates that show the examples for a checkpoint."""
+        """Return updates that show the examples for a checkpoint."""
         chosen = _strip(checkpoint)
         return {d: gr.update(visible=strip == chosen) for strip, datasets in self.strips.items() for d in datasets}
 
@@ -192,5 +192,5 @@ def example_pictures(strip: str) -> list[Path]:
 
 
 def example_sounds() -> list[Path]:
-    """The bundled recordings: a sentence of each voice first."""
+    """Return the bundled recordings: a sentence of each voice first."""
     return sorted((EXAMPLES / "voices").glob("*.flac"), key=lambda path: path.stem.split("-")[::-1])

@@ -28,7 +28,7 @@ HOUR = 3600  # seconds
 
 
 def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
-    """The app, and what `launch` needs to know to show it as designed. Loads no weights.
+    """Return the app, and what `launch` needs to know to show it as designed. Loads no weights.
 
     Args:
         runtime: runs the requests of all visitors.

@@ -57,7 +57,7 @@ class Picker:
         return [self.facts, self.accordion, self.card]
 
     def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
-        """Updates that introduce another checkpoint."""
+        """Return updates that introduce another checkpoint."""
         return {
             self.facts: facts_html(checkpoint),
             self.accordion: gr.update(visible=checkpoint.card is not None, open=False),
@@ -65,13 +65,13 @@ class Picker:
         }
 
     def offer(self, brought: Sequence[Checkpoint], chosen: Checkpoint) -> dict[Any, Any]:
-        """Updates of this visitor's drop-down: what everybody has, then what this one brought."""
+        """Return updates of this visitor's drop-down: what everybody has, then what this one brought."""
         choices = [(name, name) for name in self.checkpoints] + [(short(c.name), c.name) for c in brought]
         return {self.dropdown: gr.update(choices=choices, value=chosen.name), **self.show(chosen)}
 
 
 def short(name: str) -> str:
-    """A checkpoint's name with a commit as people write it: seven digits."""
+    """Return a checkpoint's name with a commit as people write it: seven digits."""
     repo_id, _, commit = name.partition("@")
     return f"{repo_id}@{commit[:7]}" if commit else name
 
@@ -85,7 +85,7 @@ def megabytes(size: int) -> str:
 
 
 def facts_html(checkpoint: Checkpoint) -> str:
-    """Family, data, size, classes and the address on the Hub, as a line of facts."""
+    """Return family, data, size, classes and the address on the Hub, as a line of facts."""
     facts = [("family", html.escape(checkpoint.family.title))]
     if checkpoint.data:
         facts.append(("data", html.escape(checkpoint.data)))
@@ -104,14 +104,14 @@ def list_html(facts: Sequence[tuple[str, str]]) -> str:
 
 
 def hub_link(repo_id: str, commit: str = "") -> str:
-    """A link to a repository's page, at a commit where one is given."""
+    """Return a link to a repository's page, at a commit where one is given."""
     place = html.escape(f"{constants.ENDPOINT}/{repo_id}" + (f"/tree/{commit}" if commit else ""))
     words = html.escape(short(f"{repo_id}@{commit}") if commit else repo_id)
     return f'<a href="{place}" target="_blank" rel="noopener">{words}</a>'
 
 
 def card_text(checkpoint: Checkpoint) -> str:
-    """The card without its YAML header, and with the pictures beside it inside, because the page cannot reach them."""
+    """Return the card without its YAML header, and with the pictures beside it inside, because the page cannot reach them."""
     if checkpoint.card is None:
         return ""
     folder = checkpoint.card.parent.resolve()

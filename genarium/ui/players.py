@@ -35,11 +35,11 @@ class Player:
         return [self.group, self.sound, self.seen]
 
     def fill(self, path: str, seen: str) -> dict[Any, Any]:
-        """Updates that show the file at `path`, and below it the HTML of `seen_html`."""
+        """Return updates that show the file at `path`, and below it the HTML of `seen_html`."""
         return {self.group: gr.update(visible=True), self.sound: path, self.seen: seen}
 
     def show(self, samples: np.ndarray, rate: int, name: str) -> dict[Any, Any]:
-        """Updates that show a recording as the model heard it."""
+        """Return updates that show a recording as the model heard it."""
         return self.fill(keep_sound(samples, rate, name), seen_html(samples, rate))
 
     def hide(self) -> dict[Any, Any]:
@@ -53,7 +53,7 @@ def seen_html(
     frame_rate: float = 0.0,
     curve: np.ndarray | None = None,
 ) -> str:
-    """What lies below a waveform, over the same time: mel spectrogram, codes as colours, a score as a curve."""
+    """Return what lies below a waveform, over the same time: mel spectrogram, codes as colours, a score as a curve."""
     rows = [_picture(mel_picture(samples, rate), "mel")]
     words = [Texts.both("spectrogram")]
     if codes is not None:
@@ -70,7 +70,7 @@ def _picture(picture: PIL.Image.Image, kind: str) -> str:
 
 
 def _curve(values: np.ndarray) -> str:
-    """A score over time; the highest value reaches the top."""
+    """Draw a score over time; the highest value reaches the top."""
     heights = np.maximum(values, 0) / max(float(values.max()), 1e-12)
     points = " ".join(f"{i},{CURVE_HEIGHT * (1 - h):.1f}" for i, h in enumerate(heights))
     width = max(len(values) - 1, 1)

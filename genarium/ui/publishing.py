@@ -62,7 +62,7 @@ class PublishPanel:
         profile: gr.OAuthProfile | None,
         token: gr.OAuthToken | None,
     ) -> AsyncIterator[str]:
-        """What Publish does: check, export, prove, upload. It cannot be stopped: a commit is whole or not at all."""
+        """Handle Publish: check, export, prove, upload. It cannot be stopped: a commit is whole or not at all."""
         yield status_html(Texts.both("publishing"), waiting=True)
         try:
             if profile is None or token is None:

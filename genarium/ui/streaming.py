@@ -70,7 +70,7 @@ async def follow(
 
 
 def _newer(event: Progress, later: Any) -> Any:
-    """The later of two events, with the pictures of the earlier one where it brings none: most steps have no preview."""
+    """Return the later of two events, with the pictures of the earlier one where it brings none: most steps have no preview."""
     if isinstance(later, Progress) and later.pictures is None:
         return replace(later, pictures=event.pictures)
     return later

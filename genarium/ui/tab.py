@@ -155,7 +155,7 @@ class TaskTab:
         return [*own, *self.controls.outputs, *self._shown]
 
     def offer(self, brought: Sequence[Checkpoint], chosen: Checkpoint) -> dict[Any, Any]:
-        """Updates of one visitor's page, on which a checkpoint from the Hub is now chosen; none if it cannot do this.
+        """Return updates of one visitor's page, on which a checkpoint from the Hub is now chosen; none if it cannot do this.
 
         Args:
             brought: all that this visitor has brought, `chosen` among them.
@@ -186,7 +186,7 @@ class TaskTab:
         return [self.modality, self.preview, self.program, *groups, *([self.invert] if self.invert else [])]
 
     def _show_kind(self, modality: Modality) -> dict[Any, Any]:
-        """Updates that show the inputs of a modality, and no result yet: one of the other kind would be in the way."""
+        """Return updates that show the inputs of a modality, and no result yet: one of the other kind would be in the way."""
         if len(self.modalities) < 2:
             return {}
         updates = {inputs.group: gr.update(visible=m == modality) for m, inputs in self.inputs.items()}
@@ -235,7 +235,7 @@ class TaskTab:
         )
 
     async def _run(self, data: dict[Any, Any], visit: gr.Request) -> AsyncIterator[dict[Any, Any]]:
-        """What Run does: from the page's values to updates of the answer."""
+        """Handle Run: turn the values of the page into updates of the answer."""
         stop = self._stops[visit.session_hash or ""] = threading.Event()
         ready = {self.run: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
         try:
@@ -305,7 +305,7 @@ class TaskTab:
         }
 
     def _stop(self, visit: gr.Request) -> dict[str, Any]:
-        """What Stop does. The run ends at its next step, and says so."""
+        """Handle Stop. The run ends at its next step, and says so."""
         if stop := self._stops.get(visit.session_hash or ""):
             stop.set()
         return gr.update(interactive=False)
@@ -348,13 +348,13 @@ def panel_of(task: Task, modality: Modality) -> type[Panel[Any]]:
 
 
 def placeholder_html(panel: Panel[Any] | type[Panel[Any]]) -> str:
-    """Empty places, laid out like the results to come."""
+    """Return empty places, laid out like the results to come."""
     places = f'<div class="tiles" style="--columns:{columns(panel.blanks)}">{"<i></i>" * panel.blanks}</div>'
     return f'<div class="placeholder{" wide" if panel.wide else ""}">{places}<p>{Texts.both("empty")}</p></div>'
 
 
 def status_html(words: str, elapsed: float | None = None, share: float | None = None, waiting=False, bad=False) -> str:
-    """A line of words, the time so far, and below it a bar."""
+    """Return a line of words, the time so far, and below it a bar."""
     if not words:
         return ""
     bar = ""

@@ -250,16 +250,16 @@ def _fill(pair: tuple[str, str], values: Mapping[str, Any]) -> str:
 
 
 def markup(content: str | I18nData, **options: Any) -> gr.HTML:
-    """HTML styled by the app's own sheet alone."""
+    """Return HTML styled by the app's own sheet alone."""
     return gr.HTML(content, apply_default_css=False, padding=False, **options)
 
 
 def in_both(english: str, chinese: str) -> str:
-    """HTML in both languages, of which the page shows one."""
+    """Return HTML in both languages, of which the page shows one."""
     return f'<span class="in-en" lang="en">{english}</span><span class="in-zh" lang="zh">{chinese}</span>'
 
 
 def in_both_of(texts: Mapping[str, str]) -> str:
-    """A plugin's text by language, as escaped HTML."""
+    """Return a plugin's text by language, as escaped HTML."""
     english = html.escape(texts["en"])
     return in_both(english, html.escape(texts["zh"]) if "zh" in texts else english)

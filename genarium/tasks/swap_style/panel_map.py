@@ -71,7 +71,7 @@ def _sides(names: Sequence[str], known: np.ndarray, given: np.ndarray) -> list[S
 
 
 def _box(name: str, x: float, y: float, side: Side) -> Box:
-    """The room of a name on a side of its point."""
+    """Return the room of a name on a side of its point."""
     anchor, dx, dy = side
     width = LETTER * len(name)
     left = x + dx - {"start": 0, "middle": width / 2, "end": width}[anchor]

@@ -125,7 +125,7 @@ def look(
     with telling(repo_id, token):
         info = HfApi().model_info(repo_id, revision=revision, files_metadata=True, token=token)
         files = {sibling.rfilename: _remote_file(sibling) for sibling in info.siblings or ()}
-        commit = _matching(r"[0-9a-f]{40,64}", info.sha)
+        commit = _matching(r"[0-9a-f]{40,64}", info.sha or "")
         license = _license(info)
     common: dict[str, Any] = {
         "repo_id": repo_id,

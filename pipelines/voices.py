@@ -10,7 +10,7 @@ one; those of the training are kept in the speaker encoder, measured by `fit`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,9 +88,8 @@ class VoiceFamilyMixin(SoundFamilyMixin):
     decoder: VoiceDecoder
     vocoder: VoiceVocoder
 
-    def _content(self, clip: Clip) -> torch.Tensor:
-        """Return the content of a clip: float32 [1, D, ceil(frames / 2)]."""
-        raise NotImplementedError
+    # The method of the family: a clip -> its content, float32 [1, D, ceil(frames / 2)]
+    _content: Callable[[Clip], torch.Tensor]
 
     # ---- analysis ----
 

@@ -12,6 +12,7 @@ import PIL.Image
 import torch
 from diffusers.utils import BaseOutput
 
+from pipelines.codes import CodeKind, Codes, to_codes
 from pipelines.family import REQUIRED, Common, FamilyMixin, Generators, Labels, Report, complete, seeded, to_generators
 
 Images = PIL.Image.Image | list[PIL.Image.Image] | np.ndarray | torch.Tensor
@@ -50,7 +51,26 @@ def _opaque(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
 
 
 class ImageFamilyMixin(FamilyMixin):
-    """What a `DiffusionPipeline` of square pictures needs beside its model."""
+    """What a `DiffusionPipeline` of square pictures needs beside its model.
+
+    A family with `encode` and `decode` overrides `code_kind`, and where it can, `code_shape` and `code_values`, by class
+    attributes or properties. What is None is not checked.
+    """
+
+    @property
+    def code_kind(self) -> CodeKind | None:
+        """Kind of the codes that `encode` gives; see `pipelines.codes`."""
+        return None
+
+    @property
+    def code_shape(self) -> tuple[int, ...] | None:
+        """Shape of a single code, without N."""
+        return None
+
+    @property
+    def code_values(self) -> int | None:
+        """Number of values that each entry of a discrete code can take."""
+        return None
 
     def _to_tensor(self, images: Any, name: str = "images") -> torch.Tensor:
         """Return images as float [N, C, H, W] in [-1, 1] on the device.
@@ -143,6 +163,7 @@ IMAGES = "PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1]"
 COMMON = {
     "batch_size": Common(int, 1, "number of images N."),
     "images": Common(Images, REQUIRED, f"{IMAGES}."),
+    "codes": Common(Codes, REQUIRED, "N codes as `encode` gives them, or a single one."),
     "a": Common(Images, REQUIRED, "the first image."),
     "b": Common(Images, REQUIRED, "the last image."),
     "content": Common(Images, REQUIRED, f"what to draw: {IMAGES}."),
@@ -170,12 +191,16 @@ METHODS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # common parame
     "swap_style": (("content", "style", "generator"), DRAWING),
     "anomaly_score": (("images", "generator", "class_labels"), ("callback_on_step_end",)),
     "log_likelihood": (("images", "generator", "class_labels"), ("callback_on_step_end",)),
+    "encode": (("images", "generator", "class_labels"), ("callback_on_step_end",)),
+    "decode": (("codes", "class_labels"), DRAWING),
 }
 NEEDS = {"class_labels": "labels", "callback_on_step_end": "report"}  # taken where the family's method names this
 ALWAYS = set(COMMON) - set(NEEDS)
+CODING = ("encode", "decode")  # these take classes always, so that a caller need not know the family
 RETURNS = {
     "anomaly_score": "`AnomalyOutput` with scores [N], maps [N, H, W] or None, and their unit.",
     "log_likelihood": "float32 [N] in nats.",
+    "encode": "codes of the pipeline's `code_kind`, on the CPU: float32 or int64 [N, ...], or a list of N strings.",
 }
 RAISES = "TypeError, ValueError: images, labels, generators or options that do not fit; the message says what does."
 
@@ -190,13 +215,14 @@ def task(method: Callable | None = None, *, output: type[ImagesOutput] = ImagesO
         a, b                    the two ends, each float [1, C, H, W]
         content, style          float [N, C, H, W]; the style may be None
         num_frames              M >= 2
+        codes                   the codes on the device, checked: see `pipelines.codes`
         generator               None, one generator, or a list of N
         labels                  int64 [N] or None; a method that does not name it is not offered classes
         report                  a `Report`: report(step, timestep, num_timesteps, x_0)
 
     It returns float [N, C, H, W] in [-1, 1], or that and a mapping of more fields of `output`. `anomaly_score` returns
-    (scores, maps, unit); `log_likelihood` returns nats [N]. An `anomaly_score` without generator draws with seed 0 for
-    each image: a score is a measurement, so the same image gets the same score.
+    (scores, maps, unit); `log_likelihood` returns nats [N]; `encode` returns codes. An `anomaly_score` without generator
+    draws with seed 0 for each image: a score is a measurement, so the same image gets the same score.
 
     Args:
         output: class of the result, `ImagesOutput` or a subclass.
@@ -205,8 +231,9 @@ def task(method: Callable | None = None, *, output: type[ImagesOutput] = ImagesO
         return lambda method: task(method, output=output)
     name = method.__name__
     named = set(inspect.signature(method).parameters)
+    offered = named | ALWAYS | ({"labels"} if name in CODING else set())
     before, after = (
-        {parameter: COMMON[parameter] for parameter in part if NEEDS.get(parameter, parameter) in named | ALWAYS}
+        {parameter: COMMON[parameter] for parameter in part if NEEDS.get(parameter, parameter) in offered}
         for part in METHODS[name]
     )
 
@@ -217,6 +244,8 @@ def task(method: Callable | None = None, *, output: type[ImagesOutput] = ImagesO
         result = method(self, **{key: value for key, value in given.items() if key in named}, **own)
         if name == "log_likelihood":
             return result.cpu()
+        if name == "encode":
+            return to_codes(result, self.code_kind, self.code_shape, self.code_values)
         if name == "anomaly_score":
             scores, maps, unit = result
             return AnomalyOutput(scores=scores.cpu(), maps=None if maps is None else maps.cpu(), unit=unit)
@@ -239,8 +268,12 @@ def _given(pipeline, name: str, common: dict[str, Any]) -> dict[str, Any]:
     for public, private in (("images", "x"), ("content", "content"), ("style", "style")):
         if public in common:
             given[private] = None if common[public] is None else pipeline._to_tensor(common[public], public)
-    number = common["batch_size"] if name == "__call__" else len(given["x" if "x" in given else "content"])
-    generator = common["generator"]
+    if "codes" in common:
+        how = (pipeline.code_kind, pipeline.code_shape, pipeline.code_values, pipeline._execution_device)
+        given["codes"] = to_codes(common["codes"], *how)
+    first = next((key for key in ("x", "content", "codes") if key in given), None)
+    number = common["batch_size"] if first is None else len(given[first])
+    generator = common.get("generator")
     if name == "anomaly_score" and generator is None:
         generator = seeded(number)
     given |= {"batch_size": number, "generator": to_generators(generator, number)}

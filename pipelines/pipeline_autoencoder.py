@@ -28,7 +28,7 @@ from diffusers import DiffusionPipeline, ModelMixin
 
 from pipelines.corruption import KINDS, corrupt
 from pipelines.family import Generators, Report
-from pipelines.images import ImageFamilyMixin, Images, ImagesOutput, task
+from pipelines.images import ImageFamilyMixin, task
 from pipelines.interpolation import slerp
 from pipelines.mixture import fit_mixtures
 from pipelines.modeling_autoencoder import AutoencoderModel
@@ -56,6 +56,7 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
     """
 
     autoencoder: AutoencoderModel
+    code_kind = "vector"
     model_cpu_offload_seq = "autoencoder"
 
     def __init__(
@@ -201,16 +202,29 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
 
     # ---- the code ----
 
-    @torch.no_grad()
-    def encode(self, images: Images) -> torch.Tensor:
-        """Encode images, in any form that `reconstruct` takes, as codes float32 [N, d]."""
-        return self.autoencoder.encode(self._to_tensor(images))
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """(d,)."""
+        return (self.autoencoder.config.code_dim,)
 
-    @torch.no_grad()
-    def decode(self, codes: torch.Tensor, output_type: str = "pil", return_dict: bool = True) -> ImagesOutput | tuple:
-        """Decode codes float [N, d] as `ImagesOutput`; output types as in `__call__`."""
-        x = self.autoencoder.decode(codes.to(self._execution_device))
-        return self._images_output(x, output_type, return_dict)
+    @task
+    def encode(self, x):
+        """Encode images as vectors, float32 [N, d].
+
+        Args:
+            generator: not used: nothing here is random.
+            class_labels: not used: the networks know no class.
+        """
+        return self.autoencoder.encode(x)
+
+    @task
+    def decode(self, codes):
+        """Decode vectors [N, d] as images.
+
+        Args:
+            class_labels: not used: the networks know no class.
+        """
+        return self.autoencoder.decode(codes)
 
     def _draw_codes(
         self, prior: str, temperature: float, labels: torch.Tensor | None, number: int, generator: Generators

@@ -46,6 +46,8 @@ from pipelines.ode import check_strength
 from pipelines.pixel_unet import PixelUNetMixin, build_unet, image_shape
 
 Sampler = Literal["unipc", "dpm-solver++", "heun", "ddim", "ddpm"]
+Steps = Annotated[int, {"minimum": 2, "maximum": 250, "step": 1}]  # of an inversion
+Refinements = Annotated[int, {"minimum": 0, "maximum": 5, "step": 1}]
 
 
 class DenoisingDiffusionPipeline(PixelUNetMixin, DiffusionPipeline):
@@ -300,8 +302,8 @@ class DenoisingDiffusionPipeline(PixelUNetMixin, DiffusionPipeline):
         report,
         method: Literal["inversion", "noise"] = "inversion",
         strength: Annotated[float, {"minimum": 0.05, "maximum": 1.0, "step": 0.05}] = 0.5,
-        num_inference_steps: Annotated[int, {"minimum": 2, "maximum": 250, "step": 1}] = 20,
-        num_refinements: Annotated[int, {"minimum": 0, "maximum": 5, "step": 1}] = 2,
+        num_inference_steps: Steps = 20,
+        num_refinements: Refinements = 2,
     ):
         """Take images into noise and back.
 
@@ -329,8 +331,8 @@ class DenoisingDiffusionPipeline(PixelUNetMixin, DiffusionPipeline):
         b,
         num_frames,
         report,
-        num_inference_steps: Annotated[int, {"minimum": 2, "maximum": 250, "step": 1}] = 20,
-        num_refinements: Annotated[int, {"minimum": 0, "maximum": 5, "step": 1}] = 1,
+        num_inference_steps: Steps = 20,
+        num_refinements: Refinements = 1,
         strength: Annotated[float, {"minimum": 0.05, "maximum": 1.0, "step": 0.05}] = 1.0,
     ):
         """Interpolate between two images: invert both, walk the arc between their noises, denoise (Song et al. 2020 sec. 5.3).
@@ -347,6 +349,29 @@ class DenoisingDiffusionPipeline(PixelUNetMixin, DiffusionPipeline):
         weights = torch.linspace(0, 1, num_frames, device=noise.device, dtype=torch.float32)
         x = slerp(noise[:1], noise[1:], weights)
         return self._revert(x, None, timesteps, report.part(steps, 2 * steps))
+
+    @task
+    def encode(self, x, labels, report, num_inference_steps: Steps = 20, num_refinements: Refinements = 2):
+        """Encode images as the noise that generates them, by DDIM backwards: float32 [N, C, S, S].
+
+        Args:
+            generator: not used: the inversion is deterministic.
+            class_labels: int, list or int64 tensor [N], the class of each image, if known; `decode` then needs the same.
+            num_inference_steps: Steps of the inversion.
+            num_refinements: Fixed-point iterations a step of the inversion.
+        """
+        timesteps = self._inversion_timesteps(num_inference_steps, 1.0)
+        return self._invert(x, labels, timesteps, num_refinements, report)
+
+    @task
+    def decode(self, codes, labels, report, num_inference_steps: Steps = 20):
+        """Generate images from noise by DDIM with eta 0: the way back of `encode` in as many steps.
+
+        Args:
+            class_labels: as they were given to `encode`.
+            num_inference_steps: Steps.
+        """
+        return self._revert(codes, labels, self._inversion_timesteps(num_inference_steps, 1.0), report)
 
     @task
     def anomaly_score(

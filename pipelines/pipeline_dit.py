@@ -49,7 +49,7 @@ from torch import nn
 from pipelines.diffusion_path import DiffusionPath
 from pipelines.family import Report
 from pipelines.guidance import guided
-from pipelines.images import Images, ImagesOutput, task
+from pipelines.images import task
 from pipelines.interpolation import slerp
 from pipelines.latent_typicality import LatentTypicalityMixin, OwnSteps
 from pipelines.modeling_dit import DiTModel
@@ -66,6 +66,7 @@ Guidance = Annotated[float, {"minimum": 0.0, "maximum": 8.0, "step": 0.1}]
 OwnStyle = Annotated[str, {"choices_from": "style", "needs": "transformer"}]
 OwnGuidance = Annotated[float, {"minimum": 0.0, "maximum": 8.0, "step": 0.1, "needs": "transformer"}]
 OwnStrength = Annotated[float, {"minimum": 0.05, "maximum": 1.0, "step": 0.05, "needs": "transformer"}]
+CodeStrength = Annotated[float, {"minimum": 0.0, "maximum": 1.0, "step": 0.05, "needs": "transformer"}]
 
 STAGES = ("autoencoder", "transformer")
 
@@ -98,6 +99,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
     autoencoder: KLAutoencoder | AutoencoderKL
     transformer: DiTModel | DiTTransformer2DModel | None
     scheduler: FlowMatchEulerDiscreteScheduler | DDPMScheduler
+    code_kind = "noise"
     model_cpu_offload_seq = "autoencoder->transformer"
 
     _optional_components: ClassVar[list[str]] = ["transformer", "scheduler"]  # as diffusers has it
@@ -356,17 +358,48 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
     def _channels(values: list[float], like: torch.Tensor) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.float32, device=like.device)[:, None, None]  # [c, 1, 1]
 
-    @torch.no_grad()
-    def encode(self, images: Images) -> torch.Tensor:
-        """Encode images as the means of their latents, normalised, float32 [N, c, h, w]. Raises as `reconstruct`."""
-        return self._latents(self._to_tensor(images))
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """(c, h, w) of the latents."""
+        return self.coder.latent_shape
 
-    @torch.no_grad()
-    def decode(self, latents: torch.Tensor, output_type: str = "pil", return_dict: bool = True) -> ImagesOutput | tuple:
-        """Decode normalised latents [N, c, h, w] as `ImagesOutput`. Other arguments as for `__call__`."""
-        x = self._decoded(latents.to(self._execution_device))
-        output = ImagesOutput(images=self._to_output(x, output_type))
-        return output if return_dict else output.to_tuple()
+    @task
+    def encode(self, x, labels, report, strength: CodeStrength = 0.0, num_inference_steps: OwnSteps = 20):
+        """Encode images as the means of their latents, normalised, or go on along the flow to the noise that generates them.
+
+        Args:
+            generator: not used: the flow is deterministic.
+            class_labels: of the images, if known; `decode` then needs the same. The latents do not depend on them.
+            strength: How far into the noise, as in `reconstruct`: 0 gives the latents, 1 the noise.
+            num_inference_steps: Steps; each evaluates the network twice.
+
+        Returns:
+            float32 [N, c, h, w].
+        """
+        z = self._latents(x)
+        if strength == 0:
+            return z
+        self._need_transformer("strength above 0")
+        check_strength(strength)
+        turn = strength * self._start
+        return self._follow(z, 0.0, turn, self._labels(len(x), labels, None), num_inference_steps, report)
+
+    @task
+    def decode(self, codes, labels, report, strength: CodeStrength = 0.0, num_inference_steps: OwnSteps = 20):
+        """Decode normalised latents [N, c, h, w], or noise from which the flow first leads to latents.
+
+        Args:
+            class_labels: as they were given to `encode`.
+            strength: As it was for `encode`: 0 for latents, 1 for noise.
+            num_inference_steps: Steps; each evaluates the network twice.
+        """
+        if strength == 0:
+            return self._decoded(codes)
+        self._need_transformer("strength above 0")
+        check_strength(strength)
+        turn = strength * self._start
+        labels = self._labels(len(codes), labels, None)
+        return self._decoded(self._follow(codes, turn, 0.0, labels, num_inference_steps, report))
 
     def _latents(self, x: torch.Tensor) -> torch.Tensor:
         """Return the means of the latents of images [N, C, S, S], normalised, float32 [N, c, h, w]."""

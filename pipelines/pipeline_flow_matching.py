@@ -23,16 +23,15 @@ Papers:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, SchedulerMixin, UNet2DModel
 
-from pipelines.family import Labels, Report, check
+from pipelines.family import Report
 from pipelines.flow_density import FlowDensityMixin, Solver, Steps, Tolerance, number_of_reports
-from pipelines.images import Images, ImagesOutput, task
+from pipelines.images import task
 from pipelines.interpolation import slerp
 from pipelines.ode import check_strength, dormand_prince, midpoint, reported_in_parts
 from pipelines.pixel_unet import PixelUNetMixin, build_unet, image_shape
@@ -234,49 +233,46 @@ class FlowMatchingPipeline(FlowDensityMixin, PixelUNetMixin, DiffusionPipeline):
 
     # ---- noise as a latent ----
 
-    @torch.no_grad()
+    @task
     def encode(
         self,
-        images: Images,
-        class_labels: Labels = None,
+        x,
+        labels,
+        report,
         sampler: Solver = "midpoint",
-        num_inference_steps: int = 20,
-        tolerance: float = 1e-3,
-        callback_on_step_end: Callable | None = None,
-    ) -> torch.Tensor:
-        """Encode images as the noise at t = 1 that generates them. Arguments and errors as for `reconstruct`.
+        num_inference_steps: Steps = 20,
+        tolerance: Tolerance = 1e-3,
+    ):
+        """Encode images as the noise at t = 1 that generates them, float32 [N, C, S, S].
 
-        Returns:
-            float32 [N, C, S, S].
+        Args:
+            generator: not used: the flow is deterministic.
+            class_labels: of the images, if known; `decode` then needs the same.
+            sampler: The midpoint rule in equal steps, or RK45, which chooses its own.
+            num_inference_steps: Steps of the midpoint rule, which evaluates the network twice a step.
+            tolerance: Error that RK45 allows itself in a step; the midpoint rule does not use it.
         """
-        x = self._to_tensor(images)
-        labels = self._to_labels(class_labels, len(x))
-        check(self, "sampler", sampler, Solver)
-        report = Report(self, callback_on_step_end)
         return self._follow(x, 0.0, 1.0, labels, sampler, num_inference_steps, tolerance, report)
 
-    @torch.no_grad()
+    @task
     def decode(
         self,
-        noise: torch.Tensor,
-        class_labels: Labels = None,
+        codes,
+        labels,
+        report,
         sampler: Sampler = "midpoint",
-        num_inference_steps: int = 20,
-        tolerance: float = 1e-3,
-        callback_on_step_end: Callable | None = None,
-        output_type: str = "pil",
-        return_dict: bool = True,
-    ) -> ImagesOutput | tuple:
-        """Generate images from given noise at t = 1, float [N, C, S, S]. Arguments and errors as for `__call__`.
+        num_inference_steps: Steps = 20,
+        tolerance: Tolerance = 1e-3,
+    ):
+        """Generate images from given noise at t = 1, float [N, C, S, S].
 
-        Returns:
-            `ImagesOutput`.
+        Args:
+            class_labels: as they were given to `encode`.
+            sampler: as in `__call__`.
+            num_inference_steps: Steps of the sampler; Heun and midpoint evaluate the network twice a step.
+            tolerance: Error that RK45 allows itself in a step; the other samplers do not use it.
         """
-        x = self._to_tensor(noise)
-        labels, report = self._to_labels(class_labels, len(x)), Report(self, callback_on_step_end)
-        x = self._follow(x, 1.0, 0.0, labels, sampler, num_inference_steps, tolerance, report)
-        output = ImagesOutput(images=self._to_output(x, output_type))
-        return output if return_dict else output.to_tuple()
+        return self._follow(codes, 1.0, 0.0, labels, sampler, num_inference_steps, tolerance, report)
 
     # ---- the tasks ----
 

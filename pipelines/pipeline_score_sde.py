@@ -57,6 +57,8 @@ Keep = Literal[
 Score = Literal["typicality", "score norms", "likelihood"]
 
 # The positional embedding of a timestep tells apart what differs by about one, c_noise = log(sigma) / 4 spans -1.6 ... 1.1.
+Levels = Annotated[int, {"minimum": 2, "maximum": 500, "step": 1}]
+
 TIMESTEPS_PER_C_NOISE = 100
 
 
@@ -246,7 +248,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
         report,
         sampler: Sampler = "ancestral",
         process: ProcessName = "edm",
-        num_inference_steps: Annotated[int, {"minimum": 2, "maximum": 500, "step": 1}] = 40,
+        num_inference_steps: Levels = 40,
         guidance_scale: Annotated[float, {"minimum": 0.0, "maximum": 6.0, "step": 0.1}] = 1.0,
         churn: Annotated[float, {"minimum": 0.0, "maximum": 100.0, "step": 1.0}] = 0.0,
         num_corrector_steps: Annotated[int, {"minimum": 1, "maximum": 20, "step": 1}] = 2,
@@ -295,7 +297,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
         keep: Keep = "everything",
         method: Literal["ode", "noise"] = "ode",
         strength: Annotated[float, {"minimum": 0.05, "maximum": 1.0, "step": 0.05}] = 1.0,
-        num_inference_steps: Annotated[int, {"minimum": 2, "maximum": 500, "step": 1}] = 20,
+        num_inference_steps: Levels = 20,
         guidance_scale: Annotated[float, {"minimum": 0.0, "maximum": 6.0, "step": 0.1}] = 1.0,
         churn: Annotated[float, {"minimum": 0.0, "maximum": 100.0, "step": 1.0}] = 10.0,
     ):
@@ -337,7 +339,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
         b,
         num_frames,
         report,
-        num_inference_steps: Annotated[int, {"minimum": 2, "maximum": 500, "step": 1}] = 20,
+        num_inference_steps: Levels = 20,
         strength: Annotated[float, {"minimum": 0.05, "maximum": 1.0, "step": 0.05}] = 1.0,
     ):
         """Interpolate between two images: both to noise along the ODE, an arc between the noises, and back.
@@ -359,6 +361,31 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
         denoise = Denoiser(self)
         x = self._follow(denoise, slerp(y[:1], y[1:], weights), sigmas, report.part(steps, 2 * steps))
         return x, {"num_function_evaluations": denoise.evaluations()}
+
+    @task
+    def encode(self, x, labels, report, num_inference_steps: Levels = 20):
+        """Encode images as the noise that generates them, along the probability-flow ODE: float32 [N, C, S, S].
+
+        The code is y / sigma_max, which is about standard normal.
+
+        Args:
+            generator: not used: the ODE is deterministic.
+            class_labels: int, list or int64 tensor [N], the class of each image, if known; `decode` then needs the same.
+            num_inference_steps: Noise levels of Heun's method.
+        """
+        sigmas = self._levels(num_inference_steps, 1.0)
+        return self._follow(Denoiser(self, labels), x.float(), sigmas[::-1], report) / sigmas[0]
+
+    @task
+    def decode(self, codes, labels, report, num_inference_steps: Levels = 20):
+        """Generate images from noise along the probability-flow ODE: the way back of `encode`.
+
+        Args:
+            class_labels: as they were given to `encode`.
+            num_inference_steps: Noise levels of Heun's method.
+        """
+        sigmas = self._levels(num_inference_steps, 1.0)
+        return self._follow(Denoiser(self, labels), sigmas[0] * codes, sigmas, report)
 
     @task
     def anomaly_score(
@@ -415,7 +442,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
         labels,
         report,
         solver: Literal["heun", "rk45"] = "heun",
-        num_inference_steps: Annotated[int, {"minimum": 2, "maximum": 500, "step": 1}] = 20,
+        num_inference_steps: Levels = 20,
         tolerance: Annotated[float, {"minimum": 0.00001, "maximum": 0.1, "step": 0.00001}] = 0.001,
         num_probes: Annotated[int, {"minimum": 0, "maximum": 16, "step": 1}] = 1,
         dequantize: bool = True,

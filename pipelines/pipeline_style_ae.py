@@ -32,6 +32,7 @@ Papers:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -81,6 +82,7 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
     """
 
     autoencoder: StyleAutoencoder
+    code_kind = "vector"
     model_cpu_offload_seq = "autoencoder"
 
     def __init__(
@@ -347,6 +349,48 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         points = ((vectors - centre) @ principal_axes(base - centre).T).float()
         names = self._condition_names(CONDITION)[: len(known)]
         return StyleMapOutput(names=names + [""] * (len(points) - len(known)), points=points)
+
+    # ---- codes ----
+
+    def _content_shapes(self) -> list[tuple[int, int, int]]:
+        """Return the shapes [c, h, w] of the content's maps, the finest first."""
+        config = self.autoencoder.config
+        return [
+            (c, config.sample_size // 2 ** (i + 1), config.sample_size // 2 ** (i + 1))
+            for i, c in enumerate(config.content_channels)
+        ]
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """(style_dim + numbers of the content's maps,)."""
+        return (self.autoencoder.config.style_dim + sum(math.prod(shape) for shape in self._content_shapes()),)
+
+    @task
+    def encode(self, x):
+        """Encode images as vectors: the style's numbers first, then the content's maps, the finest first.
+
+        Args:
+            generator: not used: nothing here is left to chance.
+            class_labels: not used.
+
+        Returns:
+            float32 [N, style_dim + numbers of the content's maps].
+        """
+        content = [c.flatten(1).float() for c in self.autoencoder.encode_content(x)]
+        return torch.cat([self.autoencoder.encode_style(x), *content], 1)
+
+    @task
+    def decode(self, codes):
+        """Draw images from vectors of style and content, as `encode` gives them.
+
+        Args:
+            class_labels: not used.
+        """
+        shapes = self._content_shapes()
+        sizes = [self.autoencoder.config.style_dim, *(math.prod(shape) for shape in shapes)]
+        style, *content = codes.split(sizes, 1)
+        maps = [c.unflatten(1, shape).to(self.dtype) for c, shape in zip(content, shapes, strict=True)]
+        return self.autoencoder.decode(maps, style)
 
     # ---- the tasks ----
 

@@ -29,8 +29,8 @@ from typing import Annotated, Literal
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
 
-from pipelines.family import Generators, to_generators
-from pipelines.images import ImageFamilyMixin, Images, ImagesOutput, task
+from pipelines.family import Generators
+from pipelines.images import ImageFamilyMixin, task
 from pipelines.interpolation import slerp
 from pipelines.mixture import fit_mixtures
 from pipelines.modeling_vae import VAEModel
@@ -51,6 +51,7 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
     """
 
     vae: VAEModel
+    code_kind = "vector"
     model_cpu_offload_seq = "vae"
 
     def __init__(
@@ -161,34 +162,30 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
 
     # ---- the latent space ----
 
-    @torch.no_grad()
-    def encode(self, images: Images, generator: Generators = None, sample: bool = False) -> torch.Tensor:
-        """Encode images as latents.
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """(d,)."""
+        return (self.vae.config.latent_dim,)
+
+    @task
+    def encode(self, x, generator, sample: bool = False):
+        """Encode images as latents, float32 [N, d].
 
         Args:
-            images: PIL image(s), uint8 [N, H, W, C] or float [N, C, H, W] in [-1, 1].
             generator: one `torch.Generator`, or a list with one for each image (with `sample`).
-            sample: take a draw from q(z | x) instead of its mean.
-
-        Returns:
-            float32 [N, latent_dim].
+            class_labels: not used: the encoder knows no class.
+            sample: Take a draw from q(z | x) instead of its mean.
         """
-        x = self._to_tensor(images)
-        return self._latents(x, to_generators(generator, len(x)), sample)
+        return self._latents(x, generator, sample)
 
-    @torch.no_grad()
-    def decode(self, latents: torch.Tensor, output_type: str = "pil", return_dict: bool = True) -> ImagesOutput | tuple:
-        """Decode latents as the mean of p(x | z).
+    @task
+    def decode(self, codes):
+        """Decode latents [N, d] as the mean of p(x | z).
 
         Args:
-            latents: float [N, latent_dim].
-            output_type: "pil", "np" ([N, H, W, C] in [0, 1]) or "pt" ([N, C, H, W] in [0, 1]).
-            return_dict: if False, return a tuple.
-
-        Returns:
-            `ImagesOutput`.
+            class_labels: not used: the decoder knows no class.
         """
-        return self._images_output(self.vae.decode(latents.to(self._execution_device)), output_type, return_dict)
+        return self.vae.decode(codes)
 
     def _latents(self, x: torch.Tensor, generator: Generators, sample: bool) -> torch.Tensor:
         """Return the mean of q(z | x), or a draw from it: x [N, C, S, S] -> z float32 [N, d]."""

@@ -48,7 +48,7 @@ from pipelines.codebook import CodebookAverage
 from pipelines.decoding import Choice, draw_in_order, fill_masks
 from pipelines.family import Generators, Report, check_stage
 from pipelines.guidance import guided
-from pipelines.images import ImageFamilyMixin, Images, ImagesOutput, task
+from pipelines.images import ImageFamilyMixin, ImagesOutput, task
 from pipelines.modeling_vqgan import StockCodec, VQGANModel
 from pipelines.modeling_vqgan_transformer import CodeTransformer, code_losses
 from pipelines.typicality import floored_log, reservoir
@@ -94,6 +94,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
     """
 
     vqgan: VQGANModel
+    code_kind = "grid"
     transformer: CodeTransformer  # None in an auto-encoder alone
     model_cpu_offload_seq = "vqgan->transformer"
 
@@ -327,15 +328,34 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         """Return the code maps of images: [N, C, S, S] -> int64 [N, h, w]."""
         return self.codec.nearest(self.codec.encode(x))
 
-    def encode(self, images: Images) -> torch.Tensor:
-        """Encode images, in any form that `reconstruct` takes, as code maps int64 [N, h, w]."""
-        return self._codes(self._to_tensor(images))
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """(h, w)."""
+        return (self.codec.map_size, self.codec.map_size)
 
-    @torch.no_grad()
-    def decode(self, codes: torch.Tensor, output_type: str = "pil", return_dict: bool = True) -> ImagesOutput | tuple:
-        """Decode code maps int64 [N, h, w] as `ImagesOutput`; output types as in `__call__`."""
-        x = self.codec.decode_codes(codes.to(self._execution_device))
-        return self._images_output(x, output_type, return_dict)
+    @property
+    def code_values(self) -> int:
+        """Number of entries of the codebook."""
+        return len(self.codec.codebook)
+
+    @task
+    def encode(self, x):
+        """Encode images as code maps, int64 [N, h, w].
+
+        Args:
+            generator: not used: nothing here is left to chance.
+            class_labels: not used: the auto-encoder knows no class.
+        """
+        return self._codes(x)
+
+    @task
+    def decode(self, codes):
+        """Decode code maps int64 [N, h, w] as images.
+
+        Args:
+            class_labels: not used: the auto-encoder knows no class.
+        """
+        return self.codec.decode_codes(codes)
 
     def _need_transformer(self, what: str) -> None:
         """Raise ValueError if there is no transformer."""

@@ -24,6 +24,12 @@ class PixelUNetMixin(ImageFamilyMixin):
     """
 
     unet: UNet2DModel
+    code_kind = "noise"
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """(C, S, S): the noise that generates an image."""
+        return (self.config.channels, self.config.sample_size, self.config.sample_size)
 
     def _network(self, x: torch.Tensor, timesteps: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """Return the output of the network.

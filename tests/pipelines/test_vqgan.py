@@ -332,7 +332,7 @@ def test_masked_decoding_fills_all_codes_on_the_cosine_schedule(steps):
         x = values["pred_original_sample"]
         blank = (F.max_pool2d(x.abs(), 4) == 0).sum((1, 2, 3))
         assert blank.tolist() == [left[i + 1] if i + 1 < len(left) else 0] * 2
-    assert torch.allclose(pipeline.decode(output.codes, "pt").images, output.images)
+    assert torch.allclose(pipeline.decode(output.codes, output_type="pt").images, output.images)
 
 
 def test_known_codes_stay_when_others_are_drawn_anew():
@@ -340,7 +340,9 @@ def test_known_codes_stay_when_others_are_drawn_anew():
     x = pictures(2)
     codes = pipeline.encode(x)
     kept = pipeline.reconstruct(x, output_type="pt")
-    assert torch.equal(kept.codes, codes) and torch.allclose(kept.images, pipeline.decode(codes, "pt").images)
+    assert torch.equal(kept.codes, codes) and torch.allclose(
+        kept.images, pipeline.decode(codes, output_type="pt").images
+    )
     seen, hook = watch_masks(pipeline)
     redrawn = pipeline.reconstruct(x, seeded(1, 2), redraw=0.5, num_inference_steps=4)
     hook.remove()

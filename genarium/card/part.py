@@ -14,7 +14,7 @@ import PIL.Image
 
 from genarium.checkpoints import Checkpoint
 from genarium.files import write_file
-from genarium.pictures import enlarge, save_picture
+from genarium.media.pictures import enlarge, save_picture
 from genarium.recipe import Recipe
 from genarium.tasks import Modality
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def find_sounds(source: Path) -> list[Path]:
     """Return the sound files of a folder, or the one file."""
-    from genarium import sounds
+    from genarium.media import sounds
 
     return sounds.find_sounds(source)
 
@@ -40,7 +40,7 @@ def write(runtime: Runtime, result: Sounds, name: str, out: Path) -> None:
 
 def _write(audios: list[np.ndarray], rate: int, request: Request, name: str, out: Path) -> None:
     """Write one sound to the path itself. Of several, each name gets a number."""
-    from genarium.sounds import save_sound
+    from genarium.media.sounds import save_sound
 
     asked = {**request.to_dict(), "checkpoint": name}
     for i, audio in enumerate(audios):

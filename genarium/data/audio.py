@@ -13,8 +13,8 @@ import torch
 from genarium import paths
 from genarium.data.fingerprint import hash_of
 from genarium.data.labels import Names, number_labels
-from genarium.decoding import decode_sound
 from genarium.errors import DataError, InputError
+from genarium.media.decoding import decode_sound
 from genarium.notices import note
 from genarium.recipe import AudioSpec
 from genarium.tasks import ANY

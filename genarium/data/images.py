@@ -16,9 +16,9 @@ from genarium.data.fingerprint import hash_of
 from genarium.data.labels import Names, number_labels
 from genarium.data.npz import note_lacking_labels, open_npz
 from genarium.data.pairs import Pairs
-from genarium.decoding import open_picture
 from genarium.errors import DataError, InputError
-from genarium.pictures import fit_picture, to_pixels
+from genarium.media.decoding import open_picture
+from genarium.media.pictures import fit_picture, to_pixels
 from genarium.recipe import DataSpec
 from genarium.tasks import ANY
 

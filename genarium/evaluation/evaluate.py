@@ -15,8 +15,8 @@ from typing import Any
 from torch import nn
 from tqdm.auto import tqdm
 
-from genarium.checkpoint_folder import check_card
 from genarium.checkpoints import EVALUATION, MODEL_INDEX, Checkpoint
+from genarium.checkpoints.folder import check_card
 from genarium.data.images import ImageData
 from genarium.errors import CheckpointError, GenariumError, NotMeasurableError, RecipeError
 from genarium.evaluation.audio import AudioEvaluation

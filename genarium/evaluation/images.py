@@ -15,8 +15,8 @@ from torch import nn
 from genarium.data.images import ImageData, load_images
 from genarium.evaluation.evaluation import Evaluation
 from genarium.evaluation.features import extract
+from genarium.media.pictures import to_pictures
 from genarium.parallel import map_batches
-from genarium.pictures import to_pictures
 from genarium.recipe import DataSpec, Recipe
 from genarium.runtime import Pictures, Request
 from genarium.runtime.request import choose_labels

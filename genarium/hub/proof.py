@@ -19,7 +19,7 @@ from genarium.checkpoints import Checkpoint, load_pipeline
 from genarium.errors import CheckpointError
 from genarium.hub import bare
 from genarium.hub.proof_call import DEFAULT, Proof
-from genarium.sounds import LEVEL
+from genarium.media.sounds import LEVEL
 from genarium.tasks import Modality
 
 SEEDS = (3, 5)

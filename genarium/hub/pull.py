@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from genarium import paths, trust
-from genarium.checkpoint_folder import check_replaceable, new_checkpoint
 from genarium.checkpoints import load_pipeline, open_checkpoint
+from genarium.checkpoints.folder import check_replaceable, new_checkpoint
 from genarium.errors import CheckpointError, InputError
 from genarium.families import Families
 from genarium.files import recover

@@ -7,7 +7,7 @@ pipelines.py    the loaded pipelines, within a memory budget
 trial.py        a stranger's checkpoint is loaded in a process of its own first
 scheduler.py    `Runtime`: bring the material into the model's form, wait for a turn, run, preview, stop
 execution.py    one run through one pipeline: its batches and its progress
-media.py        what pictures and sound do differently
+modalities.py   what pictures and sound do differently
 results.py      what comes of a request
 """
 

@@ -14,7 +14,7 @@ import PIL.Image
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError, Stopped
-from genarium.runtime.media import MEDIA
+from genarium.runtime.modalities import MEDIA
 from genarium.runtime.pipelines import EVALUATIONS
 from genarium.runtime.request import Request
 from genarium.runtime.results import Result, result_class

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genarium.checkpoints import Checkpoint
-from genarium.runtime.media import MEDIA
+from genarium.runtime.modalities import MEDIA
 from genarium.runtime.request import Request
 from genarium.runtime.results import result_class
 

@@ -6,19 +6,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import PIL.Image
 
 from genarium.checkpoints import Checkpoint
-from genarium.pictures import save_picture
+from genarium.media.pictures import save_picture
+from genarium.media.sounds import save_sound
 from genarium.runtime.request import Request
-from genarium.sounds import save_sound
 from genarium.tasks import Modality, Task
 
-if TYPE_CHECKING:
-    from genarium.runtime.execution import Run
+
+class RunContext(Protocol):
+    """What a result may read of the run that made it: the loaded pipeline, its checkpoint, and the inputs by parameter."""
+
+    pipeline: Any
+    checkpoint: Checkpoint
+    material: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,7 @@ class Result(ABC):
 
     @classmethod
     @abstractmethod
-    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+    def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
         """Return the fields of this class alone, from what the pipeline returned for each batch."""
 
     @property
@@ -96,7 +101,7 @@ class Pictures(Result):
     codes: np.ndarray | None = None
 
     @classmethod
-    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+    def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
         codes = [output.codes.numpy() for output in outputs if getattr(output, "codes", None) is not None]
         return {
             "pictures": [picture for output in outputs for picture in output.images],
@@ -135,7 +140,7 @@ class Sounds(Result):
     frame_rate: float = 0.0
 
     @classmethod
-    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+    def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
         coded = [output for output in outputs if getattr(output, "codes", None) is not None]
         return {
             "audios": [np.asarray(audio, np.float32) for output in outputs for audio in output.audios],
@@ -172,7 +177,7 @@ class Several(Result):
     results: tuple[Result, ...]
 
     @classmethod
-    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+    def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
         raise NotImplementedError("the runtime puts the results of several checkpoints together itself")
 
     @classmethod

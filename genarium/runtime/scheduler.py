@@ -18,7 +18,7 @@ from genarium.catalogue import Catalogue
 from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, InputError, Stopped
 from genarium.runtime.execution import Progress, Run
-from genarium.runtime.media import MEDIA
+from genarium.runtime.modalities import MEDIA
 from genarium.runtime.pipelines import PipelineCache
 from genarium.runtime.request import Request
 from genarium.runtime.results import Result, Several

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from genarium import paths
-from genarium.checkpoint_folder import MODEL_INDEX, check_output
+from genarium.checkpoints.folder import MODEL_INDEX, check_output
 from genarium.data.audio import AudioData, load_audio
 from genarium.data.images import ImageData, load_images
 from genarium.errors import InputError, RecipeError

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from genarium.checkpoint_folder import TRAINING, new_checkpoint
+from genarium.checkpoints.folder import TRAINING, new_checkpoint
 from genarium.data.audio import AudioData
 from genarium.data.images import ImageData
 from genarium.errors import GenariumError, RecipeError

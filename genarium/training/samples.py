@@ -10,8 +10,8 @@ from accelerate.utils import send_to_device
 from genarium.data.audio import AudioData
 from genarium.data.images import ImageData
 from genarium.files import file_errors, write_file
-from genarium.pictures import grid, to_pictures, to_pixels
-from genarium.sounds import save_sound
+from genarium.media.pictures import grid, to_pictures, to_pixels
+from genarium.media.sounds import save_sound
 from genarium.tasks import find_tasks
 from genarium.training.run_folder import RunFolder
 

@@ -17,9 +17,9 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from genarium.files import file_errors
-from genarium.pictures import enlarge, save_picture
+from genarium.media.pictures import enlarge, save_picture
+from genarium.media.sounds import save_sound
 from genarium.runtime import Request, Result
-from genarium.sounds import save_sound
 from genarium.ui.readers import VISITS
 from genarium.ui.storage import STORAGE
 

@@ -17,7 +17,7 @@ from gradio.utils import get_upload_folder
 from genarium import paths
 from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, InputError
-from genarium.sounds import MAX_SECONDS
+from genarium.media.sounds import MAX_SECONDS
 from genarium.tasks import Modality, Task
 from genarium.ui.texts import TaskTexts, Texts, markup
 

@@ -10,7 +10,7 @@ import gradio as gr
 import PIL.Image
 
 from genarium.checkpoints import Checkpoint
-from genarium.pictures import enlarge
+from genarium.media.pictures import enlarge
 from genarium.runtime import Pictures, Result
 from genarium.ui.files import columns, keep_results, tiles
 from genarium.ui.texts import TaskTexts

@@ -11,9 +11,9 @@ import gradio as gr
 from huggingface_hub import constants
 
 from genarium.checkpoints import Checkpoint
-from genarium.decoding import open_picture
 from genarium.errors import InputError
 from genarium.files import read_text
+from genarium.media.decoding import open_picture
 from genarium.ui.files import data_url
 from genarium.ui.texts import TaskTexts, Texts, markup
 

@@ -10,9 +10,9 @@ import numpy as np
 import PIL.Image
 
 from genarium.checkpoints import Checkpoint
-from genarium.pictures import code_map
+from genarium.media.pictures import code_map
+from genarium.media.spectrogram import mel_picture
 from genarium.runtime import Sounds
-from genarium.spectrogram import mel_picture
 from genarium.ui.files import data_url, keep_results, keep_sound
 from genarium.ui.panels import AnyResult, Panel
 from genarium.ui.texts import TaskTexts, Texts, markup

@@ -12,8 +12,8 @@ import gradio as gr
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, InputError, Stopped
+from genarium.media.pictures import read_request
 from genarium.messages import quoted
-from genarium.pictures import read_request
 from genarium.runtime import Progress, Result, Runtime
 from genarium.runtime.program import to_python
 from genarium.runtime.request import Request, parse_number, parse_seed

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from genarium import paths
 from genarium.cli import app
-from genarium.pictures import read_request
+from genarium.media.pictures import read_request
 
 
 @pytest.fixture

@@ -11,15 +11,16 @@ import soundfile
 from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
-from genarium import decoding, notices
+from genarium import notices
 from genarium.cli import app
 from genarium.data.audio import load_audio
 from genarium.data.images import load_images
-from genarium.decoding import decode_sound, open_picture
 from genarium.errors import DataError, InputError
-from genarium.pictures import fit_picture, load_folder
+from genarium.media import decoding
+from genarium.media.decoding import decode_sound, open_picture
+from genarium.media.pictures import fit_picture, load_folder
+from genarium.media.sounds import find_sounds, read_sound
 from genarium.recipe import AudioSpec, DataSpec
-from genarium.sounds import find_sounds, read_sound
 
 RATE = 16000
 

@@ -21,8 +21,8 @@ from genarium.files import (
     write_json,
     write_text,
 )
-from genarium.pictures import save_picture
-from genarium.sounds import save_sound
+from genarium.media.pictures import save_picture
+from genarium.media.sounds import save_sound
 
 NOISE = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
 WRITERS = {

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from genarium.errors import InputError
-from genarium.pictures import (
+from genarium.media.pictures import (
     enlarge,
     fit_picture,
     grid,

@@ -9,8 +9,17 @@ import soundfile
 from tiny_styles import speech
 
 from genarium.errors import InputError
-from genarium.sounds import KINDS, LEVEL, active_level, find_sounds, fit_sound, read_request, read_sound, save_sound
-from genarium.spectrogram import BANDS, COLUMNS, mel_filters, mel_picture, mel_spectrogram
+from genarium.media.sounds import (
+    KINDS,
+    LEVEL,
+    active_level,
+    find_sounds,
+    fit_sound,
+    read_request,
+    read_sound,
+    save_sound,
+)
+from genarium.media.spectrogram import BANDS, COLUMNS, mel_filters, mel_picture, mel_spectrogram
 from genarium.ui.inputs import example_sounds
 
 RATE = 16000
@@ -59,7 +68,7 @@ def test_channels_are_mixed_and_other_rates_become_the_same_sound(tmp_path):
 def test_reading_in_pieces_leaves_no_seams(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", speech(2, 44100), 44100)
     whole = read_sound(tmp_path / "a.wav", RATE)
-    monkeypatch.setattr("genarium.sounds.BLOCK", 1000)
+    monkeypatch.setattr("genarium.media.sounds.BLOCK", 1000)
     assert np.abs(whole - read_sound(tmp_path / "a.wav", RATE)).max() < 1e-6
 
 
@@ -129,7 +138,7 @@ def test_what_cannot_be_used_is_refused_with_words(tmp_path, make, says):
 
 
 def test_long_recordings_are_taken_up_to_a_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr("genarium.sounds.MAX_SECONDS", 2)
+    monkeypatch.setattr("genarium.media.sounds.MAX_SECONDS", 2)
     assert len(read_sound(write(tmp_path / "a.wav", speech(2)), RATE)) == 2 * RATE
     for name in ("b.wav", "b.mp3"):
         with pytest.raises(InputError, match=r"lasts 0.1 minutes; at most 0 are taken. Cut it"):

@@ -29,8 +29,8 @@ from genarium.evaluation.measures import (
     reconstruction_quality,
 )
 from genarium.files import write_json
+from genarium.media.pictures import read_request
 from genarium.parallel import map_batches
-from genarium.pictures import read_request
 from genarium.recipe import DataSpec, EvaluationSpec, Recipe, TrainingSpec
 from genarium.runtime import Runtime
 

@@ -21,7 +21,7 @@ from genarium.cli import app
 from genarium.data.images import ImageData, load_images
 from genarium.errors import CheckpointError, DataError, InputError, RecipeError
 from genarium.families import Family, discover
-from genarium.pictures import read_request
+from genarium.media.pictures import read_request
 from genarium.recipe import DataSpec, load_recipe
 from genarium.runtime import Runtime
 from genarium.runtime.program import to_python

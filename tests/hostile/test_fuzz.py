@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from stranger import API, post, read
 from tabs import build_tab
 
-from genarium import metadata
-from genarium.decoding import MAX_SIDE, decode_sound, open_picture
 from genarium.errors import GenariumError
-from genarium.pictures import save_picture
+from genarium.media import metadata
+from genarium.media.decoding import MAX_SIDE, decode_sound, open_picture
+from genarium.media.pictures import save_picture
 from genarium.runtime.request import Request, choose_labels
 
 NUMBER = int(os.environ.get("GENARIUM_FUZZ", "1000"))

@@ -11,10 +11,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from genarium import decoding, metadata
-from genarium.decoding import open_picture
 from genarium.errors import InputError
-from genarium.pictures import read_request
+from genarium.media import decoding, metadata
+from genarium.media.decoding import open_picture
+from genarium.media.pictures import read_request
 
 
 def encoded(image: PIL.Image.Image, form: str = "PNG", **options) -> bytes:

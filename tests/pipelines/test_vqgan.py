@@ -22,7 +22,7 @@ from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.data.images import ImageData
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import discover
-from genarium.pictures import code_map
+from genarium.media.pictures import code_map
 from genarium.recipe import StageSpec, find_recipe
 from genarium.runtime import Runtime
 from genarium.runtime.request import Request

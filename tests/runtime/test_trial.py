@@ -7,9 +7,8 @@ import threading
 import pytest
 import torch
 
-from genarium import checkpoint_limits
-from genarium.checkpoint_limits import MAX_INTEGER, MAX_SIDE, check_limits, integers
-from genarium.checkpoints import load_pipeline, open_checkpoint
+from genarium.checkpoints import limits, load_pipeline, open_checkpoint
+from genarium.checkpoints.limits import MAX_INTEGER, MAX_SIDE, check_limits, integers
 from genarium.errors import CheckpointError, Stopped
 from genarium.families import Families
 from genarium.runtime.trial import try_loading
@@ -66,7 +65,7 @@ def test_every_integer_of_a_network_has_a_limit(copy, families: Families, family
 def test_layers_are_limited_by_the_tensors_that_there_are(copy):
     folder = copy("vae")
     path = folder / "vae/config.json"
-    number, elements = checkpoint_limits._tensors("tiny", path.parent)
+    number, elements = limits._tensors("tiny", path.parent)
     assert 10 < number < 1000 < elements
     change(path, "layers_per_block", number)
     check_limits("tiny", folder)

@@ -25,7 +25,7 @@ from genarium.families import discover
 from genarium.runtime import Request, Runtime
 from genarium.tasks import find_tasks
 from genarium.ui import build_app
-from genarium.pictures import to_pictures
+from genarium.media.pictures import to_pictures
 
 tasks = find_tasks()
 assert list(tasks) == ["generate", "reconstruct", "interpolate", "swap_style", "anomaly", "residual"]

@@ -23,14 +23,14 @@ from tiny_styles import speech
 from typer.testing import CliRunner
 
 import genarium
-from genarium import sounds
 from genarium.catalogue import Catalogue, find_checkpoints
 from genarium.checkpoints import open_checkpoint
 from genarium.cli import app as commands
 from genarium.errors import CheckpointError, InputError, Stopped
 from genarium.families import discover
 from genarium.hub import bare, proof
-from genarium.pictures import read_request
+from genarium.media import sounds
+from genarium.media.pictures import read_request
 from genarium.runtime import Progress, Result, Runtime, Sounds
 from genarium.runtime.program import to_python
 from genarium.runtime.request import Request

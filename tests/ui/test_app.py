@@ -20,7 +20,7 @@ import genarium
 from genarium.catalogue import Catalogue, find_checkpoints
 from genarium.errors import Broken
 from genarium.families import Families, discover
-from genarium.pictures import METADATA_KEY, read_request
+from genarium.media.pictures import METADATA_KEY, read_request
 from genarium.runtime import Pictures, Runtime
 from genarium.runtime.program import to_python
 from genarium.runtime.request import Request

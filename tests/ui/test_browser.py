@@ -8,7 +8,7 @@ from browsing import PATIENCE, open_tab, serving
 from hub_server import HubServer
 from playwright.sync_api import expect
 
-from genarium.pictures import save_picture
+from genarium.media.pictures import save_picture
 from genarium.runtime.request import Request
 
 

@@ -10,7 +10,7 @@ import soundfile
 import tiny_styles
 from browsing import PATIENCE, open_tab, serving
 
-from genarium import sounds
+from genarium.media import sounds
 
 expect = pytest.importorskip("playwright.sync_api").expect
 

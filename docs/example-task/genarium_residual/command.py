@@ -11,7 +11,7 @@ from genarium.cli.options import BatchSize, Images, Name, Seed, Set
 
 def run(checkpoint: Name, images: Images, seed: Seed = "0", set_: Set = None, batch_size: BatchSize = 64) -> None:
     """Print how far the reconstruction of each picture is from it, from 0 to 1."""
-    from genarium.pictures import load_folder
+    from genarium.media.pictures import load_folder
     from genarium.runtime.request import Request, parse_seed
 
     pictures, names = load_folder(images)

@@ -9,7 +9,7 @@ import gradio as gr
 import PIL.Image
 
 from genarium.checkpoints import Checkpoint
-from genarium.pictures import heat_map
+from genarium.media.pictures import heat_map
 from genarium.ui.panels import Panel as Base
 from genarium.ui.panels import large, picture
 from genarium.ui.texts import TaskTexts, markup

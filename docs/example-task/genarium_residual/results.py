@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from genarium.checkpoints import Checkpoint
-from genarium.pictures import to_pixels
+from genarium.media.pictures import to_pixels
 from genarium.runtime import Pictures
 
 

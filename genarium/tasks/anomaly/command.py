@@ -85,7 +85,7 @@ def run(
 
 def _load_pictures(source: Path, maps: Path | None, batch_size: int) -> tuple[list[Any], list[str], int]:
     """Return pictures, their names, and how many to compute at once."""
-    from genarium.pictures import load_folder
+    from genarium.media.pictures import load_folder
 
     return *load_folder(source), batch_size
 
@@ -116,7 +116,7 @@ def _write_maps(folder: Path, names: list[str], results: list[PictureScores], ch
     Raises:
         InputError: the model gives scores only.
     """
-    from genarium.pictures import enlarge, heat_map
+    from genarium.media.pictures import enlarge, heat_map
 
     maps = [result.maps for result in results if result.maps is not None]
     if not maps:

@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 
 from genarium.checkpoints import Checkpoint
-from genarium.pictures import heat_map
+from genarium.media.pictures import heat_map
 from genarium.tasks.anomaly.panel_verdict import Scored
 from genarium.tasks.anomaly.results import PictureScores
 from genarium.ui.files import keep_picture

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from genarium.checkpoints import Checkpoint
 from genarium.evaluation.measures import percentile
-from genarium.pictures import heat_map, save_picture
-from genarium.runtime.results import Result
+from genarium.media.pictures import heat_map, save_picture
+from genarium.runtime.results import Result, RunContext
 from genarium.tasks.anomaly.quantiles import stored_quantiles
-
-if TYPE_CHECKING:
-    from genarium.runtime.execution import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +31,7 @@ class Scores(Result):
     unit: str
 
     @classmethod
-    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+    def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
         scores = np.concatenate([output.scores.float().cpu().numpy() for output in outputs])
         return {"scores": scores, "unit": outputs[-1].unit}
 
@@ -70,7 +67,7 @@ class PictureScores(Scores):
     maps: np.ndarray | None = None
 
     @classmethod
-    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+    def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
         maps = [output.maps.float().numpy() for output in outputs if output.maps is not None]
         return {**super().fields_from(outputs, run), "maps": np.concatenate(maps) if maps else None}
 
@@ -96,7 +93,7 @@ class SoundScores(Scores):
     maps: list[np.ndarray] | None = None
 
     @classmethod
-    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+    def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
         maps = [np.asarray(m, np.float32) for output in outputs if output.maps is not None for m in output.maps]
         rate = int(run.checkpoint.index["sampling_rate"])
         return {**super().fields_from(outputs, run), "sampling_rate": rate, "maps": maps or None}

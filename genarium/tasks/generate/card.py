@@ -8,7 +8,7 @@ from genarium.card.facts import needs_remote_code
 from genarium.card.part import CardPart, Example, HubTask, picture, save_sheet
 from genarium.checkpoints import Checkpoint
 from genarium.evaluation.images import ImageEvaluation
-from genarium.pictures import grid
+from genarium.media.pictures import grid
 from genarium.recipe import Recipe
 from genarium.runtime.request import Request, choose_labels
 

@@ -53,7 +53,7 @@ def _draw_pictures(
 ) -> None:
     import numpy as np
 
-    from genarium.pictures import grid, save_picture, to_pictures, to_pixels
+    from genarium.media.pictures import grid, save_picture, to_pictures, to_pixels
 
     n, found, class_labels = request.batch_size, runtime.catalogue[request.checkpoint], request.class_labels
     request, parts, seconds = run_batches(

@@ -8,7 +8,7 @@ from typing import Any, cast
 import gradio as gr
 
 from genarium.checkpoints import Checkpoint
-from genarium.pictures import enlarge, grid
+from genarium.media.pictures import enlarge, grid
 from genarium.runtime import Pictures
 from genarium.ui.files import columns, keep_picture, keep_results
 from genarium.ui.panels import Panel as Base

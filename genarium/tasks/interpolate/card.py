@@ -2,7 +2,7 @@
 
 from genarium.card.part import CardPart, picture, save_sheet
 from genarium.evaluation.images import ImageEvaluation
-from genarium.pictures import grid
+from genarium.media.pictures import grid
 from genarium.runtime.request import Request
 
 FRAMES, PAIRS = 8, 4

@@ -55,7 +55,7 @@ def run(
 
 
 def _write_pictures(runtime: Runtime, result: Pictures, name: str, out: Path) -> None:
-    from genarium.pictures import enlarge, grid, save_picture, to_pixels
+    from genarium.media.pictures import enlarge, grid, save_picture, to_pixels
 
     strip = result.pictures
     if out.suffix.lower() == ".npy":

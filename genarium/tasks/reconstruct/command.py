@@ -47,7 +47,7 @@ def run(
 def _pictures(runtime: Runtime, request: Request, source: Path, out: Path, classes: str, batch_size: int) -> None:
     from dataclasses import replace
 
-    from genarium.pictures import grid, load_folder, save_picture, to_pixels
+    from genarium.media.pictures import grid, load_folder, save_picture, to_pixels
     from genarium.runtime.request import choose_labels
 
     found = runtime.catalogue[request.checkpoint]

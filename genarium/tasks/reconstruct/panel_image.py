@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 
 from genarium.checkpoints import Checkpoint
-from genarium.pictures import code_map, heat_map, to_pixels
+from genarium.media.pictures import code_map, heat_map, to_pixels
 from genarium.runtime import Pictures
 from genarium.ui.files import keep_results
 from genarium.ui.panels import Panel as Base

@@ -48,7 +48,7 @@ def run(
 
 
 def _write_pictures(runtime: Runtime, result: Pictures, name: str, out: Path) -> None:
-    from genarium.pictures import grid, save_picture
+    from genarium.media.pictures import grid, save_picture
 
     asked = {**result.request.to_dict(), "checkpoint": name}
     options.write(out, lambda path: save_picture(grid(result.pictures), path, asked))

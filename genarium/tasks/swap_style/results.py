@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from genarium.runtime.results import Pictures, Sounds
-
-if TYPE_CHECKING:
-    from genarium.runtime.execution import Run
+from genarium.runtime.results import Pictures, RunContext, Sounds
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class SwappedPictures(Pictures):
     style_map: StyleMap | None = None
 
     @classmethod
-    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+    def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
         fields = super().fields_from(outputs, run)
         return {**fields, "style_map": _style_map(run, fields["pictures"][0])}
 
@@ -49,7 +46,7 @@ class SwappedSounds(Sounds):
     style_map: StyleMap | None = None
 
     @classmethod
-    def fields_from(cls, outputs: Sequence[Any], run: Run) -> dict[str, Any]:
+    def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
         fields = super().fields_from(outputs, run)
         return {**fields, "style_map": _style_map(run, fields["audios"][0])}
 
@@ -57,7 +54,7 @@ class SwappedSounds(Sounds):
 RESULTS = {"image": SwappedPictures, "audio": SwappedSounds}
 
 
-def _style_map(run: Run, result: Any) -> StyleMap | None:
+def _style_map(run: RunContext, result: Any) -> StyleMap | None:
     """Return where content, style and result lie among the styles that the model knows."""
     if not hasattr(run.pipeline, "style_map"):
         return None

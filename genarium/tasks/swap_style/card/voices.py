@@ -11,7 +11,7 @@ from genarium.card.part import CardPart, Example, HubTask, save_sheet
 from genarium.checkpoints import Checkpoint
 from genarium.evaluation.audio import AudioEvaluation
 from genarium.files import matcher, new_folder
-from genarium.pictures import heat_map
+from genarium.media.pictures import heat_map
 from genarium.recipe import AudioSpec, Recipe
 
 NUM_CONVERSIONS = 3

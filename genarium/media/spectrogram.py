@@ -7,7 +7,7 @@ import math
 import numpy as np
 import PIL.Image
 
-from genarium.pictures import inferno
+from genarium.media.pictures import inferno
 
 WINDOW_SECONDS = 0.064
 BANDS = 80

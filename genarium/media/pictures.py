@@ -13,11 +13,11 @@ import PIL.Image
 import PIL.ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from genarium.decoding import PICTURES, UNREADABLE_PICTURES, open_picture
 from genarium.errors import InputError
 from genarium.files import write_file
-from genarium.metadata import KEY as METADATA_KEY
-from genarium.metadata import parse_request, read_png_text
+from genarium.media.decoding import PICTURES, UNREADABLE_PICTURES, open_picture
+from genarium.media.metadata import KEY as METADATA_KEY
+from genarium.media.metadata import parse_request, read_png_text
 from genarium.notices import fail, note
 
 Invert = Literal["auto", "yes", "no"]

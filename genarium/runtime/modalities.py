@@ -11,9 +11,9 @@ import PIL.Image
 import torch
 
 from genarium.checkpoints import Checkpoint
-from genarium.pictures import Invert, fit_picture, open_picture, to_pictures
-from genarium.sounds import fit_sound, read_sound
-from genarium.spectrogram import mel_picture
+from genarium.media.pictures import Invert, fit_picture, open_picture, to_pictures
+from genarium.media.sounds import fit_sound, read_sound
+from genarium.media.spectrogram import mel_picture
 from genarium.tasks import Modality
 
 PREVIEWED_SECONDS = 10  # of sound in a preview: the newest

@@ -12,10 +12,11 @@ from genarium.errors import FileError
 from genarium.files import check_writable, is_empty, matcher, new_folder, recover
 
 MODEL_INDEX = "model_index.json"
-MODEL_CONFIG = "config.json"
+MODEL_CONFIG = "config.json"  # of a single model; beside a MODEL_INDEX, of a component that has no folder of its own
+EVALUATION = "evaluation.json"  # the figures that `evaluate` measured
 TRAINING = "training.json"  # which recipe and which data made the weights
 _WRITTEN = (  # by save_pretrained, by training and by `evaluate`
-    *(MODEL_INDEX, MODEL_CONFIG, TRAINING, "evaluation.json", ".gitattributes"),
+    *(MODEL_INDEX, MODEL_CONFIG, TRAINING, EVALUATION, ".gitattributes"),
     *("*.safetensors", "*/*.safetensors", "*.safetensors.index.json", "*/*.safetensors.index.json"),
     *("*/config.json", "*/*_config.json"),
     *("samples.png", "reconstructions.png", "interpolations.png", "swaps.png", "samples/*-*.ogg"),

@@ -12,11 +12,11 @@ import numpy as np
 import soundfile
 
 from genarium import __version__
-from genarium.decoding import SOUNDS, UNREADABLE_SOUNDS, decode_sound
 from genarium.errors import InputError
 from genarium.files import write_bytes
-from genarium.metadata import KEY as METADATA_KEY
-from genarium.metadata import parse_request
+from genarium.media.decoding import SOUNDS, UNREADABLE_SOUNDS, decode_sound
+from genarium.media.metadata import KEY as METADATA_KEY
+from genarium.media.metadata import parse_request
 from genarium.notices import fail, note
 
 MAX_SECONDS = 600  # of a recording; the command line has the same limit

@@ -1,4 +1,4 @@
-"""The shipped DDPM against the 25-minute probe that it has to beat: is the longer training worth it?
+"""Compare the bundled DDPM with a flow-matching model that was trained for 25 minutes.
 
     python benchmarks/ddpm_vs_probe.py
 
@@ -34,7 +34,7 @@ NO_CLASS = 10
 
 
 def train_probe(config, data, folder):
-    """-> (the averaged network, seconds of training)."""
+    """Return the averaged network and the seconds that its training took."""
     torch.manual_seed(0)
     network = UNet2DModel.from_config(config).to(memory_format=torch.channels_last).train()
     run = torch.compile(network)
@@ -68,7 +68,7 @@ def train_probe(config, data, folder):
 
 @torch.no_grad()
 def sample_probe(network, labels, seeds):
-    """[N] labels and seeds -> images [N, 1, 28, 28] in [0, 1]."""
+    """Draw an image of each label with each seed, both [N]; return float [N, 1, 28, 28] in [0, 1]."""
     scheduler = FlowMatchHeunDiscreteScheduler()
     scheduler.sigma_min = 1 / HEUN_STEPS  # its own, 0.001, asks where logit-normal times hardly trained: much worse
     scheduler.set_timesteps(HEUN_STEPS)

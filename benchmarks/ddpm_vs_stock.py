@@ -1,4 +1,4 @@
-"""Our DDPM default against stock diffusers' DDIMPipeline (50 steps, float32) on the same weights, in one run.
+"""Compare our DDPM's default with the DDIMPipeline of diffusers (50 steps, float32) on the same weights.
 
     python benchmarks/ddpm_vs_stock.py
 
@@ -35,7 +35,7 @@ STOCK_STEPS = 50
 
 
 class WithLabels(nn.Module):
-    """What DDIMPipeline calls its unet: the same network, with the labels it has no argument for."""
+    """The network with fixed labels, for DDIMPipeline, which passes none to its unet."""
 
     def __init__(self, unet):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Fréchet distance against network evaluations, for every sampler of the diffusion families: how defaults are chosen.
+"""Measure the Fréchet distance against network evaluations for the samplers of the diffusion families.
 
     python benchmarks/samplers.py
     python benchmarks/samplers.py --only flow-matching-fashion-mnist --num-samples 200
@@ -36,7 +36,7 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Sweep:
-    """One line of the figure: a sampler of a checkpoint, over values of what sets its cost."""
+    """A line of the figure: a sampler of a checkpoint at several values of the parameter that sets its cost."""
 
     checkpoint: str
     sampler: str
@@ -132,7 +132,7 @@ def main():
 
 
 def fingerprint(folder: Path) -> str:
-    """Of the weights, so that what was measured with others is measured again."""
+    """Return a hash of a checkpoint's weights. Figures of other weights are measured again."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         digest.update(path.read_bytes())
@@ -140,7 +140,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def measure(runtime, name, setting, number, network, real) -> dict:
-    """Draw `number` samples with this setting -> evaluations of the network for each, distance, precision, recall."""
+    """Draw `number` samples with a setting; measure evaluations for each sample, distance, precision and recall."""
     pipeline, num_classes = runtime.pipeline(name), len(runtime.catalogue[name].class_names)
     near = real[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[:number]]
     parts, seconds, EVALUATIONS.samples = [], 0.0, 0
@@ -197,7 +197,7 @@ def write_table(rows, options, runtime, features: str) -> None:
 
 
 def draw(rows, path: Path, number: int) -> None:
-    """One panel for each family on common axes; a line for each sampler, dashed where it is guided."""
+    """Draw a panel for each family on common axes, and in it a line for each sampler, dashed where it is guided."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""Our VAE against pythae's (Chadebec et al. 2022, https://arxiv.org/abs/2206.08309) on Fashion-MNIST, trained equally long.
+"""Compare our VAE with pythae's (Chadebec et al. 2022, https://arxiv.org/abs/2206.08309) on Fashion-MNIST, trained equally long.
 
     pip install --no-deps -r benchmarks/requirements-pythae.txt
     python benchmarks/vae_vs_pythae.py --seconds 300
@@ -38,7 +38,7 @@ LATENT_DIM = 32  # of pythae
 
 
 class Ours:
-    """The recipe's VAE, labels and all."""
+    """The VAE of the recipe, conditional on the class."""
 
     title = "Genarium VAE"
 
@@ -103,7 +103,7 @@ class Pythae:
 
 
 class Training:
-    """One model's training: it is given turns until its seconds are spent."""
+    """The training of one model, which goes on in turns until its seconds are spent."""
 
     def __init__(self, model, spec, seconds, seed):
         self.model, self.spec, self.total, self.spent, self.steps = model, spec, seconds, 0.0, 0
@@ -131,7 +131,7 @@ class Training:
 
 
 def first(data, number):
-    """The first images of a split; Fashion-MNIST comes shuffled."""
+    """Return the first images of a split. Fashion-MNIST is shuffled already."""
     return dataclasses.replace(data, images=data.images[:number], labels=data.labels[:number])
 
 
@@ -140,7 +140,7 @@ def in_batches(function, images):
 
 
 def seconds_for(function, runs=15):
-    """Median, after one warm-up."""
+    """Return the median duration of a call after one warm-up, in seconds."""
     times = []
     for _ in range(runs + 1):
         start = time.monotonic()

@@ -4,13 +4,16 @@ __version__ = "0.1.0"
 
 
 def load(name: str):
-    """A ready pipeline by checkpoint name, on the GPU where there is one, exactly as the app loads it.
+    """Load a checkpoint as the app does: on the GPU if there is one, ready to use.
 
     Args:
         name: of a checkpoint in checkpoints/ ("vae-fashion-mnist"), a folder, or a Hub id.
 
+    Returns:
+        The pipeline.
+
     Raises:
-        genarium.errors.CheckpointError: there is none, or it cannot be used; the message says why.
+        genarium.errors.CheckpointError: there is no such checkpoint, or it cannot be used.
     """
     from genarium.runtime import Runtime  # here: `import genarium` itself stays light
 
@@ -21,7 +24,7 @@ def picture(path, checkpoint: str, invert: str = "auto"):
     """Load a picture from a file in the form of a checkpoint's data (size, mode, background), as the app does it.
 
     Raises:
-        genarium.errors.InputError: it is no picture that can be read.
+        genarium.errors.InputError: the file is no picture that can be read.
     """
     from genarium.runtime import Runtime
 
@@ -35,7 +38,7 @@ def audio(path, checkpoint: str):
         float32 [T] in [-1, 1].
 
     Raises:
-        genarium.errors.InputError: it is no sound that can be read; or is silent, too short or too long.
+        genarium.errors.InputError: the file is no sound that can be read, or the sound is silent, too short or too long.
     """
     from genarium.runtime import Runtime
 

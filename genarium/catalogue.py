@@ -1,4 +1,4 @@
-"""The checkpoints that there are: those of the folders, and on demand those of the Hub. Found by name; no weights are loaded."""
+"""The catalogue of checkpoints: those in folders, and on demand those of the Hub. It loads no weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from genarium.recipe import Recipe, load_recipe, recipe_paths
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All usable checkpoints by name, and those that are not, with reasons."""
+    """All usable checkpoints by name, and the broken ones with reasons."""
 
     checkpoints: Mapping[str, Checkpoint]
     broken: tuple[Broken, ...]
@@ -29,11 +29,12 @@ class Catalogue:
         return {name: c for name, c in self.checkpoints.items() if task in c.tasks}
 
     def __getitem__(self, name: str) -> Checkpoint:
-        """A checkpoint by name, by folder, by the name of a recipe that is on the Hub, or by Hub id ("user/name@revision").
+        """Return a checkpoint by its name, its folder, the name of a published recipe, or a Hub id ("user/name@revision").
 
         Raises:
-            CheckpointError: there is none, with the nearest names; or it cannot be used, with the reason.
-            HubError, InputError: it cannot be had from the Hub; or it is no Hub id.
+            CheckpointError: there is no such checkpoint, or it cannot be used. The message names the nearest, or the reason.
+            HubError: the Hub does not give it.
+            InputError: the text is no Hub id.
         """
         if name in self.checkpoints:
             return self.checkpoints[name]

@@ -1,4 +1,4 @@
-"""What can go wrong. Each message says what to do.
+"""The errors that a user can mend. Each message says what to do.
 
 GenariumError                 every message is fit to be shown to a visitor
 ├── PluginError               a plugin that cannot be imported, registered or used

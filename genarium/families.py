@@ -77,7 +77,7 @@ class Family:
             raise PluginError(f"family {self.name}: {self.pipeline} cannot be imported: {error!r}") from error
 
     def index_of_model(self, class_name: str) -> dict[str, Any]:
-        """What the model_index.json of a pipeline would say that has a single model of `stock_models`, and nothing else."""
+        """Return the index of a pipeline that has a single model of `stock_models` and no other component."""
         return {"_class_name": class_name, self.stock_models[class_name]: ["diffusers", class_name]}
 
 

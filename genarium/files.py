@@ -137,7 +137,7 @@ def check_writable(folder: str | Path) -> Path:
 
 
 def is_empty(folder: Path) -> bool:
-    """Say whether there is nothing at this path, or an empty folder."""
+    """Return whether there is nothing at this path, or an empty folder."""
     if not os.path.lexists(folder):
         return True
     return folder.is_dir() and not any(folder.iterdir())

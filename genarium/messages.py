@@ -1,4 +1,4 @@
-"""Values that strangers sent, as they may stand in a message: short, and of characters that any screen and file can take."""
+"""Quotations of values that strangers sent, for messages: short, and of characters that can always be printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_MESSAGE = 4000  # characters of a whole message
 
 
 class _Short(reprlib.Repr):
-    """Looks at no more of a value than is written."""
+    """The representation of a value, of which no more is read than is written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class _Short(reprlib.Repr):
         self.maxlevel = 3
 
     def repr_int(self, x: int, level: int) -> str:
-        """Python itself refuses to write whole numbers of more than 4,300 digits."""
+        """Write a whole number, or how long it is. Python refuses to write more than 4,300 digits."""
         digits = int(x.bit_length() * 0.30103) + 1
         return repr(x) if digits <= 40 else f"a number of {digits} digits"
 

@@ -20,10 +20,10 @@ Part = TypeVar("Part")
 
 
 def join() -> PartialState:
-    """This process's place among those that torchrun started; alone without torchrun.
+    """Return the place of this process among those that torchrun started. Without torchrun it is alone.
 
-    To be called before anything else asks accelerate: without `cpu`, accelerate takes each process on a machine
-    without accelerator for the only one, and the first answer stays.
+    Call this before anything else asks accelerate, whose first answer stays. Without `cpu`, accelerate takes each process
+    on a machine without accelerator for the only one.
     """
     return PartialState(cpu=not torch.accelerator.is_available())
 
@@ -34,8 +34,8 @@ def map_batches(
     """Compute the samples 0 ... number - 1 in batches, each process its share.
 
     Args:
-        compute: called as (start, stop, advance) -> what came of the samples start ... stop - 1. It may call
-            `advance(share)` with the part of the batch that is done, 0 ... 1, for the progress bar.
+        compute: takes (start, stop, advance) and returns the result of the samples start ... stop - 1. It may call
+            `advance(share)` with the part of the batch that is done, in [0, 1], for the progress bar.
         number: of samples.
         batch_size: samples computed at once.
         description: of the progress bar, which the main process shows for its own share.

@@ -1,4 +1,4 @@
-"""Where things lie in a checkout. Each can be moved by an environment variable, for tests and for deployments."""
+"""The folders of a checkout. An environment variable can move each, for tests and for deployments."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,10 @@ def data() -> Path | None:
 
 
 def visitors_cache() -> Path:
-    """Where the app keeps what visitors bring from the Hub. It deletes there, so it is never huggingface_hub's own cache."""
+    """Return the folder for what visitors load from the Hub.
+
+    The app deletes files there, so this is never the cache of huggingface_hub.
+    """
     from huggingface_hub import constants
 
     return _folder("GENARIUM_HUB_CACHE", os.path.join(constants.HF_HOME, "genarium"))

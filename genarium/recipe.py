@@ -86,7 +86,7 @@ class AudioSpec:
 
 
 def _kind(values: Any) -> str:
-    """Of a data section: which of the specs it is to be read as."""
+    """Return the tag of the spec that a data section is read as."""
     return "audio" if isinstance(values, AudioSpec) or (isinstance(values, Mapping) and "kind" in values) else "image"
 
 
@@ -118,12 +118,13 @@ class TeacherSpec:
 class StageSpec:
     """One part of a training in stages: what it sees, how it is watched, and where it differs from the training section.
 
-    `name` is the pipeline's for it; `samples` says what the sample grids show.
+    `name` is the pipeline's name of the stage. `samples` is the task whose results the sample grids show, by default the first
+    that the pipeline can do.
     """
 
     name: str
     images: Positive
-    samples: Literal["generate", "reconstruct", "swap_style"] = "generate"
+    samples: Identifier | None = None
     batch_size: Positive | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     betas: tuple[float, float] | None = None
@@ -172,9 +173,10 @@ class TrainingSpec:
         return self
 
     def of_stage(self, stage: StageSpec) -> TrainingSpec:
-        """This section as it is for one stage."""
+        """Return the section with the values of one stage."""
         values = {key: value for key, value in dataclasses.asdict(stage).items() if value is not None}
-        del values["name"], values["samples"]
+        del values["name"]
+        values.pop("samples", None)
         return dataclasses.replace(self, stages=(), **values)
 
 
@@ -263,7 +265,7 @@ def _explain(error: Mapping[str, Any]) -> str:
 
 
 def recipe_paths(folders: tuple[Path, ...] = ()) -> dict[str, Path]:
-    """Checkpoint name -> YAML file, in hub_configs/ and in the folders that installed plugins bring."""
+    """Return the YAML files in hub_configs/ and in the folders of installed plugins, by the name of the checkpoint."""
     found: dict[str, Path] = {}
     for folder in (paths.recipes(), *folders):
         for path in sorted(folder.glob("*.yaml")):

@@ -73,10 +73,10 @@ def family_of(folder: Path, index: Mapping[str, Any]) -> Family:
 
 
 def load(name: str, folder: Path, device: torch.device | str, dtype: torch.dtype):
-    """As diffusers loads it, with its own code; the weights from safetensors.
+    """Load a checkpoint by diffusers, with the code that comes with it, and weights from safetensors.
 
     Raises:
-        CheckpointError: diffusers cannot.
+        CheckpointError: diffusers cannot load it.
     """
     from diffusers import DiffusionPipeline
 

@@ -15,7 +15,7 @@ from torch import nn
 
 
 class PatchDiscriminator(nn.Module):
-    """Rates each patch of an image by how real it looks (Isola et al. 2017, https://arxiv.org/abs/1611.07004, sec. 3.2.2).
+    """A discriminator that rates each patch of an image by how real it looks (Isola et al. 2017, https://arxiv.org/abs/1611.07004, sec. 3.2.2).
 
     It has no batch normalisation, so that the logits of an image do not depend on its batch. Only training needs it. It is
     not part of a checkpoint.

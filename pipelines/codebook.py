@@ -12,7 +12,7 @@ from torch import nn
 
 
 class CodebookMixin:
-    """What a module with a buffer `codebook` [K, D] does with latents [B, D, ...] of any number of places.
+    """The lookups of a module with a buffer `codebook` [K, D], for latents [B, D, ...] of any number of places.
 
     Distances are computed in float32 whatever the dtype of the weights.
     """
@@ -20,7 +20,7 @@ class CodebookMixin:
     codebook: torch.Tensor
 
     def nearest(self, z: torch.Tensor) -> torch.Tensor:
-        """Return the code nearest to each latent (VQ-VAE eq. 1): [B, D, ...] -> int64 [B, ...]."""
+        """Return the code nearest to each latent [B, D, ...], int64 [B, ...] (VQ-VAE eq. 1)."""
         with torch.autocast(z.device.type, enabled=False):
             flat, codebook = z.float().movedim(1, -1), self.codebook.float()  # [B, ..., D], [K, D]
             # |z - e|^2 without |z|^2, which is the same for all codes
@@ -28,7 +28,7 @@ class CodebookMixin:
             return distances.argmin(-1)
 
     def embed(self, codes: torch.Tensor) -> torch.Tensor:
-        """Return the vectors of codes (VQ-VAE eq. 2): int64 [B, ...] -> float32 [B, D, ...]."""
+        """Return the vectors of codes int64 [B, ...], float32 [B, D, ...] (VQ-VAE eq. 2)."""
         return self.codebook.float()[codes].movedim(-1, 1)
 
     def quantize(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,7 +45,7 @@ class CodebookMixin:
 
 
 class CodebookAverage(nn.Module):
-    """Keeps a codebook at the moving averages of the latents it stands for, and restarts codes that nobody uses.
+    """A rule that moves each code to the average of the latents assigned to it, and restarts unused codes.
 
         N_i <- g N_i + (1 - g) n_i,   m_i <- g m_i + (1 - g) sum_j z_ij,   e_i = m_i / N_i          VQ-VAE eq. 6-8
 

@@ -66,14 +66,14 @@ def random_masks(number: torch.Tensor, size: int, generator: torch.Generator | N
 
 @dataclass(frozen=True)
 class Choice:
-    """How codes are drawn from logits: the parameters of `truncate`."""
+    """The parameters of `truncate`, by which codes are drawn from logits."""
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
 
     def draw(self, logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-        """Draw codes: logits [..., K], uniform numbers [...] in (0, 1) -> int64 [...]."""
+        """Draw codes int64 [...] from logits [..., K] by uniform numbers [...] in (0, 1)."""
         return draw(truncate(logits, self.temperature, self.top_k, self.top_p), uniform)
 
 
@@ -95,7 +95,7 @@ def fill_masks(
     common code first.
 
     Args:
-        network: codes [N, T] -> logits [N, T, K].
+        network: takes codes [N, T] and returns logits [N, T, K].
         codes: int64 [N, T], of which some are `mask_code`.
         uniform: draws numbers [N, T] in (0, 1).
         num_inference_steps: steps, at most as many as there are masks.
@@ -133,7 +133,7 @@ def draw_in_order(
     """Draw codes one after another, each given those before.
 
     Args:
-        network: the last code drawn [N, 1], or [N, 0] at first -> logits of the next one [N, K].
+        network: takes the last code drawn [N, 1], or [N, 0] at first, and returns the logits of the next one [N, K].
         uniform: numbers [N, T] in (0, 1), one for each code.
         choice: how codes are drawn.
         on_step: called as (place, codes so far [N, place + 1]).

@@ -8,7 +8,7 @@ from pipelines.probability_flow import ALL_ROWS
 
 
 class Denoiser:
-    """D(y; sigma) of one call: the network with its labels, guidance and constraint, counting its evaluations.
+    """The denoiser D(y; sigma) of one call: the network with labels, guidance and constraint. It counts its evaluations.
 
     With a constraint P x_0 = P known, the score's known part is given and the rest is the network's:
     D' = D + P (known - D). In the known subspace the samplers then follow exactly the noised known image, and what is

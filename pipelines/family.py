@@ -27,7 +27,7 @@ Labels = int | list[int] | torch.Tensor | None
 
 
 class FamilyMixin:
-    """What a `DiffusionPipeline` of any family needs beside its model: generators, noise, conditions and export.
+    """The part of every family's `DiffusionPipeline` beside its model: generators, noise, conditions and export.
 
     A mixin and no pipeline of its own, so that a saved file holds one pipeline class only: diffusers'
     `custom_pipeline` refuses a file with two.
@@ -112,7 +112,7 @@ class FamilyMixin:
 
 
 class Report:
-    """The step report of one call. It is false where nobody listens, so that a costly preview need not be computed.
+    """The step report of one call. It is false without a callback, so that a costly preview need not be computed.
 
     Args:
         pipeline: the first argument of the callback.

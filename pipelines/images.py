@@ -51,7 +51,7 @@ def _opaque(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
 
 
 class ImageFamilyMixin(FamilyMixin):
-    """What a `DiffusionPipeline` of square pictures needs beside its model.
+    """The part of a `DiffusionPipeline` of square pictures beside its model.
 
     A family with `encode` and `decode` overrides `code_kind`, and where it can, `code_shape` and `code_values`, by class
     attributes or properties. What is None is not checked.

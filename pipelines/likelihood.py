@@ -65,5 +65,5 @@ def dequantized(x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
 
 
 def log_standard_normal(x: torch.Tensor) -> torch.Tensor:
-    """Return log N(x; 0, I): [N, ...] -> [N]."""
+    """Return log N(x; 0, I) of rows [N, ...], [N]."""
     return -0.5 * (x.square() + math.log(2 * math.pi)).flatten(1).sum(1)

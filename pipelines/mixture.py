@@ -56,7 +56,7 @@ class MixtureMixin:
             buffer[group, :number].copy_(torch.from_numpy(values))
 
     def mixture_log_density(self, z: torch.Tensor) -> torch.Tensor:
-        """Return log p(z | y) of the mixture of each class: [N, d] -> float32 [N, G], nats."""
+        """Return log p(z | y) of latents [N, d] under the mixture of each class, float32 [N, G], in nats."""
         means, cholesky = self.mixture_means.float(), self.mixture_cholesky.float()
         diff = (z[:, None, None] - means).permute(1, 2, 3, 0)  # [G, K, d, N]
         white = torch.linalg.solve_triangular(cholesky, diff, upper=False)  # L^-1 (z - mu)

@@ -22,7 +22,7 @@ ACTIVATIONS = {"silu": nn.SiLU, "sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 
 
 class AutoencoderModel(MixtureMixin, ModelMixin, ConfigMixin):
-    """Encoder and decoder, and what is known of the codes of the training images.
+    """Encoder and decoder, and statistics of the codes of the training images.
 
     Images are [B, C, S, S] in [-1, 1]; codes are [B, code_dim], float32.
 
@@ -89,16 +89,16 @@ class AutoencoderModel(MixtureMixin, ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the codes of images: [B, C, S, S] -> float32 [B, d]."""
+        """Return the codes of images [B, C, S, S], float32 [B, d]."""
         return self.encoder(x).float()
 
     @apply_forward_hook
     def decode_logits(self, z: torch.Tensor) -> torch.Tensor:
-        """Return the decoder's output before the sigmoid, if it has one: [B, d] -> float32 [B, C, S, S]."""
+        """Return the decoder's output for codes [B, d], before the sigmoid if it has one, float32 [B, C, S, S]."""
         return self.decoder(z.to(next(self.decoder.parameters()).dtype)).float()
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """Return the images of codes: [B, d] -> float32 [B, C, S, S] in [-1, 1], nearly so where the output is not bounded."""
+        """Return the images of codes [B, d], float32 [B, C, S, S], in [-1, 1] up to errors of an unbounded output."""
         x = self.decode_logits(z)
         return x.sigmoid() * 2 - 1 if self.config.bounded else x
 

@@ -16,7 +16,7 @@ FREQUENCIES = 256  # of the time's embedding, as in DiT
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Return softmax(q k^T / sqrt(d)) v: [N, heads, T, d], and k and v [N, heads, M, d] -> [N, heads, T, d].
+    """Return softmax(q k^T / sqrt(d)) v, [N, heads, T, d], for q [N, heads, T, d] and k and v [N, heads, M, d].
 
     It is written out where a CPU trains. For so few tokens the backward pass of PyTorch's fused attention takes six times
     as long in bf16 (measured with 2.13: 46 ms against 7).
@@ -75,7 +75,7 @@ def modulate(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch
 
 
 class AdaLNZeroBlock(nn.Module):
-    """DiT fig. 3 "adaLN-Zero": the condition gives shift, scale and gate of both halves.
+    """A block with adaptive layer norm (DiT fig. 3, "adaLN-Zero"): the condition gives shift, scale and gate of both halves.
 
     The layer that gives them starts at zero. So every gate is zero and the block begins as the identity (DiT sec. 3.2).
     18 d^2 + 15 d parameters at an MLP ratio of 4.
@@ -96,7 +96,7 @@ class AdaLNZeroBlock(nn.Module):
 
 
 class CrossAttentionBlock(nn.Module):
-    """DiT fig. 3 "cross-attention": a further attention, to the embeddings of time and labels as a sequence.
+    """A block that also attends to the embeddings of time and labels (DiT fig. 3, "cross-attention").
 
     16 d^2 + 19 d parameters at an MLP ratio of 4.
     """
@@ -117,7 +117,7 @@ class CrossAttentionBlock(nn.Module):
 
 
 class InContextBlock(nn.Module):
-    """DiT fig. 3 "in-context": a plain ViT block; the embeddings of time and labels are further tokens among the patches.
+    """A plain ViT block, in whose sequence time and labels are further tokens (DiT fig. 3, "in-context").
 
     12 d^2 + 13 d parameters at an MLP ratio of 4.
     """
@@ -138,7 +138,7 @@ BLOCKS = {"adaln_zero": AdaLNZeroBlock, "cross_attention": CrossAttentionBlock, 
 
 
 class DiTModel(ModelMixin, ConfigMixin):
-    r"""Diffusion transformer: x_t [N, C, S, S], time [N] and labels [N, K] -> a prediction of x_t's shape.
+    r"""A diffusion transformer, which predicts [N, C, S, S] from x_t of that shape, time [N] and labels [N, K].
 
     It differs from DiT as the tasks here need it. There is any number K of labels, each with a value for "none". There is
     no learned variance, since the samplers are deterministic. T = (S / p)^2 tokens of width d = `width`; M = 1 + K embeddings of the

@@ -37,7 +37,7 @@ def reconstruction_loss(restored: torch.Tensor, images: torch.Tensor) -> torch.T
 
 
 class KLAutoencoder(ModelMixin, ConfigMixin):
-    r"""q(z | x) = N(m(x), diag s(x)^2) and its decoder; images [B, C, S, S] in [-1, 1], latents [B, c, S / f, S / f].
+    r"""An encoder q(z | x) = N(m(x), diag s(x)^2) and a decoder. Images are [B, C, S, S] in [-1, 1], latents are [B, c, S / f, S / f].
 
     Args:
         sample_size: S, height and width of the images; a multiple of f = 2 to the number of `block_out_channels`.

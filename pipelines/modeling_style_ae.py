@@ -24,19 +24,19 @@ EPSILON = 1e-3  # of a variance: a channel that is nearly constant stays so, and
 
 
 def statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of each channel over the picture (AdaIN eq. 5, 6): [B, C, H, W] -> 2 x float32 [B, C]."""
+    """Return mean and deviation of each channel of pictures [B, C, H, W] (AdaIN eq. 5, 6), each float32 [B, C]."""
     variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0)
     return mean, (variance + EPSILON).sqrt()
 
 
 def instance_norm(x: torch.Tensor) -> torch.Tensor:
-    """Each channel of each picture with mean 0 and deviation 1: [B, C, H, W] -> the same. Computed in float32."""
+    """Normalise each channel of pictures [B, C, H, W] to mean 0 and deviation 1, in float32."""
     mean, deviation = statistics(x)
     return ((x.float() - mean[..., None, None]) / deviation[..., None, None]).to(x.dtype)
 
 
 def adain(x: torch.Tensor, deviation: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    """Each channel of each picture with this deviation and mean (AdaIN eq. 8).
+    """Give each channel of each picture another deviation and mean (AdaIN eq. 8).
 
     Args:
         x: [B, C, H, W].
@@ -49,7 +49,10 @@ def adain(x: torch.Tensor, deviation: torch.Tensor, mean: torch.Tensor) -> torch
 
 
 class StyledBlock(nn.Module):
-    """The same with AdaIN before each activation; the style's say starts at zero, so AdaIN as instance normalisation."""
+    """A residual block with AdaIN before each activation.
+
+    The weights of the style start at zero, so that AdaIN starts as instance normalisation.
+    """
 
     def __init__(self, channels: int, style_dim: int):
         super().__init__()
@@ -61,14 +64,14 @@ class StyledBlock(nn.Module):
             nn.init.zeros_(layer.get_parameter("bias"))
 
     def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        """[B, C, H, W], [B, style_dim] -> [B, C, H, W]."""
+        """Return the maps [B, C, H, W] in the styles [B, style_dim]."""
         gain1, mean1, gain2, mean2 = self.affine(style).chunk(4, dim=1)  # 4 x [B, C]
         h = self.conv1(F.silu(adain(x, 1 + gain1, mean1)))  # [B, C, H, W]
         return x + self.conv2(F.silu(adain(h, 1 + gain2, mean2)))  # [B, C, H, W]
 
 
 class ContentEncoder(nn.Module):
-    """What is drawn: normalised maps of each level, from full detail to the broad layout.
+    """An encoder of what is drawn: normalised maps of each level, from full detail to the broad layout.
 
     The finer the map, the fewer its channels: the coarse ones are to carry what a drawing shows.
     """
@@ -94,7 +97,7 @@ class ContentEncoder(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """How it is drawn: one vector, from the mean and deviation of each channel of each level, so from no place in it."""
+    """An encoder of how it is drawn, as one vector from the mean and deviation of each channel of each level."""
 
     def __init__(self, channels: int, widths: tuple[int, ...], style_dim: int):
         super().__init__()
@@ -118,7 +121,7 @@ class StyleEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Content maps and a style -> a picture."""
+    """A decoder from content maps and a style to a picture."""
 
     def __init__(
         self, channels: int, widths: tuple[int, ...], content_channels: tuple[int, ...], style_dim: int, layers: int
@@ -150,7 +153,7 @@ class Decoder(nn.Module):
 
 
 class StyleAutoencoder(ModelMixin, ConfigMixin):
-    """Both encoders and the decoder.
+    """The two encoders and the decoder of a style autoencoder.
 
     Images are [B, C, H, W] in [-1, 1]; content is a list of maps, [B, content_channels[i], H / 2^(i+1), W / 2^(i+1)];
     styles are [B, style_dim], float32.
@@ -219,10 +222,10 @@ class StyleAutoencoder(ModelMixin, ConfigMixin):
 
 
 class StyleJudge(nn.Module):
-    """Says of a whole picture in which of the styles it is really drawn, or that it is made up: num_styles + 1 classes, the
-    last being the made up (Salimans et al. 2016, https://arxiv.org/abs/1606.03498, sec. 5).
+    """A classifier of whole pictures: real ones by their style, generated ones as a further class, the last.
 
-    Only training needs it; it is not part of a checkpoint.
+    It follows Salimans et al. 2016, https://arxiv.org/abs/1606.03498, sec. 5. Only training needs it, so it is not part of
+    a checkpoint.
 
     Args:
         channels: of the images.
@@ -239,7 +242,7 @@ class StyleJudge(nn.Module):
         self.head = nn.Linear(2 * widths[-1], num_styles + 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images [B, C, H, W] -> logits float32 [B, num_styles + 1]."""
+        """Return the logits of images [B, C, H, W], float32 [B, num_styles + 1]."""
         h = self.layers(x)
         return self.head(torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1)).float()
 

@@ -27,7 +27,7 @@ from pipelines.codebook import CodebookMixin
 
 
 def instance_norm(x: torch.Tensor) -> torch.Tensor:
-    """Normalise each channel of each row to mean 0 and deviation 1 over time, in float32: [B, C, T] -> [B, C, T]."""
+    """Normalise each channel of each row to mean 0 and deviation 1 over time [B, C, T], in float32."""
     h = x.float()
     h = h - h.mean(-1, keepdim=True)
     return (h * (h.square().mean(-1, keepdim=True) + 1e-5).rsqrt()).to(x.dtype)
@@ -166,7 +166,7 @@ class SpeakerEncoder(ModelMixin, ConfigMixin):
         return F.normalize(self.head(pooled.to(self.head.weight.dtype)).float(), dim=1)
 
     def logits(self, s: torch.Tensor, scale: float = 16.0, frozen: bool = False) -> torch.Tensor:
-        """Return logits of the classes, scaled cosines: [B, speaker_dim] -> [B, variants * voices].
+        """Return logits of the classes for embeddings [B, speaker_dim]: scaled cosines [B, variants * voices].
 
         Args:
             frozen: the classes get no gradient.

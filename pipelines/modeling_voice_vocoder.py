@@ -53,7 +53,7 @@ def mel_filters(sampling_rate: int, n_fft: int, bands: int, shift: float = 1.0) 
 
 
 def magnitudes(x: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
-    """Return |STFT| of waveforms, frame t centred on its hop: [B, T] -> float32 [B, n_fft / 2 + 1, T / hop].
+    """Return |STFT| of waveforms [B, T], frame t centred on its hop, float32 [B, n_fft / 2 + 1, T / hop].
 
     T has to be a multiple of the hop.
     """
@@ -70,7 +70,7 @@ PITCHES = 60.0, 420.0  # Hz, between which voices speak
 
 
 def pitch(x: torch.Tensor, sampling_rate: int, hop_length: int) -> torch.Tensor:
-    """Estimate the pitch of waveforms, log2 Hz, 0 where nothing is voiced: [B, T] -> float32 [B, T / hop].
+    """Estimate the pitch of waveforms [B, T], in log2 Hz, 0 in unvoiced frames, float32 [B, T / hop].
 
     The period is at the highest peak of the autocorrelation of windowed frames, divided by that of the window (Boersma 1993,
     Accurate Short-term Analysis of the Fundamental Frequency, eq. 9). The shorter of two periods is preferred. The
@@ -189,7 +189,7 @@ class VoiceVocoder(ModelMixin, ConfigMixin):
         return magnitudes(F.pad(x, (0, -x.shape[-1] % c.hop_length)), c.n_fft, c.hop_length)
 
     def to_mel(self, magnitude: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the log-mel of |STFT|: [B, n_fft / 2 + 1, frames] -> [B, bands, frames]; `shift` as in `analyse`."""
+        """Return the log-mel [B, bands, frames] of |STFT| [B, n_fft / 2 + 1, frames], with `shift` as in `analyse`."""
         c = self.config
         shifts = [1.0] if shift is None else [round(float(s), 3) for s in shift]
         filters = torch.stack([mel_filters(c.sampling_rate, c.n_fft, c.bands, s) for s in shifts])  # [1 or B, F, bands]
@@ -210,7 +210,7 @@ class VoiceVocoder(ModelMixin, ConfigMixin):
             return istft(spectrum, n_fft, hop)
 
     def griffin_lim(self, mel: torch.Tensor, phase: torch.Tensor, num_iterations: int = 32) -> torch.Tensor:
-        """Synthesise a log-mel spectrogram without the network: [B, bands, frames] -> [B, frames * hop].
+        """Synthesise a log-mel spectrogram [B, bands, frames] without the network, as waveforms [B, frames * hop].
 
         Magnitudes by the filters' pseudo-inverse, phases by the fast Griffin-Lim iteration (Perraudin et al. 2013).
 
@@ -234,7 +234,7 @@ class VoiceVocoder(ModelMixin, ConfigMixin):
 
 
 def istft(spectrum: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
-    """Return the least-squares inverse of the STFT: complex [B, frames, n_fft / 2 + 1] -> [B, frames * hop].
+    """Return the least-squares inverse of an STFT, complex [B, frames, n_fft / 2 + 1], as waveforms [B, frames * hop].
 
     torch.istft cannot be used here. It refuses windows that do not add up at the ends, where frames are cut at half a hop.
     """

@@ -76,7 +76,7 @@ class VQGANModel(CodebookMixin, ModelMixin, ConfigMixin):
 
     @property
     def map_size(self) -> int:
-        """h = w of the code map."""
+        """Side of the code map, h = w."""
         return self.config.sample_size // 2 ** len(self.config.block_out_channels)
 
     @apply_forward_hook

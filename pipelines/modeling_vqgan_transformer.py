@@ -38,7 +38,7 @@ class Block(nn.Module):
     def forward(
         self, x: torch.Tensor, mask: torch.Tensor | None, past: tuple[torch.Tensor, torch.Tensor] | None
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """[N, S, W] -> [N, S, W], and the keys and values of `past` and of these places.
+        """Return the outputs for inputs [N, S, W], of the same shape, and the keys and values of `past` and of these places.
 
         Args:
             mask: bool [N, 1, S, S], True where a place may look, or None: everywhere.
@@ -58,7 +58,7 @@ class Block(nn.Module):
 
 
 class CodeTransformer(ModelMixin, ConfigMixin):
-    """Distributions of codes, given some of the other codes, a class and further conditions.
+    """A transformer that gives the distribution of codes, given other codes, a class and further conditions.
 
     The input is one place for the conditions and one for each code. The number `codebook_size` is the mask; the number
     after the last class, or after the last value of a condition, stands for "not given".

@@ -179,7 +179,7 @@ class FlowMatchingPipeline(FlowDensityMixin, PixelUNetMixin, DiffusionPipeline):
     # ---- the velocity field ----
 
     def _network(self, x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """Return the velocity: x_t [N, C, S, S], t [N] in [0, 1], labels [N] or None -> float32 [N, C, S, S]."""
+        """Return the velocity at x_t [N, C, S, S] and t [N] in [0, 1] for labels [N] or None, float32 [N, C, S, S]."""
         return super()._network(x, t * self.scheduler.config.num_train_timesteps, labels)
 
     def _velocity(

@@ -59,7 +59,7 @@ CONDITION = "style"
 
 
 class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
-    """Content of one picture, style of another.
+    """A style autoencoder: it draws the content of one picture in the style of another.
 
     Args:
         autoencoder: `StyleAutoencoder`, both encoders and the decoder.

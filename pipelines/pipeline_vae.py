@@ -188,7 +188,7 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
         return self.vae.decode(codes)
 
     def _latents(self, x: torch.Tensor, generator: Generators, sample: bool) -> torch.Tensor:
-        """Return the mean of q(z | x), or a draw from it: x [N, C, S, S] -> z float32 [N, d]."""
+        """Return the mean of q(z | x) for images x [N, C, S, S], or a draw from it, float32 [N, d]."""
         mean, logvar = self.vae.encode(x)  # 2 x [N, d]
         return self._draw(mean, logvar, generator) if sample else mean
 

@@ -198,7 +198,7 @@ class VoiceVAEPipeline(VoiceTrainingMixin, VoiceFamilyMixin, DiffusionPipeline):
 
     @task
     def swap_style(self, content, style, generator, report, speaker, strength, vocoder, temperature: Share = 0.0):
-        """Say what one clip says in the voice of another.
+        """Convert a clip to the voice of another.
 
         Args:
             generator: one `torch.Generator`, or a list with one for each content (with `temperature` or "griffin_lim").

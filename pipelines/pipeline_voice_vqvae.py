@@ -47,14 +47,14 @@ RESTARTS_UNTIL = 0.8  # of the training: in the end the codebook settles
 
 @dataclass
 class SpokenCodesOutput(AudiosOutput):
-    """`codes`: list of int64 [frames], one for each sound; `frame_rate`: codes each second."""
+    """Sounds, and `codes` of each, a list of int64 [frames], with their `frame_rate` in codes a second."""
 
     codes: list[torch.Tensor]
     frame_rate: float
 
 
 class VoiceVQVAEPipeline(VoiceTrainingMixin, VoiceFamilyMixin, DiffusionPipeline):
-    """Voice conversion through a row of codes.
+    """Voice conversion through a sequence of codes.
 
     Args:
         content_encoder: `ContentEncoder`, without a variance.

@@ -325,7 +325,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
 
     @torch.no_grad()
     def _codes(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the code maps of images: [N, C, S, S] -> int64 [N, h, w]."""
+        """Return the code maps of images [N, C, S, S], int64 [N, h, w]."""
         return self.codec.nearest(self.codec.encode(x))
 
     @property
@@ -363,14 +363,14 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             raise ValueError(f"{what} needs a transformer, and this checkpoint is an auto-encoder alone.")
 
     def _partly(self, codes: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        """Decode code maps as far as they are known: [N, T] both -> [N, C, S, S], grey where they are not."""
+        """Decode the known codes of maps, both [N, T], to images [N, C, S, S] that are grey at all other places."""
         h = self.codec.map_size
         known = known.reshape(-1, h, h).float()
         z = self.codec.embed(codes.reshape(-1, h, h)) * known[:, None]
         return self.codec.decode(z) * self._enlarged(known)[:, None]
 
     def _enlarged(self, map_: torch.Tensor) -> torch.Tensor:
-        """Repeat each value of a code map over its patch: [N, h, w] -> [N, S, S]."""
+        """Repeat each value of maps [N, h, w] over its patch, [N, S, S]."""
         patch = self.config.sample_size // self.codec.map_size
         return map_.repeat_interleave(patch, 1).repeat_interleave(patch, 2)
 
@@ -380,7 +380,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         """Return guided logits (Ho and Salimans 2022 eq. 6; for masked decoding Muse sec. 2.7).
 
         Args:
-            network: (codes [N, ...], class_labels [N], {condition: values [N]}) -> logits [N, ...].
+            network: takes codes [N, ...], class_labels [N] and {condition: values [N]}, and returns logits [N, ...].
             given: int64 [N, 1 + number of conditions], each row a class and the conditions' values; None: nothing.
         """
 

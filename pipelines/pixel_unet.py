@@ -18,7 +18,7 @@ from pipelines.images import ImageFamilyMixin
 
 
 class PixelUNetMixin(ImageFamilyMixin):
-    """What a `DiffusionPipeline` needs beside its equations if its network is a `UNet2DModel` on pixels.
+    """The part of a `DiffusionPipeline` with a `UNet2DModel` on pixels that does not depend on its equations.
 
     It reads `sample_size`, `channels`, `patch_size` and `class_dropout` of the pipeline's configuration.
     """

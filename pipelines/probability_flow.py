@@ -30,7 +30,7 @@ ALL_ROWS = slice(None)
 
 
 def with_divergence(denoise: Denoise, probes: torch.Tensor | None) -> Callable:
-    """Return D with the trace of its Jacobian: (y, sigma, rows) -> (D [n, C, H, W], tr dD/dy [n]).
+    """Return a function of (y, sigma, rows) that gives D [n, C, H, W] and the trace of its Jacobian [n].
 
     Args:
         probes: [P, N, C, H, W] for an estimate, or None for the exact trace; see `with_trace`.
@@ -48,7 +48,7 @@ def heun_path(evaluate: Callable, y: torch.Tensor, sigmas: list[float], report: 
     The change of the log-density is a trapezoid over log sigma, where the integrand lies smoothly between 0 and d.
 
     Args:
-        evaluate: (y, sigma) -> (D, tr dD/dy), from `with_divergence`.
+        evaluate: takes (y, sigma) and returns D and tr dD/dy; from `with_divergence`.
         y: [N, C, H, W] at sigmas[0].
         report: called after each step as (step, sigma, number of steps, x_0).
 
@@ -86,7 +86,7 @@ def rk45_path(
     still at both ends of the path. The change of the log-density is one more component of the state.
 
     Args:
-        evaluate: (y, sigma [n], rows) -> (D, tr dD/dy), from `with_divergence`.
+        evaluate: takes (y, sigma [n], rows) and returns D and tr dD/dy; from `with_divergence`.
         y: [N, C, H, W] at `sigma_from`.
         tolerance: of the error of a step.
         report: called as (per cent of the way, sigma, 100, x_0).

@@ -95,7 +95,7 @@ def x0_from_view(
 
 
 class Process(ABC):
-    """A forward SDE. Times are numbers: `stop`, all but clean, up to `start`, all but noise. Computed in float64.
+    """A forward SDE. Times are numbers from `stop`, almost clean, to `start`, almost pure noise. It computes in float64.
 
     Args:
         sigma_min: noise level at `stop`, where sampling ends with one last denoising.
@@ -132,7 +132,7 @@ class Process(ABC):
 
 
 class VE(Process):
-    """Variance exploding (Song et al. 2021 eq. 30); at `num` times, NCSN's geometric noise levels."""
+    """The variance-exploding process (Song et al. 2021 eq. 30), with NCSN's geometric noise levels."""
 
     def __init__(self, sigma_min: float, sigma_max: float):
         self.sigma_min, self.log_ratio = sigma_min, math.log(sigma_max / sigma_min)
@@ -149,7 +149,7 @@ class VE(Process):
 
 
 class VP(Process):
-    """Variance preserving, linear beta (Song et al. 2021 eq. 32): DDPM in continuous time."""
+    """The variance-preserving process with linear beta (Song et al. 2021 eq. 32): DDPM in continuous time."""
 
     def __init__(self, sigma_min: float, beta_min: float, beta_max: float):
         self.beta_min, self.beta_max = beta_min, beta_max
@@ -184,7 +184,7 @@ class VP(Process):
 
 
 class SubVP(VP):
-    """Sub-VP: VP's drift with a variance that stays below VP's (Song et al. 2021 eq. 28)."""
+    """The sub-VP process: VP's drift with a variance that stays below VP's (Song et al. 2021 eq. 28)."""
 
     def sigma(self, t):
         return 2 * math.sinh(self.integral(t) / 2)
@@ -197,7 +197,7 @@ class SubVP(VP):
 
 
 class EDM(Process):
-    """sigma(t) = t and s = 1, on which probability-flow paths are straightest (Karras et al. 2022 sec. 3)."""
+    """The process of EDM, sigma(t) = t and s = 1, on which probability-flow paths are straightest (Karras et al. 2022 sec. 3)."""
 
     def __init__(self, sigma_min: float, sigma_max: float, rho: float):
         self.start, self.rho = sigma_max, rho

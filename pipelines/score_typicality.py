@@ -1,4 +1,4 @@
-"""What makes an image typical of a score-based model: norms of the score, and how much a class helps to denoise it.
+"""How typical an image is to a score-based model: norms of the score, and how much a class helps to denoise it.
 
 Papers:
     Mahmood et al.: Multiscale Score Matching for Out-of-Distribution Detection, 2021, https://arxiv.org/abs/2010.13132

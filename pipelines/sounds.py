@@ -26,7 +26,7 @@ SHORTEST = 0.25  # seconds
 
 @dataclass
 class AudiosOutput(BaseOutput):
-    """`audios`: list of float32 arrays or tensors [T] in [-1, 1]; `sampling_rate`: of all of them, in Hz."""
+    """Sounds: `audios`, a list of float32 arrays or tensors [T] in [-1, 1], and their `sampling_rate` in Hz."""
 
     audios: list[np.ndarray] | list[torch.Tensor]
     sampling_rate: int
@@ -42,7 +42,7 @@ class AnomalyOutput(BaseOutput):
 
 
 class SoundFamilyMixin(FamilyMixin):
-    """What a `DiffusionPipeline` of sound needs beside its model."""
+    """The part of a `DiffusionPipeline` of sound beside its model."""
 
     def _to_sounds(self, sounds: Any, name: str) -> list[torch.Tensor]:
         """Return a clip or a list of clips as a list of float32 [T] on the device.

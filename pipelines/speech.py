@@ -16,7 +16,7 @@ SILENCE = math.log(1e-5)  # the lowest value of a log-mel spectrogram
 
 
 def active_level(x: torch.Tensor) -> torch.Tensor:
-    """Return the root mean square over the windows within 26 dB of the loudest: [..., T] -> [...].
+    """Return the root mean square of clips [..., T] over the windows within 26 dB of the loudest, [...].
 
     A window has 400 samples, 25 ms at 16 kHz.
     """
@@ -31,7 +31,7 @@ def bring_to_level(x: torch.Tensor) -> torch.Tensor:
 
 
 def cross_fade(a: torch.Tensor, b: torch.Tensor, overlap: int) -> torch.Tensor:
-    """Join two waveforms that overlap in time: [T], [S] -> [T + S - overlap].
+    """Join two waveforms [T] and [S] that overlap in time, [T + S - overlap].
 
     Args:
         a, b: the last `overlap` samples of `a` are at the same time as the first of `b`.
@@ -44,12 +44,12 @@ def cross_fade(a: torch.Tensor, b: torch.Tensor, overlap: int) -> torch.Tensor:
 
 
 def median_pitch(pitch: torch.Tensor) -> torch.Tensor:
-    """Return the median over the voiced frames of each row: [B, T] -> [B], NaN where nothing is voiced."""
+    """Return the median over the voiced frames of each row [B, T], [B]. It is NaN for a row with no voiced frame."""
     return torch.where(pitch > 0, pitch, math.nan).nanmedian(-1).values
 
 
 def transpose_pitch(pitch: torch.Tensor, median: torch.Tensor) -> torch.Tensor:
-    """Move each melody to another median pitch: [B, T], [B] -> [B, T].
+    """Move each melody [B, T] to another median pitch [B].
 
     A melody stays as it is where either median is NaN.
     """
@@ -71,7 +71,7 @@ def band_statistics(mel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def match_band_statistics(mel: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
-    """Give a spectrogram the mean and the standard deviation of each band: [1, bands, T], 2 x [1, bands] -> [1, bands, T].
+    """Give each band of a spectrogram [1, bands, T] another mean and standard deviation, each [1, bands].
 
     A decoder trained by an absolute difference draws the spectrum of an unknown voice towards those of the training, and
     smooths it. The statistics of a clip correct both (AdaIN-VC eq. 4, on the output; Toda, Black and Tokuda 2007, sec. 4,

@@ -57,7 +57,7 @@ class StockTransformer:
         return torch.full((number, 1), self.model.config.num_embeds_ada_norm, device=self.model.device)
 
     def __call__(self, x: torch.Tensor, time: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the prediction: x [N, c, h, w], time [N] in [0, 1], labels int64 [N, 1] or None -> [N, c, h, w]."""
+        """Return the prediction [N, c, h, w] for x of that shape, time [N] in [0, 1], and labels int64 [N, 1] or None."""
         labels = self.no_labels(len(x)) if labels is None else labels
         output = self.model(x, timestep=time * self.last, class_labels=labels[:, 0]).sample
         return output[:, : x.shape[1]]  # what follows are learnt variances, for samplers that draw noise

@@ -10,14 +10,14 @@ from diffusers.utils import BaseOutput
 
 @dataclass
 class StyleMapOutput(BaseOutput):
-    """`names` of the known styles, then "" for each given one; `points`: float tensor [N, 2], one for each name."""
+    """A map: `names` of the known styles, then "" for each given one, and their `points`, float tensor [N, 2]."""
 
     names: list[str]
     points: torch.Tensor
 
 
 def principal_axes(centred: torch.Tensor) -> torch.Tensor:
-    """Return the first two principal components of rows whose mean is zero: [N, D] -> [2, D].
+    """Return the first two principal components [2, D] of rows [N, D] whose mean is zero.
 
     The sign of a principal component is open. Its largest entry is taken positive, so that a map never flips.
     """

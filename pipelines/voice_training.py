@@ -32,7 +32,7 @@ DISGUISES = tuple(round(0.75 * 1.8 ** (i / 24), 3) for i in range(25))  # shifts
 
 
 class VoiceTrainingMixin(VoiceFamilyMixin):
-    """What trains the families of voices. The family adds `loss`, with the terms of its content."""
+    """The training of voice families. A family adds `loss`, with the terms of its content."""
 
     _helpers: dict[str, nn.Module]  # modules that only training needs
     swap_style: Callable[..., AudiosOutput]

@@ -81,14 +81,14 @@ class Voice:
 
 
 class VoiceFamilyMixin(SoundFamilyMixin):
-    """What the families of voices share. The family adds `_content`, its training loss, and the tasks with own parameters."""
+    """The common part of voice families. A family adds `_content`, its training loss, and tasks with own parameters."""
 
     content_encoder: ContentEncoder
     speaker_encoder: SpeakerEncoder
     decoder: VoiceDecoder
     vocoder: VoiceVocoder
 
-    # The method of the family: a clip -> its content, float32 [1, D, ceil(frames / 2)]
+    # The method of the family that returns the content of a clip, float32 [1, D, ceil(frames / 2)]
     _content: Callable[[Clip], torch.Tensor]
 
     # ---- analysis ----

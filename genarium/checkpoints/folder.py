@@ -117,7 +117,7 @@ def _sources(folder: Path) -> list[str]:
 
 
 def _is_card(readme: Path) -> bool:
-    """Say whether a README.md is a model card of ours: its metadata has our tag."""
+    """Return whether a README.md is a model card of ours: its metadata has our tag."""
     try:
         head = readme.read_text(encoding="utf-8", errors="replace").split("\n---", 1)[0]
     except OSError:

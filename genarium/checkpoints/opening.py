@@ -72,9 +72,10 @@ def _open_model(folder: Path, families: Families, recipe: Recipe | None, name: s
 
 
 def _check_index(name: str, index: Mapping[str, Any]) -> None:
-    """
+    """Check the values of an index that later code reads.
+
     Raises:
-        CheckpointError: class names, quantiles or a sampling rate that later code could not read.
+        CheckpointError: class names, quantiles or a sampling rate of another form.
     """
     conditions, quantiles = index.get("conditions") or {}, index.get("anomaly_quantiles") or {}
     if not isinstance(conditions, dict):

@@ -15,7 +15,10 @@ from genarium.tasks import Task, find_tasks
 
 
 class ClearErrors(TyperGroup):
-    """What the user can mend is said in a sentence, with exit code 2 and no traceback; code 1 where files were left out."""
+    """A group of commands that ends with a sentence and exit code 2 instead of a traceback, if the user can mend the error.
+
+    Exit code 1 means that the command left out files that it could not read.
+    """
 
     def invoke(self, ctx):
         notices.take_failures()
@@ -53,7 +56,7 @@ class ClearErrors(TyperGroup):
 
 
 def add_task(app: typer.Typer, task: Task) -> None:
-    """Add the command of a task. One of another package that cannot be imported stops no other command."""
+    """Add the command of a task. If it cannot be imported, say so; the other commands work on."""
     try:
         part = task.part("command")
         if part is None:

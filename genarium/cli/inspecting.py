@@ -106,7 +106,7 @@ def _control(control) -> dict[str, Any]:
 
 
 def _shown(control: dict[str, Any]) -> str:
-    """num_inference_steps=12 (1 ... 250)"""
+    """Return a control as one phrase: "num_inference_steps=12 (1 ... 250)"."""
     text = f"{control['name']}={control.get('default')}"
     if "choices" in control:
         return f"{text} ({', '.join(map(str, control['choices']))})"

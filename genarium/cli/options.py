@@ -42,10 +42,10 @@ Data = Annotated[Path | None, typer.Option(help="A local folder or .npz in place
 
 
 def parameters(pairs: list[str] | None) -> dict[str, str]:
-    """["steps=20", ...] -> {"steps": "20", ...}; the controls turn the text into numbers and check it.
+    """Split pieces such as "steps=20" into names and values. The controls turn the values into numbers and check them.
 
     Raises:
-        InputError: a piece without "=".
+        InputError: a piece has no "=".
     """
     values = {}
     for pair in pairs or ():
@@ -86,10 +86,10 @@ def make_runtime(device: str | None, dtype: str | None) -> Runtime:
 
 
 def check_out(path: Path, kinds: tuple[str, ...]) -> Path:
-    """The path, its folder made; asked before anything is computed.
+    """Return the path of an output file, and make its folder. Commands call this before they compute anything.
 
     Raises:
-        InputError: a file of another kind.
+        InputError: the name has another ending than those of `kinds`, or is a folder's.
         FileError: the folder cannot be written.
     """
     if path.suffix.lower() not in kinds:

@@ -1,4 +1,4 @@
-"""Data sets of speech: Hub ids, or folders in the Hub's layout -> crops of waveforms in [-1, 1]."""
+"""Data sets of speech, from the Hub or from folders in its layout, as crops of waveforms in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class AudioData:
         }
 
     def with_encoded(self, encoded) -> AudioData:
-        """The same: crops differ at each look, so nothing that a pipeline makes of a clip stands for it."""
+        """Return the data unchanged: each step sees other crops, so nothing can be encoded beforehand."""
         return self
 
     def batches(self, batch_size: int) -> Iterator[dict[str, Any]]:
@@ -146,7 +146,7 @@ def load_audio(
 
 
 def _open(spec: AudioSpec, name: str, split: str, override: str | Path | None):
-    """The split of one data set, or None if the data set has no such split."""
+    """Return the split of one data set, or None if the data set has no such split."""
     import datasets  # here, so that machines that only convert do without it
 
     source = _local_copy(spec, name, override)

@@ -1,4 +1,4 @@
-"""Data sets: a Hub id, a folder in the Hub's layout, or an .npz file -> batches of images in [-1, 1]."""
+"""Data sets of images, from the Hub, from a folder in its layout or from an .npz file, as batches in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ from genarium.tasks import ANY
 
 @dataclass(frozen=True)
 class ImageData:
-    """A whole split in memory: `images` uint8 [N, C, H, W], `labels` int64 [N] or None, `id2label` of the classes.
+    """A whole split in memory.
 
-    A label of -1 belongs to an image of no known class.
-
-    `conditions` are further labels, int64 [N] each, by name; `condition_names` says for each what its numbers mean, as
-    `id2label` does for the classes.
-
-    Images that a teacher drew have `seeds` int64 [N], those of the generators that drew them, and -1 for the label of an
-    image that was drawn without class. `encoded`, [N, ...] each, stands for the images in batches of a stage that needs no
-    pixels. `pairs` knows which rows show the same in different styles.
+    Args:
+        images: uint8 [N, C, H, W].
+        labels: int64 [N], -1 for an image of no known class, or None without classes.
+        id2label: names of the classes by number.
+        horizontal_flip: whether training mirrors half of the images.
+        seeds: int64 [N], of the generators that drew the images, if a teacher did.
+        conditions: further labels by name, int64 [N] each.
+        condition_names: names of their values by number.
+        encoded: tensors [N, ...] that take the place of the images in batches of a stage that needs no pixels.
+        pairs: which rows show the same content in different styles.
     """
 
     images: torch.Tensor
@@ -51,8 +53,11 @@ class ImageData:
         return len(self.images)
 
     def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, Any]:
-        """Return the batch of the training contract; with a generator, half of the images mirrored where the data allow it, and
-        partners where they have pairs. A row's partner and style example are mirrored with it."""
+        """Return the batch of the training contract.
+
+        With a generator, half of the images are mirrored if the data allow it, and each row gets a partner if the data have
+        pairs. A row's partner and style example are mirrored with it.
+        """
         flip = self._mirrored(len(indices), generator)
         batch: dict[str, Any] = {
             "images": self._pixels(indices, flip),
@@ -80,6 +85,10 @@ class ImageData:
         if generator is None or not self.horizontal_flip:
             return None
         return torch.rand(number, 1, 1, 1, generator=generator) < 0.5
+
+    def array(self, indices: torch.Tensor) -> np.ndarray:
+        """Return images as they are, uint8 [B, H, W, C]."""
+        return self.images[indices].permute(0, 2, 3, 1).numpy()
 
     def _pixels(self, indices: torch.Tensor, flip: torch.Tensor | None) -> torch.Tensor:
         images = self.images[indices].float() / 127.5 - 1.0  # [B, C, H, W] in [-1, 1]
@@ -242,7 +251,7 @@ def _named(spec: DataSpec, condition: str, names: dict[str, str]) -> dict[str, s
 
 
 def _pairs(differ: str, contents, conditions: Mapping[str, torch.Tensor]) -> Pairs:
-    """A column that says what each row shows, of strings or whole numbers, and the condition that says in which style."""
+    """Return the pairs of rows that agree in the column `same`, of strings or whole numbers, and differ in a condition."""
     numbers = np.unique(np.asarray(contents), return_inverse=True)[1].reshape(-1)
     return Pairs(torch.from_numpy(numbers.astype(np.int64)), conditions[differ])
 

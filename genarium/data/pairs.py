@@ -11,7 +11,7 @@ from genarium.errors import DataError
 
 
 class Others:
-    """For each row the rows that have the same `same` and another `differ`, drawn with equal chances.
+    """The rows that have the same `same` as a row and another `differ`. Each is drawn with equal probability.
 
     Rows are kept sorted by (same, differ), so that those of one `same` are one piece, and in it those of one `differ` one
     piece again. What is left of the first without the second is drawn from: no list of pairs, which could be of any length.
@@ -35,7 +35,7 @@ class Others:
         return self.size[place] - self.own_size[place]
 
     def draw(self, rows: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        """Draw one for each row, int64 [M]; a row that has none stands for itself."""
+        """Draw another row for each row, int64 [M]. A row without others is its own."""
         place, number = self.place[rows], self.count(rows)
         uniform = torch.rand(len(rows), generator=generator, dtype=torch.float64)
         offset = torch.minimum((uniform * number).long(), (number - 1).clamp(min=0))
@@ -47,7 +47,7 @@ class Others:
 
 
 def _pieces(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sorted keys [N, K] -> for each row the first row and the number of rows of the piece with equal keys."""
+    """Return for each row of sorted keys [N, K] the first row with an equal key, and the number of such rows."""
     _, piece, sizes = torch.unique_consecutive(keys, dim=0, return_inverse=True, return_counts=True)
     starts = sizes.cumsum(0) - sizes
     return starts[piece], sizes[piece]

@@ -83,11 +83,6 @@ class AudioEvaluation(Evaluation):
         """Return the number of each clip's speaker."""
         return data.conditions["speaker"].tolist()
 
-    def convert(self, data: AudioData, content: int, style: int) -> np.ndarray:
-        """Convert one clip into the voice of another, both given by number, float32 [T]."""
-        generator = torch.Generator().manual_seed(self.seed)
-        return self.pipeline.swap_style(data.clip(content), data.clip(style), generator=generator).audios[0]
-
     def log_mel(self, sound: np.ndarray) -> Any:
         """Return the log-mel spectrogram [bands, frames] of a sound float [T], at a fixed loudness."""
         return self.pipeline.analyse(torch.from_numpy(sound).to(self.pipeline.device)).mel[0].float().cpu().numpy()

@@ -20,6 +20,7 @@ from genarium.parallel import map_batches
 from genarium.recipe import DataSpec, Recipe
 from genarium.runtime import Pictures, Request
 from genarium.runtime.request import choose_labels
+from genarium.tasks import drawing_task
 
 Advance = Callable[[float], None]  # called with the part of a batch that is done, 0 ... 1
 
@@ -86,7 +87,7 @@ class ImageEvaluation(Evaluation):
     def samples(self) -> torch.Tensor:
         """The samples that the parts look at, one class after another, uint8 [num_samples, C, H, W]."""
         labels = choose_labels(self.checkpoint, "cycle", self.num_samples)
-        parameters = self.defaults("generate", self.parameters)
+        parameters = self.defaults(drawing_task().name, self.parameters)
 
         def compute(start: int, stop: int, advance: Advance) -> torch.Tensor:
             arguments = dict(parameters) if labels is None else parameters | {"class_labels": list(labels[start:stop])}

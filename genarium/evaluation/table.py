@@ -21,7 +21,7 @@ from genarium.files import write_text
 from genarium.recipe import Recipe
 from genarium.runtime import Runtime
 from genarium.runtime.request import Request, choose_labels
-from genarium.tasks import Modality
+from genarium.tasks import Modality, drawing_task
 
 # Modality -> the heading of a checkpoint's table. Checkpoints of one heading can be compared.
 HEADINGS: dict[Modality, Callable[[Recipe], str]] = {
@@ -118,9 +118,10 @@ def measured_checkpoints(runtime: Runtime) -> dict[Modality, list[Measured]]:
 def count_evaluations(runtime: Runtime, name: str) -> float:
     """Generate one image and return how often it went through the network. The number depends on the settings alone."""
     checkpoint = runtime.catalogue[name]
-    if "generate" not in checkpoint.tasks:
+    task = drawing_task().name
+    if task not in checkpoint.tasks:
         return 0.0
-    return runtime.run(Request(name, "generate", class_labels=choose_labels(checkpoint, "cycle", 1))).evaluations
+    return runtime.run(Request(name, task, class_labels=choose_labels(checkpoint, "cycle", 1))).evaluations
 
 
 def write_table(runtime: Runtime, path: Path) -> int:

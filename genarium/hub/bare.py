@@ -16,7 +16,7 @@ def compute(pipe, request: dict, material) -> dict:
         material: inputs of the tasks: pictures, uint8 [N, H, W, C], or sound, float32 [N, T].
 
     Returns:
-        Task name -> the output that is compared, as an array. Tasks with no such output are left out.
+        The output of each task that is compared, as an array, by task. Tasks without such an output are left out.
     """
     import numpy as np
     import torch

@@ -35,10 +35,10 @@ class RemoteFile:
 
 @contextlib.contextmanager
 def telling(repo_id: str, token: str | bool | None) -> Iterator[None]:
-    """`hub_errors`, in words for a visitor where the Hub is asked without a token.
+    """Turn errors into `HubError`, as `hub_errors` does, with words for a visitor if the Hub is asked without a token.
 
     Raises:
-        HubError: also where the answer is of another form than the Hub's: huggingface_hub raises whatever comes of it.
+        HubError: the Hub refuses, or its answer has another form than huggingface_hub expects.
     """
     with hub_errors(repo_id):
         try:
@@ -48,8 +48,8 @@ def telling(repo_id: str, token: str | bool | None) -> Iterator[None]:
                 raise
             state = "is gated" if isinstance(error, GatedRepoError) else "is not on the Hub, or is private"
             raise HubError(
-                f"{repo_id} {state}. Visitors of this app get what everybody gets; whoever runs it can give it a token that "
-                "may read more, as GENARIUM_HUB_TOKEN."
+                f"{repo_id} {state}. Visitors can load public repositories only. Whoever runs this app can set "
+                "GENARIUM_HUB_TOKEN to a token that may read more."
             ) from error
         except ANSWER_ERRORS as error:
             if explain(error, repo_id):
@@ -68,10 +68,10 @@ def download(
     cache: Path | None,
     came: Callable[[int], None] | None = None,
 ) -> str:
-    """A file in the cache, whole and with the Hub's own checksum -> its path."""
+    """Download a file into the cache, check it against the Hub's checksum, and return its path."""
 
     class Meter(tqdm):
-        """Counts bytes and shows nothing."""
+        """A progress bar that counts bytes and shows nothing."""
 
         def __init__(self, *args, **options):
             super().__init__(*args, **{**options, "disable": True})

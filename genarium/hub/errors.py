@@ -129,7 +129,7 @@ def _explain_one(error: BaseException, repo_id: str, action: Action) -> str | No
 
 
 def _explain_answer(error: HfHubHTTPError, repo_id: str, action: Action) -> str:
-    """The Hub answered, but not as hoped."""
+    """Return a sentence about an answer of the Hub that is an error."""
     response = error.response
     status = response.status_code
     said = (error.server_message or response.headers.get("X-Error-Message") or "").strip()

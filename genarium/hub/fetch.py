@@ -131,9 +131,10 @@ def make_room(cache: Path, size: int, budget: int, keep: set[str]) -> None:
 
 
 def _check_space(offer: Offer, cache: Path | None) -> None:
-    """
+    """Check that the disk has room for the files that are not in the cache yet.
+
     Raises:
-        HubError: less room on the disk than what is not here yet needs.
+        HubError: it has not.
     """
     place = Path(cache or constants.HF_HUB_CACHE).absolute()
     while not place.exists():

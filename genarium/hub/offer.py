@@ -63,10 +63,10 @@ class Offer:
 
 
 def parse_address(address: str) -> tuple[str, str | None]:
-    """ "user/name", "user/name@revision" or the address of its page -> (repo id, revision or None).
+    """Return repository id and revision (or None) of "user/name", "user/name@revision" or the address of a page.
 
     Raises:
-        InputError: none of these.
+        InputError: the text is none of these.
     """
     text = address.strip()
     page = re.fullmatch(
@@ -108,7 +108,7 @@ def look(
     cache: Path | None = None,
     trust_remote_code: bool = False,
 ) -> Offer:
-    """Ask the Hub what is at an address. Fetches a few kilobytes: the model_index.json, or of a single model the config.json.
+    """Ask the Hub what is at an address. Only model_index.json, or config.json of a single model, is downloaded.
 
     Args:
         address: "user/name" or "user/name@revision".
@@ -207,10 +207,11 @@ def _license(info: ModelInfo) -> str:
 
 
 def _read_json(offer: Offer, file: RemoteFile, cache: Path | None) -> Any:
-    """
+    """Download and read a file of JSON.
+
     Raises:
-        ValueError: too long, or no JSON.
-        HubError: cannot be had.
+        ValueError: it is too long, or no JSON.
+        HubError: the Hub does not give it.
     """
     if file.size > MAX_TEXT:
         raise ValueError(f"{file.path} has {file.size} bytes")
@@ -218,7 +219,7 @@ def _read_json(offer: Offer, file: RemoteFile, cache: Path | None) -> Any:
 
 
 def _no_pipeline(repo_id: str, families: Families) -> str:
-    """That a repository with neither a pipeline nor a model of diffusers is of no use here."""
+    """Return the message about a repository that holds neither a pipeline nor a model of diffusers."""
     return f"{repo_id} has no {MODEL_INDEX}: it is no diffusers pipeline. Known: {families.known_classes()}."
 
 

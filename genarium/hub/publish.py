@@ -95,7 +95,7 @@ def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: st
 
 
 def _write(checkpoint: Checkpoint, pipeline, folder: Path, known: str | None, repo_id: str) -> str:
-    """Everything that goes up -> what the card says."""
+    """Write all files of the upload into a folder, and return the text of the card."""
     pipeline.save_pretrained(folder)
     _keep_config(checkpoint.index, folder / MODEL_INDEX)
     for config in folder.glob("*/*.json"):
@@ -156,10 +156,10 @@ def upload(exported: Export, private: bool = False, token: str | None = None) ->
 
 
 def check_login(repo_id: str) -> None:
-    """Ask the Hub who we are, before the work that an upload takes.
+    """Ask the Hub whether it knows our token, before the work that an upload takes.
 
     Raises:
-        HubError: nobody it knows, or it cannot be asked.
+        HubError: it does not, or it cannot be reached.
     """
     with hub_errors(repo_id, "write"):
         HfApi().whoami()
@@ -169,7 +169,7 @@ def validate_card(content: str, repo_id: str) -> None:
     """Ask the Hub whether it takes this metadata.
 
     Raises:
-        HubError: it does not, or cannot be asked.
+        HubError: it does not, or it cannot be reached.
     """
     with hub_errors(repo_id, "write"):
         try:
@@ -224,9 +224,10 @@ def pin(recipe_file: Path, repo_id: str, revision: str) -> None:
 
 
 def check_pin(recipe_file: Path, repo_id: str) -> None:
-    """
+    """Check that a recipe names the repository whose revision it gets.
+
     Raises:
-        RecipeError: the recipe is of another repository.
+        RecipeError: the recipe names another repository.
     """
     named = load_recipe(recipe_file).repo_id
     if named != repo_id:
@@ -248,14 +249,14 @@ def _stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
 
 
 def _forget_path(config: Path) -> None:
-    """diffusers notes where a part was loaded from; a folder of this machine is nobody's business."""
+    """Delete the folder of this machine that diffusers notes in a component's config."""
     values = json.loads(config.read_text(encoding="utf-8"))
     if isinstance(values, dict) and values.pop("_name_or_path", None) is not None:
         write_json(config, values)
 
 
 def _keep_config(before: Mapping[str, Any], exported: Path) -> None:
-    """What the original model_index.json says beyond the class's parameters, e.g. by a later version, is kept."""
+    """Keep entries of the original model_index.json that the class does not know, as of a later version."""
     after = json.loads(exported.read_text(encoding="utf-8"))
     lost = {key: value for key, value in before.items() if key not in after and not key.startswith("_")}
     if lost:

@@ -20,7 +20,7 @@ from genarium.hub.offer import look, parse_address
 def pull(
     address: str, families: Families, name: str | None = None, force: bool = False, report: Report | None = None
 ) -> Path:
-    """Fetch, prove that it opens and loads, then put it in place at once; a reader never meets half a checkpoint.
+    """Fetch a checkpoint, check that it loads, then put it in its place in one step.
 
     Args:
         address: "user/name" or "user/name@revision".

@@ -63,7 +63,7 @@ def to_pixels(pictures: Iterable[PIL.Image.Image]) -> np.ndarray:
 
 
 def enlarge(image: PIL.Image.Image, side: int = 224) -> PIL.Image.Image:
-    """Whole-number magnification by nearest neighbour to about `side` pixels: small images stay crisp on a screen."""
+    """Enlarge a picture by a whole number to about `side` pixels, by nearest neighbour, so that it stays crisp."""
     factor = max(1, round(side / max(image.size)))
     return image.resize((image.width * factor, image.height * factor), PIL.Image.Resampling.NEAREST)
 
@@ -80,7 +80,7 @@ def grid(pictures: list[PIL.Image.Image], columns: int | None = None, gap: int =
 
 
 def inferno(share: np.ndarray) -> np.ndarray:
-    """Numbers from 0 to 1 as matplotlib's colours of this name, dark violet to yellow: float [..., 3] from 0 to 255."""
+    """Return the colours of numbers in [0, 1] in matplotlib's map "inferno", dark violet to yellow, float [..., 3] in [0, 255]."""
     stops = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64)
     return np.stack([np.interp(share, np.linspace(0, 1, len(stops)), stops[:, c]) for c in range(3)], axis=-1)
 
@@ -101,7 +101,7 @@ def heat_map(
 
 
 def code_map(codes: np.ndarray) -> PIL.Image.Image:
-    """A map of codes [h, w] as a picture, a pixel each: equal codes have equal colours, and neighbours in number unlike ones."""
+    """Draw a map of codes [h, w], a pixel for each. Equal codes have equal colours, consecutive codes unlike ones."""
     golden = np.asarray(codes, np.float64) * 0.6180339887498949
     hue, saturation, value = golden % 1, 0.35 + 0.55 * (golden * 7 % 1), 0.55 + 0.45 * (golden * 31 % 1)
     bands = [PIL.Image.fromarray((band * 255).astype(np.uint8)) for band in (hue, saturation, value)]

@@ -1,4 +1,4 @@
-"""What sound looks like: mel spectrograms by NumPy alone."""
+"""Mel spectrograms of sounds as pictures, by NumPy alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ BLOCK = 512  # windows transformed at once
 
 
 def mel_filters(rate: int, size: int, bands: int = BANDS) -> np.ndarray:
-    """Triangles that are evenly spaced on the mel scale m = 2595 log10(1 + f / 700): float [bands, size / 2 + 1]."""
+    """Return triangular filters that are evenly spaced on the mel scale, m = 2595 log10(1 + f / 700).
+
+    Returns:
+        float [bands, size / 2 + 1].
+    """
     top = 2595 * math.log10(1 + rate / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
     frequencies = np.fft.rfftfreq(size, 1 / rate)

@@ -26,9 +26,9 @@ def pick_device() -> torch.device:
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it natively and gains by it, float32 otherwise.
+    """Return bfloat16 if the hardware multiplies it natively and faster, else float32.
 
-    On CPUs that means AMX: with AVX512-BF16 alone, small networks were measured no faster than in float32.
+    A CPU needs AMX for that. With AVX512-BF16 alone, small networks were measured to be no faster than in float32.
     """
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
@@ -94,7 +94,7 @@ class PipelineCache:
                 self._loaded.pop(name, None)
 
     def guests(self) -> list[Checkpoint]:
-        """Least recently used first."""
+        """Return the guests, the least recently used first."""
         with self._lock:
             return list(self._guests.values())
 
@@ -116,7 +116,7 @@ class PipelineCache:
     # ---- loading ----
 
     def pipeline(self, name: str):
-        """The loaded pipeline of a checkpoint; loads it on first use, once even if many ask.
+        """Return the pipeline of a checkpoint. It is loaded on first use, once even if several threads ask.
 
         Raises:
             CheckpointError: unknown, broken or not to be had.
@@ -158,9 +158,9 @@ EVALUATIONS = Evaluations()
 
 
 def count_evaluations(pipeline) -> None:
-    """From now on, each sample that passes through a network of this pipeline counts in `EVALUATIONS`.
+    """Count each sample that passes through a network of this pipeline in `EVALUATIONS`, from now on.
 
-    What networks do by other methods than `forward`, as an auto-encoder's `encode` and `decode`, does not.
+    Only calls of `forward` count, and not other methods such as the `encode` and `decode` of an auto-encoder.
     """
 
     for component in pipeline.components.values():

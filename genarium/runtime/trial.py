@@ -3,8 +3,8 @@
     try_loading(checkpoint)    the app calls this before it loads a checkpoint that a visitor brings
     python -m genarium.runtime.trial FOLDER NAME BYTES    is that process; it prints one line of JSON
 
-Whatever a configuration makes of the memory or the time, it makes there. What loads within the limits there loads here too,
-because the files are the same.
+A hostile configuration can exhaust the memory or the time of that process only. What loads there within the limits loads
+here too, because the files are the same.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def main(folder: str, name: str, room: int) -> None:
 
 
 def _limit_memory(room: int) -> None:
-    """Let this process have so many bytes more than now, where the system can limit that; else its parent looks on."""
+    """Limit this process to so many bytes more than now. On systems without such limits the parent watches its memory."""
     with contextlib.suppress(AttributeError, ImportError, OSError, ValueError):
         import resource  # not on Windows
 

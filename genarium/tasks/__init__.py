@@ -13,6 +13,7 @@ Everything else is a part, a module or a file beside task.py, which the host loa
     results.py            RESULTS: modality -> class of the result, where the host's `Pictures` and `Sounds` do not do
     figures.py            PARTS: what `evaluate` measures, with each figure's title, unit and protocol, and the columns of
                           docs/families.md (`evaluation.figure.Part`)
+    samples.py            draw(pipeline, data, defaults): what a training keeps to be looked at
     card.py               PARTS: what the model card shows (`card.part.CardPart`), one for each modality
     proof.py              PROOF: what is compared before publishing (`hub.proof_call.Proof`)
 
@@ -30,7 +31,16 @@ from genarium.tasks.controls import (
     optional_inputs,
 )
 from genarium.tasks.declaration import Modality, Task
-from genarium.tasks.discovery import Tasks, can_do, discover, find_tasks, has_method, modality_of, tasks_of
+from genarium.tasks.discovery import (
+    Tasks,
+    can_do,
+    discover,
+    drawing_task,
+    find_tasks,
+    has_method,
+    modality_of,
+    tasks_of,
+)
 
 __all__ = [
     "ANY",
@@ -43,6 +53,7 @@ __all__ = [
     "can_do",
     "controls_of",
     "discover",
+    "drawing_task",
     "find_tasks",
     "has_method",
     "help_of",

@@ -103,13 +103,13 @@ class Control:
 
 
 def optional_inputs(pipeline_class: type, task: Task) -> frozenset[str]:
-    """Inputs that the task's method can do without, by their default None: there another parameter can say what they do."""
+    """Return the inputs of a task that have a default in its method. Another parameter can take their place."""
     parameters = inspect.signature(getattr(pipeline_class, task.method)).parameters
     return frozenset(name for name in task.inputs if parameters[name].default is None)
 
 
 def needed_by(pipeline_class: type, task: Task) -> str | None:
-    """The optional component without which a pipeline of this class cannot do a task, as its `needs` says; None: it can."""
+    """Return the optional component that a task needs by the class attribute `needs`, or None."""
     return getattr(pipeline_class, "needs", {}).get(task.method)
 
 

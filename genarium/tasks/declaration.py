@@ -27,6 +27,7 @@ class Task:
         order: tasks with a lower number come first, then by name.
         draws: whether a request says how many samples to draw (`batch_size`), and the method takes no material.
         compares: whether a request may name several checkpoints, which are asked one after another.
+        learns_from_pairs: whether pipelines that can do the task may be trained on data in pairs.
         fits: pipeline class -> whether it can do the task, in place of the method's presence.
         package: which holds the task's parts; set by `discover`.
     """
@@ -40,6 +41,7 @@ class Task:
     order: int = 100
     draws: bool = False
     compares: bool = False
+    learns_from_pairs: bool = False
     fits: Callable[[type], bool] | None = None
     package: str = ""
 
@@ -66,7 +68,7 @@ class Task:
         return importlib.import_module(full_name)
 
     def texts(self) -> dict[str, dict[str, str]]:
-        """Read texts.yaml of the task's folder: key -> language -> text. Empty if there is no such file."""
+        """Read texts.yaml of the task's folder: a text by key and language. Empty if there is no such file."""
         import yaml  # here, because --help needs no texts
 
         return yaml.safe_load(self._read("texts.yaml")) or {}

@@ -96,6 +96,11 @@ def _checked(task: Any, found: Mapping[str, Task], origins: Mapping[str, str]) -
     return task
 
 
+def drawing_task() -> Task:
+    """Return the first task that draws samples without material of a visitor's."""
+    return next(task for task in find_tasks().values() if task.draws)
+
+
 def has_method(pipeline_class: type, name: str) -> bool:
     """Return whether objects of the class have this method.
 

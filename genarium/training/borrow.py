@@ -58,5 +58,5 @@ def _find(name: str):
 
 
 def _plain(value):
-    """Tuples come back from JSON as lists."""
+    """Return a tuple as a list, which is what JSON makes of it."""
     return list(value) if isinstance(value, tuple) else value

@@ -117,7 +117,7 @@ def _asks_for_more(name: str, before: Any, now: Any) -> bool:
 
 
 def _is_new_stage(name: str, before: Any, now: Any) -> bool:
-    """A recipe may get further stages: a run that was finished without them goes on with them."""
+    """Return whether a setting is a stage that the recipe got since. A finished run goes on with it."""
     return name.startswith("training.stages.") and before is None and isinstance(now, Mapping)
 
 

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,7 +43,25 @@ class Training:
     average: Average
     progress: Progress
 
-    def train_part(self, part: Part, lessons: ImageData | AudioData, state, last: int) -> None:
+    def train_parts(
+        self, parts: list[Part], lessons: ImageData | AudioData, state: Path | None, last_step: int
+    ) -> None:
+        """Train the parts that are left until the last step.
+
+        Args:
+            parts: all but those that were done when the state was saved, which holds what came of them.
+            lessons: what the steps see.
+            state: folder of the saved state from which the first part goes on, or None.
+            last_step: the step of the run at which to stop.
+        """
+        for part in parts:
+            self.train_part(part, lessons, state, min(part.end, last_step))
+            state = None
+            if self.progress.step < part.end:
+                break
+        self.progress.close()
+
+    def train_part(self, part: Part, lessons: ImageData | AudioData, state: Path | None, last: int) -> None:
         """Train a part with an optimizer of its own; leave the averaged weights if it came to its end.
 
         Args:
@@ -104,7 +123,7 @@ class Training:
             if hasattr(self.pipeline, "samples"):
                 sample_sounds(self.accelerator, self.pipeline, self.run, self.progress.step, lessons, part.name)
             else:
-                shown = "generate" if part.stage is None else part.stage.samples
+                shown = None if part.stage is None else part.stage.samples
                 sample_grid(self.accelerator, self.pipeline, self.run, self.progress.step, shown, lessons)
             learner.objective.train()
 

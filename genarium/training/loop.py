@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,68 +66,98 @@ def train(
         GenariumError: the loss is not finite, or the saved state is damaged.
     """
     recipe = continued(recipe, continue_to)
-    run = RunFolder(run_folder or paths.runs() / recipe.name)
-    run.check()
-    target = _choose_output(recipe, run, output, fresh)
-    check_output(target, family.pipeline_class().__name__, recipe.name)
-    run.make()
-    join()
-    spec = recipe.training
-    precision = {"fp32": "no"}.get(spec.precision, spec.precision)
-    accelerator = Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=str(run.path))
-
-    set_seed(spec.seed)
-    load: Callable[..., Any] = load_audio if isinstance(recipe.data, AudioSpec) else load_images
-    data = data or load(recipe.data, recipe.data.train_split, data_override)
+    run, target = _claim_folders(recipe, family, run_folder, output, fresh)
+    accelerator = _make_accelerator(recipe, run)
+    data = data or _load_data(recipe, data_override)
     pipeline = build_pipeline(recipe, family, data.id2label, data.condition_names)
     _print_remarks(accelerator, recipe, pipeline, data)
     parts = plan(recipe, pipeline, accelerator.num_processes)
     _begin_run(accelerator, run, recipe, data, fresh, continue_to)
     state, facts = saved_state(run, recipe, continue_to is not None)
     num_steps = parts[-1].end
-    if run.finished and _is_written(run, target) and (state is None or facts["step"] == num_steps):
+    is_done = run.finished and _is_written(run, target) and (state is None or facts["step"] == num_steps)
+    if is_done:
         accelerator.print(f"{recipe.name}: finished already, see {target}; --fresh trains it anew.")
-        accelerator.end_training()
-        return target
-    parts = _compilable(accelerator, recipe, parts)
-    lessons = _lessons(accelerator, recipe, pipeline, data, run)
+    else:
+        parts = _compilable(accelerator, recipe, parts)
+        lessons = _lessons(accelerator, recipe, pipeline, data, run)
+        training = _begin_training(accelerator, recipe, pipeline, run, facts, num_steps, on_step)
+        last_step = num_steps if max_steps is None else min(num_steps, facts["step"] + max_steps)
+        training.train_parts(parts[facts["stage"] :], lessons, state, last_step)
+        is_done = training.progress.step == num_steps
+        if is_done and accelerator.is_main_process:
+            _finish(training, parts, data, target)
+        accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return target if is_done else run.path
+
+
+def _claim_folders(
+    recipe: Recipe, family: Family, run_folder: Path | None, output: Path | None, fresh: bool
+) -> tuple[RunFolder, Path]:
+    """Return the folders of the run and of the finished checkpoint.
+
+    Raises:
+        FileError: one of them is not ours, or cannot be written.
+    """
+    run = RunFolder(run_folder or paths.runs() / recipe.name)
+    run.check()
+    target = _choose_output(recipe, run, output, fresh)
+    check_output(target, family.pipeline_class().__name__, recipe.name)
+    run.make()
+    return run, target
+
+
+def _make_accelerator(recipe: Recipe, run: RunFolder) -> Accelerator:
+    """Return accelerate's object in the recipe's precision, and seed all random numbers."""
+    join()
+    precision = {"fp32": "no"}.get(recipe.training.precision, recipe.training.precision)
+    accelerator = Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=str(run.path))
+    set_seed(recipe.training.seed)
+    return accelerator
+
+
+def _load_data(recipe: Recipe, override: str | Path | None) -> ImageData | AudioData:
+    """Load the training split."""
+    load: Callable[..., Any] = load_audio if isinstance(recipe.data, AudioSpec) else load_images
+    return load(recipe.data, recipe.data.train_split, override)
+
+
+def _begin_training(
+    accelerator: Accelerator,
+    recipe: Recipe,
+    pipeline,
+    run: RunFolder,
+    facts: Mapping[str, Any],
+    num_steps: int,
+    on_step: Callable[[int, float], None] | None,
+) -> Training:
+    """Return a training at the step of the saved state, with its log and its average of the weights.
+
+    Args:
+        facts: of the saved state, as `saved_state` returns them.
+        num_steps: of the whole run.
+    """
     accelerator.init_trackers("logs")
     average = Average()
     accelerator.register_for_checkpointing(average)
     progress = Progress(recipe.name, accelerator, run, facts["step"], num_steps, facts["seconds"], on_step)
-    training = Training(accelerator, recipe, pipeline, run, average, progress)
-    last_step = num_steps if max_steps is None else min(num_steps, facts["step"] + max_steps)
-    _train_parts(training, parts[facts["stage"] :], lessons, state, last_step)
+    return Training(accelerator, recipe, pipeline, run, average, progress)
 
-    if progress.step == num_steps and accelerator.is_main_process:
-        finish(pipeline, data, recipe, run, target)
-        run.keep_finished(progress.seconds, sum(part.spec.images or 0 for part in parts), target)
-        print(f"{recipe.name}: done in {progress.seconds / 60:.1f} minutes, weights in {target}")
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
-    return target if progress.step == num_steps else run.path
+
+def _finish(training: Training, parts: list[Part], data: ImageData | AudioData, target: Path) -> None:
+    """Write the finished checkpoint, and note in the run that it is finished."""
+    finish(training.pipeline, data, training.recipe, training.run, target)
+    seconds = training.progress.seconds
+    training.run.keep_finished(seconds, sum(part.spec.images or 0 for part in parts), target)
+    print(f"{training.recipe.name}: done in {seconds / 60:.1f} minutes, weights in {target}")
 
 
 def _print_remarks(accelerator: Accelerator, recipe: Recipe, pipeline, data: ImageData | AudioData) -> None:
-    """Say before the first step what a person should know of the data, and what the family says of them."""
+    """Print before the first step what a person should know of the data, and the family's remarks on them."""
     of_family = pipeline.remarks(data.class_counts()) if hasattr(pipeline, "remarks") else []
     for sentence in [*data.remarks(), *of_family]:
         accelerator.print(f"{recipe.name}: {sentence}")
-
-
-def _train_parts(
-    training: Training, parts: list[Part], lessons: ImageData | AudioData, state: Path | None, last_step: int
-) -> None:
-    """Train the parts that are left, the first of them from the saved state if there is one, until the last step.
-
-    Parts before these were done when the state was saved, which holds what came of them.
-    """
-    for part in parts:
-        training.train_part(part, lessons, state, min(part.end, last_step))
-        state = None
-        if training.progress.step < part.end:
-            break
-    training.progress.close()
 
 
 def _choose_output(recipe: Recipe, run: RunFolder, output: Path | None, fresh: bool) -> Path:
@@ -142,7 +172,7 @@ def _choose_output(recipe: Recipe, run: RunFolder, output: Path | None, fresh: b
 
 
 def _is_written(run: RunFolder, target: Path) -> bool:
-    """Say whether a finished run wrote this folder, and it is still there."""
+    """Return whether a finished run wrote this folder, and it is still there."""
     before = run.finished.get("output")
     return before is not None and Path(before).resolve() == target.resolve() and (target / MODEL_INDEX).exists()
 

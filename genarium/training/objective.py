@@ -1,4 +1,4 @@
-"""What accelerate prepares: a pipeline's loss as the forward of one module."""
+"""A pipeline's loss as the forward of one module, which accelerate prepares."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import nn
 
 
 class Objective(nn.Module):
-    """What is trained, as one module whose forward is the loss, which is what accelerate prepares.
+    """The modules of a training as one module, whose forward is the loss. This is what accelerate prepares.
 
-    Without stages these are the components with weights to train. In a stage, all components belong to it, so that a saved
-    state is whole, and the helpers that the pipeline brings for this stage; only what it names for the stage is trained,
-    except what is `frozen`.
+    Without stages it holds the components with weights to train. In a stage it holds all components, so that a saved state
+    is whole, and the further modules that `trainable` of the pipeline names. Only the named ones are trained, and of them
+    none that is `frozen`.
     """
 
     def __init__(self, pipeline, stage: str | None = None, frozen: Collection[str] = ()):
@@ -36,14 +36,14 @@ class Objective(nn.Module):
         return self.pipeline[0].loss(batch, generator=generator, progress=progress, **self.options)
 
     def train(self, mode: bool = True) -> Objective:
-        """Training mode for what is trained; what only helps stays as it is in use."""
+        """Set what is trained to training mode. All other modules stay in evaluation mode."""
         super().train(mode)
         for name, module in self.components.items():
             module.train(mode and name in self.trained)
         return self
 
     def groups(self) -> list[list[nn.Parameter]]:
-        """The parameters to train. Each group's gradient is clipped by itself, so that no adversary drowns the other's."""
+        """Return the parameters to train in groups. Each group's gradient is clipped by itself, so that adversaries do not mix."""
         if not self.options:
             return [list(self.parameters())]
         return [group for name in self.trained if (group := list(self.components[name].parameters()))]

@@ -18,6 +18,7 @@ from genarium.errors import GenariumError, RecipeError
 from genarium.families import Family
 from genarium.files import write_text
 from genarium.recipe import AudioSpec, Recipe
+from genarium.tasks import tasks_of
 from genarium.training.run_folder import RunFolder
 
 
@@ -50,7 +51,7 @@ def build_pipeline(
         options = {"sampling_rate": data.sampling_rate}
     else:
         options = {"sample_size": data.sample_size, "channels": data.channels, "id2label": id2label}
-        if data.pairs and not hasattr(family.pipeline_class(), "swap_style"):
+        if data.pairs and not any(task.learns_from_pairs for task in tasks_of(family.pipeline_class())):
             raise RecipeError(f"{recipe.name}: data.pairs: the family {family.name} does not learn from pairs.")
     if conditions:
         if "conditions" not in inspect.signature(build).parameters:

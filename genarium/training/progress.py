@@ -34,7 +34,7 @@ class Progress:
         return time.monotonic() - self._started
 
     def advance(self, loss: float, images_per_second: float) -> None:
-        """One step is done; main process only."""
+        """Show that one step is done. Only the main process calls this."""
         self._bar.update()
         self._bar.set_postfix(loss=f"{loss:.4f}", images_per_s=f"{images_per_second:.0f}")
         if self.on_step:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from genarium.errors import RecipeError
 from genarium.recipe import Recipe, StageSpec, TrainingSpec
+from genarium.training.samples import sampled_task
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def _sections(recipe: Recipe, pipeline) -> list[tuple[StageSpec | None, Training
     for stage in spec.stages:
         try:
             pipeline.trainable(stage.name)
-        except ValueError as error:
+            sampled_task(type(pipeline), stage.samples)
+        except (ValueError, RecipeError) as error:
             raise RecipeError(f"{recipe.name}: training.stages: {error}") from error
     return [(stage, spec.of_stage(stage)) for stage in spec.stages]

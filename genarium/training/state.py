@@ -99,7 +99,7 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
 
 
 def _goes_on(before: Any, now: Any, key: str, continues: bool) -> bool:
-    """Say whether a saved fact allows to go on. Stages may have been added after those that were there."""
+    """Return whether a saved fact allows the run to go on. The recipe may have got stages since, after the others."""
     if before == now or (key == "images" and continues and isinstance(before, int) and now >= before):
         return True
     if key != "stages" or not before:

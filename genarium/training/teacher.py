@@ -20,6 +20,7 @@ from genarium.parallel import join, map_batches
 from genarium.recipe import Recipe, TeacherSpec
 from genarium.runtime import Runtime
 from genarium.runtime.request import Request, choose_labels
+from genarium.tasks import drawing_task
 
 BATCHES_A_FILE = 16  # what a kill can cost
 
@@ -51,7 +52,7 @@ def teacher_images(spec: TeacherSpec, runtime: Runtime, folder: Path) -> ImageDa
         InputError: a parameter that the teacher does not take.
     """
     checkpoint = runtime.catalogue[spec.checkpoint]
-    request = Request(checkpoint.name, "generate", spec.seed, parameters=spec.parameters).checked(checkpoint)
+    request = Request(checkpoint.name, drawing_task().name, spec.seed, parameters=spec.parameters).checked(checkpoint)
     facts = json.loads(json.dumps({**asdict(spec), "parameters": dict(request.parameters)}))
     described = folder / "teacher.json"
     if described.exists() and _read(described) != facts:
@@ -104,7 +105,8 @@ def _drawing(runtime: Runtime, request: Request, labels: torch.Tensor | None, of
     def compute(start: int, stop: int, advance: Callable[[float], None]) -> torch.Tensor:
         start, stop = offset + start, offset + stop
         asked = None if labels is None or labels[start] < 0 else labels[start:stop].tolist()
-        output = runtime.pipeline(request.checkpoint)(
+        draw = getattr(runtime.pipeline(request.checkpoint), drawing_task().method)
+        output = draw(
             batch_size=stop - start,
             generator=request.generators(start, stop),
             class_labels=asked,
@@ -118,7 +120,7 @@ def _drawing(runtime: Runtime, request: Request, labels: torch.Tensor | None, of
 
 
 def take_from_teacher(recipe: Recipe, pipeline, teacher) -> None:
-    """Let a student take what it begins with, such as weights, from its teacher.
+    """Give a student what it begins with, such as weights, from its teacher.
 
     Raises:
         RecipeError: the family has no students, or the two do not fit.

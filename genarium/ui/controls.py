@@ -26,10 +26,13 @@ class FamilyControls:
     """
 
     def __init__(self, task: Task, families: Sequence[Family], checkpoints: Mapping[str, Checkpoint], texts: TaskTexts):
-        """
+        """Build the controls.
+
         Args:
-            families: all that can do the task; a visitor may bring a checkpoint of each.
+            task: of the tab.
+            families: all that can do the task. A visitor may bring a checkpoint of each.
             checkpoints: that are there from the start.
+            texts: of the task.
         """
         self.task = task.name
         self.groups: dict[str, gr.Column] = {}
@@ -74,7 +77,7 @@ class FamilyControls:
         return {name: data[components[name]] for name in self.shown(checkpoint)}
 
     def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
-        """Updates that show the group of a checkpoint's family, with what differs from the family's other checkpoints."""
+        """Return updates that show the group of a checkpoint's family, with the values that are this checkpoint's own."""
         family, own = checkpoint.family.name, self.shown(checkpoint)
         updates = {group: gr.update(visible=name == family) for name, group in self.groups.items()}
         if family not in self.built:
@@ -86,7 +89,7 @@ class FamilyControls:
         return updates
 
     def fill(self, checkpoint: Checkpoint, parameters: Mapping[str, Any]) -> dict[Any, Any]:
-        """As `show`, and sets the controls; what is not in `parameters` goes back to its default."""
+        """Return the updates of `show`, and set the controls to `parameters`, the others to their defaults."""
         updates, components = self.show(checkpoint), self.components.get(checkpoint.family.name, {})
         for name, control in self.shown(checkpoint).items():
             if name in components:
@@ -102,7 +105,7 @@ def _as_it_is(control: Control) -> dict[str, Any]:
 
 
 def _component(control: Control, where: str, chinese: Mapping[str, str], texts: TaskTexts, visible: bool):
-    """One control as a Gradio component, in both languages where the plugin translates its texts."""
+    """Build the Gradio component of a control, in both languages if the plugin translates its texts."""
     label, help_ = control.label, control.help
     options: dict[str, Any] = {
         "label": texts.add(f"{where}_{control.name}", label, chinese.get(label)),

@@ -33,7 +33,7 @@ def build_endpoints(runtime: Runtime, tasks: list[Task] | None = None) -> None:
 
     Args:
         runtime: runs the requests.
-        tasks: all that were found, unless given.
+        tasks: those that get an endpoint; by default all that were found.
     """
     with gr.Row(visible=False):
         button = gr.Button()

@@ -28,7 +28,7 @@ END_MILLISECONDS = 700  # the two ends of an animation are shown longer
 
 
 def keep(data: bytes, name: str) -> str:
-    """A file in Gradio's cache, named by its content, so that visitors cannot overwrite each other's."""
+    """Keep a file in Gradio's cache under a name by its content, so that no visitor overwrites another's."""
     folder = get_upload_folder()
     with file_errors(Path(folder).name):
         path = save_bytes_to_cache(data, name, folder)
@@ -47,7 +47,7 @@ def _owner() -> str:
 
 
 def keep_picture(picture: PIL.Image.Image, name: str, request: Request) -> str:
-    """A PNG with its request in the metadata, at the model's own resolution."""
+    """Keep a picture as a PNG at the model's own resolution, with its request in the metadata."""
     with tempfile.TemporaryDirectory() as folder:
         return keep(save_picture(picture, Path(folder) / name, request.to_dict()).read_bytes(), name)
 
@@ -59,14 +59,14 @@ def keep_results(result: Result) -> list[str]:
 
 
 def keep_sound(samples: np.ndarray, rate: int, name: str, request: Request | None = None) -> str:
-    """A WAV file; with a request, one that says that it was synthesised, and how."""
+    """Keep a sound as a WAV file. Its metadata say that it was synthesised, and how, if there is a request."""
     with tempfile.TemporaryDirectory() as folder:
         path = save_sound(samples, rate, Path(folder) / name, None if request is None else request.to_dict())
         return keep(path.read_bytes(), name)
 
 
 def keep_animation(frames: Sequence[PIL.Image.Image], name: str) -> str:
-    """Forward and back, for ever, as a lossless animated WebP."""
+    """Keep pictures as a lossless animated WebP that runs forward and back without end."""
     large = [enlarge(frame, 320).convert("RGB") for frame in frames]
     loop = [*large, *large[-2:0:-1]]
     durations = [FRAME_MILLISECONDS] * len(loop)
@@ -84,7 +84,7 @@ def data_url(picture: PIL.Image.Image) -> str:
 
 
 def columns(number: int) -> int:
-    """Of a sheet of pictures: near a square, with a full last row where there is such a number."""
+    """Return the number of columns of a sheet of pictures: near a square, with a full last row if possible."""
     side = min(8, max(4, math.ceil(number**0.5)))
     full = [count for count in range(8, 3, -1) if number % count == 0]
     return min(full or [side], key=lambda count: abs(count - side)) if number > 3 else number

@@ -33,11 +33,11 @@ UPLOAD = re.compile(r"/(?:gradio_api/)?upload/?$")
 
 
 class TooLarge(Exception):
-    """The body of a request is longer than it may be."""
+    """An error: the body of a request is longer than it may be."""
 
 
 class Gate:
-    """The middleware.
+    """An ASGI middleware that refuses what is too much.
 
     Args:
         app: the ASGI app behind it.

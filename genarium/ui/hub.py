@@ -36,7 +36,7 @@ CACHE_IN_DOWNLOADS = (
 
 
 class HubTab:
-    """The contents of the tab.
+    """The contents of the Hub tab.
 
     Args:
         tabs: of the tasks, where a checkpoint is offered once it is here.
@@ -177,7 +177,7 @@ class HubTab:
         }
 
     def _bring(self, address: str, progress: list[Any], stop: threading.Event) -> tuple[Offer, Checkpoint]:
-        """From an address to a guest of the runtime. `progress` ends with what is being done."""
+        """Fetch the checkpoint at an address and make it a guest of the runtime. The last entry of `progress` says what goes on."""
         offer = self._ask(address)
         guest = self.runtime.guest(offer.name)
         if guest is not None:
@@ -234,7 +234,7 @@ def offer_html(offer: Offer) -> str:
 
 
 def loaded_html(checkpoint: Checkpoint, texts: Texts) -> str:
-    """That it is here, and where to find it."""
+    """Return the note that a checkpoint is loaded, and in which tabs."""
     tabs = ", ".join(texts.of(task).both("tab") for task in checkpoint.tasks.values()) or in_both("none", "无")
     return f"{Texts.both('hub_loaded', name=short(checkpoint.name))} {tabs}"
 

@@ -103,7 +103,7 @@ class SoundInputs:
                 markup(f'<p class="note">{words}</p>', elem_id=f"{task.name}-consent")
 
     def show(self, checkpoint: Checkpoint) -> dict[Any, Any]:
-        """Nothing to update."""
+        """Return no updates: the examples suit every checkpoint."""
         return {}
 
     def _place(self, task: Task, name: str, texts: TaskTexts) -> None:
@@ -143,9 +143,9 @@ def without_folders(text: str) -> str:
 
 
 def refuse_wrong_arguments(app: gr.Blocks) -> None:
-    """Let an argument that is none be one clear error, whatever a program sends for it.
+    """Give programs a clear error if they send an argument of another form.
 
-    Gradio's own error there is empty: it has the text "null". Only the reading of arguments is covered, none of our code.
+    Gradio's own error has the text "null". This covers the reading of arguments only, and none of our code.
     """
     read: Any = app.preprocess_data
 
@@ -182,8 +182,9 @@ def _strip(checkpoint: Checkpoint | None) -> str:
 
 
 def example_pictures(strip: str) -> list[Path]:
-    """The bundled pictures of a strip, "grey" or "emoji". Of the grey ones one of each kind comes first, so that the first
-    row shows them all, then the strange ones.
+    """Return the bundled pictures of a strip, "grey" or "emoji".
+
+    Of the grey ones, one of each class comes first, so that the first row shows them all; then the strange ones.
     """
     files = sorted((EXAMPLES / strip).glob("*.png"))
     first = [f for f in files if f.stem.endswith("-1")]

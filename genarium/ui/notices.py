@@ -12,7 +12,7 @@ from genarium.notices import LOGGER
 
 
 class PageNotes(logging.Handler):
-    """Shows a note as a warning on the page during a visitor's event, and otherwise prints it to the standard error."""
+    """A handler that shows a note as a warning on the page during a visitor's event, and else prints it to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
@@ -23,6 +23,6 @@ class PageNotes(logging.Handler):
 
 
 def show_notes() -> None:
-    """Let notes appear on the page from now on."""
+    """Show notes on the page from now on."""
     if not any(isinstance(handler, PageNotes) for handler in LOGGER.handlers):
         LOGGER.addHandler(PageNotes(logging.WARNING))

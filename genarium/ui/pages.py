@@ -83,7 +83,7 @@ def open_page(task: Task, runtime: Runtime, texts: TaskTexts, current: Current, 
 
 
 def build_contents(page: Page) -> None:
-    """Let a task build the contents of its page or tab.
+    """Build the contents of a task's page or tab by its panel.py.
 
     Raises:
         PluginError: the task has no panel.py with a function `build`.

@@ -38,7 +38,7 @@ class Picker:
         self.facts = markup(facts_html(self.first) if self.first else "")
 
     def build_card(self) -> None:
-        """The model card, folded. A page fetches it, with its pictures, only when a visitor unfolds it."""
+        """Build the folded model card. The page fetches its text and pictures when a visitor unfolds it."""
         visible = self.first is not None and self.first.card is not None
         with gr.Accordion(self.texts("card"), open=False, visible=visible) as self.accordion:
             self.card = gr.Markdown(elem_classes="card")
@@ -98,7 +98,7 @@ def facts_html(checkpoint: Checkpoint) -> str:
 
 
 def list_html(facts: Sequence[tuple[str, str]]) -> str:
-    """(key of a text, HTML) as a line of facts."""
+    """Return a line of facts, each with the key of its heading and its HTML."""
     items = "".join(f"<div><dt>{Texts.both(key)}</dt><dd>{value}</dd></div>" for key, value in facts)
     return f'<dl class="facts">{items}</dl>'
 

@@ -22,12 +22,12 @@ from genarium.ui.texts import Texts, markup
 
 
 def can_sign_in() -> bool:
-    """Whether the Hub has made this Space one with sign-in (`hf_oauth: true` in its README), and gradio[oauth] is there."""
+    """Return whether visitors of this Space can sign in: its README has `hf_oauth: true`, and gradio[oauth] is installed."""
     return bool(os.environ.get("OAUTH_CLIENT_ID")) and all(map(importlib.util.find_spec, ("authlib", "itsdangerous")))
 
 
 class PublishPanel:
-    """Sign in, choose a checkpoint and a name, publish. To be built only where one can sign in."""
+    """A panel to sign in, choose a checkpoint and a name, and publish. Build it only if visitors can sign in."""
 
     def __init__(self, runtime: Runtime, texts: Texts):
         self.runtime = runtime
@@ -88,9 +88,10 @@ class PublishPanel:
 
 
 def check_owner(profile: Any) -> None:
-    """
+    """Check that a visitor may publish from this Space, since that takes minutes of its owner's machine.
+
     Raises:
-        HubError: this Space is somebody else's: proving and sending cost its owner's machine minutes.
+        HubError: the Space is somebody else's.
     """
     owner = os.environ.get("SPACE_AUTHOR_NAME")
     organisations = [o.get("preferred_username") for o in profile.get("orgs") or []]

@@ -35,7 +35,7 @@ QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibil
 
 
 class TaskTab:
-    """The contents of a tab.
+    """The contents of a task's tab.
 
     Nothing a visitor does is kept here: it lives in the page, and comes with each event. Only the means to stop a run
     stay here while it is under way.

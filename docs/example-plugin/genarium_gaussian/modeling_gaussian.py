@@ -9,7 +9,7 @@ from torch import nn
 
 
 class GaussianModel(ModelMixin, ConfigMixin):
-    """x ~ N(mean, deviation^2), pixel by pixel. Computes in float32 whatever the dtype of the weights.
+    """A Gaussian for each pixel, x ~ N(mean, deviation^2). It computes in float32 whatever the dtype of the weights.
 
     Args:
         sample_size: S, side of the square images.
@@ -23,13 +23,13 @@ class GaussianModel(ModelMixin, ConfigMixin):
         self.log_deviation = nn.Parameter(torch.zeros(channels, sample_size, sample_size))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """How many deviations each pixel is off its mean: [N, C, S, S] -> the same."""
+        """Return by how many deviations each pixel [N, C, S, S] differs from its mean."""
         return (images.float() - self.mean.float()) / self.log_deviation.float().exp()
 
     def draw(self, noise: torch.Tensor) -> torch.Tensor:
-        """Standard normal noise [N, C, S, S] -> images [N, C, S, S]."""
+        """Turn standard normal noise [N, C, S, S] into images."""
         return self.mean.float() + self.log_deviation.float().exp() * noise.float()
 
     def nats(self, images: torch.Tensor) -> torch.Tensor:
-        """-log p(x) of each pixel: [N, C, S, S] -> the same."""
+        """Return -log p(x) of each pixel [N, C, S, S], in nats."""
         return 0.5 * self(images).square() + self.log_deviation.float() + 0.5 * math.log(2 * math.pi)

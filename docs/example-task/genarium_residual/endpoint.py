@@ -6,7 +6,7 @@ INPUTS = (File("picture"),)
 
 
 def call(checkpoint, image, seed, parameters):
-    """Say how much of an image a generative model does not give back.
+    """Measure how much of an image a generative model does not give back.
 
     Args:
         checkpoint: Name of the checkpoint.

@@ -14,7 +14,7 @@ from genarium.runtime import Pictures
 
 @dataclass(frozen=True, kw_only=True)
 class Residuals(Pictures):
-    """Reconstructions, which know how far they are from their inputs."""
+    """Reconstructions, and their differences from the inputs."""
 
     @property
     def residuals(self) -> np.ndarray:

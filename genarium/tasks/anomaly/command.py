@@ -37,7 +37,7 @@ def run(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Say how strange pictures or recordings are to a model: scores, and where they fall among ordinary test data."""
+    """Score how strange pictures or recordings are to a model, also as percentiles among ordinary test data."""
     options.check_out(out, (".json",))
     if maps is not None:
         check_writable(maps)

@@ -6,7 +6,7 @@ INPUTS = (File("picture"), Classes("any"))
 
 
 def call(checkpoint, image, class_labels, seed, parameters):
-    """Say how strange a generative model finds an image, or a recording of a voice.
+    """Score how strange an image, or a recording of a voice, is to a generative model.
 
     Args:
         checkpoint: Name of the checkpoint.

@@ -173,7 +173,7 @@ def _evaluations_cell(measured: Measured) -> str:
 
 
 def _floor(checkpoints: Sequence[Measured]) -> str:
-    """Say what distance other real images get."""
+    """Return a sentence on the distance that other real images have."""
     values = [found["value"] for m in checkpoints if (found := m.find("frechet_distance_of_real"))]
     return f"Other real images get a Fréchet distance of {values[-1]:.0f}." if values else ""
 

@@ -50,7 +50,7 @@ def map_html(style_map: StyleMap | None, texts: TaskTexts) -> str:
 
 
 def _places(points: np.ndarray) -> np.ndarray:
-    """[N, 2] -> places in the picture, the same scale along both directions, so that distances can be compared."""
+    """Scale points [N, 2] to places in the picture, alike along both axes, so that distances can be compared."""
     low, high = points.min(axis=0), points.max(axis=0)
     room = np.array([WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN])
     scale = (room / np.maximum(high - low, 1e-9)).min()
@@ -58,7 +58,7 @@ def _places(points: np.ndarray) -> np.ndarray:
 
 
 def _sides(names: Sequence[str], known: np.ndarray, given: np.ndarray) -> list[Side | None]:
-    """On which side of its point each name covers neither a mark nor another name; None where there is no such side."""
+    """Choose for each name the side of its point on which it covers neither a mark nor a name, or None."""
     taken = [(x - r, y - r, x + r, y + r) for points, r in ((known, DOT), (given, MARK)) for x, y in points]
     found = []
     for name, (x, y) in zip(names, known, strict=True):

@@ -9,4 +9,5 @@ TASK = Task(
     endpoint="/swap_style",
     command="swap",
     order=40,
+    learns_from_pairs=True,
 )

@@ -13,6 +13,7 @@ from genarium.evaluation.audio import AudioEvaluation
 from genarium.files import matcher, new_folder
 from genarium.media.pictures import heat_map
 from genarium.recipe import AudioSpec, Recipe
+from genarium.tasks.swap_style.figures.voices import convert
 
 NUM_CONVERSIONS = 3
 MAX_SECONDS = 3  # of a sound on the card
@@ -32,7 +33,7 @@ def draw(evaluation: AudioEvaluation) -> None:
     with new_folder(folder / "samples", ours=matcher(["*-content.ogg", "*-style.ogg", "*-converted.ogg"])) as samples:
         for number, (content, style) in enumerate(evaluation.pairs(data, NUM_CONVERSIONS), 1):
             sounds = {"content": data.clip(content), "style": data.clip(style)}
-            sounds["converted"] = evaluation.convert(data, content, style)
+            sounds["converted"] = convert(evaluation, data, content, style)
             for name, sound in sounds.items():
                 path = samples / f"{number}-{name}.ogg"
                 with soundfile.SoundFile(path, "w", data.sampling_rate, 1, format="OGG", subtype="VORBIS") as file:

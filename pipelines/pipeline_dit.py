@@ -543,7 +543,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
 
         Args:
             class_labels: int, list or int64 tensor [N]; None: the class is left to the model.
-            style: Whose drawing it is; any: each image draws its own.
+            style: Designer whose style the image gets; any: each image draws one by its seed.
             sampler: UniPC of order 2, Euler, which is DDIM here, or Heun.
             num_inference_steps: Steps of the sampler, fewer is faster; Heun evaluates the network twice a step.
             guidance_scale: Above 1 samples follow class and style more closely and vary less; 0 ignores both.
@@ -575,7 +575,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
             generator: one `torch.Generator`, or a list with one for each image ("noise" only).
             class_labels: of the images, if known.
             method: "inversion" follows the flow backwards to the noise that generates the latent; "noise" mixes in random noise and follows the flow from there, so that details are invented anew; "autoencoder" stops at the latent.
-            style: In whose style to draw it on the way back; any: as it is.
+            style: Designer whose style the image gets on the way back; any: none is given.
             strength: How far into the noise, 1 being all the way.
             num_inference_steps: Steps each way; each evaluates the network twice.
             guidance_scale: Above 1 the way back follows the given class and style more closely.

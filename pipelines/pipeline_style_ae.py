@@ -408,7 +408,7 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         Args:
             style: in whose manner: as many pictures, or one for all; None with a named designer.
             generator: not used: nothing here is left to chance.
-            designer: In whose manner to draw; any: in that of the style picture.
+            designer: Designer whose style is taken; any: the style of the style picture.
             strength: How far to go from the content's own style, 0, to the other, 1; beyond 1 exaggerates it.
         """
         wanted = self._wanted(designer, style, len(content))

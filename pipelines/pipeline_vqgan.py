@@ -471,7 +471,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
 
         Args:
             class_labels: int, list or int64 tensor [N]; None: the unconditional model.
-            style: Whose drawing it is to look like; any: each image draws one by its seed.
+            style: Designer whose style the image gets; any: each image draws one by its seed.
             decoding: "masked" draws many codes at once, the surest first, in a few steps; "autoregressive" draws one after another, row by row.
             num_inference_steps: Steps of masked decoding; the other kind takes one for each code.
             guidance_scale: Above 1 samples follow their class more closely and vary less; 0 ignores the class.

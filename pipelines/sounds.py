@@ -113,7 +113,7 @@ COMMON = {
         "any",
         "A voice of the training data in place of the style clip; any: the style clip's.",
     ),
-    "strength": Common(Share, 1.0, "How far to go from the content's own voice to the other; 0 stays, 1 arrives."),
+    "strength": Common(Share, 1.0, "Position between the content's own voice, 0, and the other voice, 1."),
     "vocoder": Common(
         Vocoder,
         "neural",

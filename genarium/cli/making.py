@@ -19,25 +19,26 @@ TRAINING_NEEDS = {"datasets": "datasets", "tensorboard": "tensorboard", "sklearn
 def train(
     checkpoint: Annotated[str, typer.Argument(metavar="RECIPE", help="A name in hub_configs/, or a YAML file.")],
     data: Data = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew though there is a saved state.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the saved state and begin again.")] = False,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder of the finished checkpoint; checkpoints/NAME if free, else runs/NAME/checkpoint."),
     ] = None,
     run_folder: Annotated[Path | None, typer.Option(help="State, logs and sample grids; by default runs/NAME.")] = None,
-    max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps, state saved.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many steps, and save the state.")
+    ] = None,
     continue_: Annotated[
         int | None,
         typer.Option(
             "--continue",
             min=1,
             metavar="IMAGES",
-            help="Go on from a run of fewer images until it has seen IMAGES in all; the learning rate follows the longer "
-            "schedule.",
+            help="Train a finished run further, to IMAGES in all. The learning rate follows the longer schedule.",
         ),
     ] = None,
 ) -> None:
-    """Train a checkpoint from its recipe, or go on where a killed run stopped."""
+    """Train a checkpoint from its recipe, or resume a run that was stopped."""
     check_installed("Training", TRAINING_NEEDS)
     from genarium.families import discover
     from genarium.parallel import join
@@ -64,10 +65,10 @@ def evaluate(
         str | None, typer.Argument(metavar="[CHECKPOINT]", help="A name (see `list`), or a folder; or use --all.")
     ] = None,
     all_: Annotated[
-        bool, typer.Option("--all", help="Every checkpoint that has a recipe: the parts that it has no figures of.")
+        bool, typer.Option("--all", help="Measure the missing figures of every checkpoint that has a recipe.")
     ] = False,
     table: Annotated[
-        bool, typer.Option("--table", help="Write all checkpoints' figures, as they are, into docs/families.md.")
+        bool, typer.Option("--table", help="Write the figures of all checkpoints into docs/families.md.")
     ] = False,
     data: Data = None,
     features: Annotated[
@@ -82,7 +83,9 @@ def evaluate(
             "distortion, reconstruction, anomaly or speed. Repeat for more; by default all."
         ),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Of another name than the checkpoint, or a YAML file.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe of another name than the checkpoint, or a YAML file.")
+    ] = None,
     card: Annotated[bool, typer.Option(help="Also write README.md and its pictures.")] = True,
     set_: Set = None,
     batch_size: BatchSize = 64,
@@ -142,9 +145,9 @@ def _tell(checkpoint: str, result: Mapping[str, Any], folder: Path) -> None:
 
 
 def new_family(
-    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _: a Python module is named after it.")],
-    title: Annotated[str | None, typer.Option(help="As people write it; by default the name.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Of the checkout; by default this one.")] = None,
+    name: Annotated[str, typer.Argument(help="Name of the Python module: lower-case letters, digits and _.")],
+    title: Annotated[str | None, typer.Option(help="Title of the family in the app; by default the name.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the checkout; by default this one.")] = None,
 ) -> None:
     """Write a working family to start from: pipeline, model, plugin, recipe and test."""
     from genarium.new_family import create

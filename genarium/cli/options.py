@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from genarium.runtime import Runtime
 
 Name = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A name (see `list`), a folder, or a Hub id.")]
-Seed = Annotated[str, typer.Option(help="Sample i is drawn with seed + i, whatever the batch.")]
+Seed = Annotated[str, typer.Option(help="Sample i is drawn with seed + i, in batches of any size.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the task (see `list`); repeat for more."),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Samples computed at once; processes share whole batches.")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Samples that are computed at once. Several processes share the batches.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default the best there is.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; by default the hardware's best.")]
 Invert = Annotated[str, typer.Option(help="Swap bright and dark in the inputs: auto, yes or no.")]

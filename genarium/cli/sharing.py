@@ -12,15 +12,17 @@ from genarium.cli.options import Name
 from genarium.errors import HubError, InputError, RecipeError
 from genarium.files import read_text
 
-Private = Annotated[bool, typer.Option("--private", help="Seen by you alone, if it is made now.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Do all but send: check, and list what would be sent.")]
+Private = Annotated[bool, typer.Option("--private", help="Make the repository private, if it does not exist yet.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Do everything but the upload: export, check, and list the files.")
+]
 
 
 def card(
     checkpoint: Name,
-    check: Annotated[bool, typer.Option("--check", help="Say what is wrong with it instead, and exit with 2.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="List what the card lacks instead, and exit with 2.")] = False,
 ) -> None:
-    """Show what the model card of a checkpoint would say; nothing is written. `evaluate` writes it with its pictures."""
+    """Show the model card of a checkpoint, and write nothing. `evaluate` writes the card and its pictures."""
     from genarium.card.check import card_problems
     from genarium.card.render import render_card
     from genarium.catalogue import find_checkpoints
@@ -53,7 +55,7 @@ def publish(
         str | None, typer.Argument(metavar="[CHECKPOINT]", help="A name (see `list`) or a folder.")
     ] = None,
     repo: Annotated[
-        str | None, typer.Option(help="user/name; by default the recipe's repo_id. With --all: the user alone.")
+        str | None, typer.Option(help="user/name; by default the recipe's repo_id. With --all: only the user.")
     ] = None,
     private: Private = False,
     dry_run: DryRun = False,
@@ -63,7 +65,7 @@ def publish(
         str | None, typer.Option(help="Title of a collection to put them in; with --all, by default Genarium.")
     ] = None,
 ) -> None:
-    """Put a checkpoint on the Hub: exported, proved to load in a bare diffusers, its card checked, in one commit."""
+    """Publish a checkpoint on the Hub in one commit, after checks that it loads with diffusers alone and that its card is complete."""
     if (checkpoint is None) != everything:
         raise InputError("Name one checkpoint (see `list`), or say --all.")
     if everything and repo and "/" in repo:
@@ -118,11 +120,11 @@ def publish(
 def pull(
     repo: Annotated[str, typer.Argument(metavar="REPO[@REVISION]", help="user/name, or user/name@revision.")],
     name: Annotated[
-        str | None, typer.Option(help="Of its folder in checkpoints/; by default the repository's.")
+        str | None, typer.Option(help="Name of its folder in checkpoints/; by default the repository's.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a checkpoint of this name.")] = False,
 ) -> None:
-    """Bring a checkpoint from the Hub into checkpoints/: weights and configuration, no code; checked, then put in place."""
+    """Download a checkpoint from the Hub into checkpoints/, without code, after a check that it loads."""
     from tqdm import tqdm
 
     from genarium.families import discover
@@ -143,7 +145,8 @@ def deploy(
     private: Private = False,
     dry_run: DryRun = False,
     hardware: Annotated[
-        str | None, typer.Option(help="To ask for: cpu-basic, zero-a10g, t4-small ...; by default as it is.")
+        str | None,
+        typer.Option(help="Hardware of the Space: cpu-basic, zero-a10g, t4-small ...; by default it stays as it is."),
     ] = None,
 ) -> None:
     """Make this checkout a Space on the Hub, or bring the Space up to date, in one commit."""

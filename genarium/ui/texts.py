@@ -19,8 +19,8 @@ from genarium.tasks import Task
 # key: (English, Chinese)
 TEXTS = {
     "tagline": (
-        "A playground for generative models: choose one, ask it something, and see how it answers.",
-        "生成模型游乐场：选一个模型，向它提问，看它如何作答。",
+        "A playground for generative models. Choose a task and a model, press Run, and look at the result.",
+        "生成模型游乐场：选择任务和模型，点击“运行”，查看结果。",
     ),
     "tab_hub": ("Hub", "Hub"),
     "tab_about": ("About", "关于"),
@@ -43,7 +43,7 @@ TEXTS = {
     "class_any": ("Any", "任意"),
     "class_unknown": ("Not given", "不指定"),
     "class_chosen": ("Chosen", "自选"),
-    "class_names": ("Which", "选择类别"),
+    "class_names": ("Which classes", "选择类别"),
     "controls": ("Settings", "设置"),
     "seed": ("Seed", "随机种子"),
     "run": ("Run", "运行"),
@@ -51,7 +51,7 @@ TEXTS = {
     "input_images": ("Your image", "你的图像"),
     "sound_audio": ("Your recording", "你的录音"),
     "consent": (
-        "Only voices that you may use: your own, or of people who agreed. Results are marked as synthetic in their files. "
+        "Use only voices that you may use: your own, or those of people who agreed. Results are marked as synthetic in their files. "
         "WAV, FLAC, OGG or MP3, up to {minutes} minutes.",
         "只使用你有权使用的声音：你自己的，或征得本人同意的。结果文件中会标明为合成语音。"
         "支持 WAV、FLAC、OGG、MP3，最长 {minutes} 分钟。",
@@ -59,8 +59,8 @@ TEXTS = {
     "examples": ("Examples", "示例"),
     "invert": ("Invert brightness", "反转明暗"),
     "invert_info": (
-        "For dark-on-bright pictures, where the model knows bright on dark.",
-        "用于亮底暗图，而模型只见过暗底亮图的情况。",
+        "For dark drawings on a bright background, if the model was trained on bright drawings on a dark one.",
+        "用于亮底暗图，而模型是用暗底亮图训练的情况。",
     ),
     "invert_auto": ("Automatic", "自动"),
     "invert_yes": ("Yes", "是"),
@@ -70,32 +70,32 @@ TEXTS = {
     "seen": ("Model's view", "模型所见"),
     "result": ("Result", "结果"),
     "heard": ("As the model heard it", "模型所听到的"),
-    "take": ("Which one", "第几个"),
+    "take": ("Number of the result", "第几个结果"),
     "spectrogram": (
         "Mel spectrogram: low tones below, loud is bright",
         "梅尔频谱图：低音在下，越响越亮",
     ),
     "code_strip": (
-        "{number} codes, {rate} a second, each with a colour of its own",
-        "{number} 个编码，每秒 {rate} 个，各有各的颜色",
+        "{number} codes, {rate} a second; equal codes have equal colours",
+        "{number} 个编码，每秒 {rate} 个；相同的编码颜色相同",
     ),
     "curve": ("the higher the line, the stranger", "曲线越高越异常"),
     "python": ("The same in Python", "用 Python 重现"),
     "restore": ("Restore from a result", "从结果恢复设置"),
     "restore_info": (
-        "Drop a PNG saved here: it remembers model, settings, seed and classes.",
-        "拖入在此保存的 PNG：它记得模型、设置、种子与类别。",
+        "Drop a PNG that this app saved. Model, settings, seed and classes are read from it.",
+        "拖入由此应用保存的 PNG，从中读取模型、设置、种子与类别。",
     ),
     "preparing": ("Getting ready: loading, or waiting for a turn", "准备中：正在加载或排队"),
     "running": ("Step {step} of {total}", "第 {step} / {total} 步"),
     "done": ("Done in {seconds} on {device}, {dtype}", "完成，用时 {seconds}（{device}，{dtype}）"),
     "evaluations": ("network evaluations for each sample: {number}", "每个样本的网络计算次数：{number}"),
     "stopped": ("Stopped.", "已停止。"),
-    "failed": ("Something failed on our side; the log of the app says what.", "程序内部出错，原因见应用日志。"),
+    "failed": ("The app has failed. Its log says why.", "应用出错，原因见应用日志。"),
     "restored": ("Settings restored from {name}.", "已从 {name} 恢复设置。"),
     "intro_hub": (
-        "Try a model from the Hugging Face Hub: its weights come here, its code does not.",
-        "试用 Hugging Face Hub 上的模型：只取其权重，不取其代码。",
+        "Try a model from the Hugging Face Hub. The app downloads its weights, but no code.",
+        "试用 Hugging Face Hub 上的模型。应用只下载权重，不下载代码。",
     ),
     "hub_address": ("Repository", "仓库"),
     "hub_address_info": (
@@ -107,14 +107,14 @@ TEXTS = {
     "hub_asking": ("Asking the Hub", "正在询问 Hub"),
     "hub_downloading": ("{done} of {total}", "已下载 {done} / {total}"),
     "hub_loading": ("Reading the weights", "正在读取权重"),
-    "hub_can": ("It can be used here. Press Load to fetch {size}.", "可在此使用。点击“加载”下载 {size}。"),
+    "hub_can": ("This app can use it. Press Load to download {size}.", "此应用可以使用它。点击“加载”下载 {size}。"),
     "hub_loaded": (
-        "{name} is ready. You, and only you, find it on these tabs:",
-        "{name} 已就绪，仅你可见，位于以下标签页：",
+        "{name} is ready, for you only, on these tabs:",
+        "{name} 已就绪，仅供你使用，位于以下标签页：",
     ),
     "hub_class": ("Class", "类"),
     "hub_no_family": ("none", "无"),
-    "hub_files": ("Files to fetch", "待下载文件"),
+    "hub_files": ("Files to download", "待下载文件"),
     "license": ("Licence", "许可证"),
     "hub_no_license": ("not stated", "未注明"),
     "revision": ("Revision", "版本"),
@@ -124,34 +124,36 @@ TEXTS = {
         "没有插件认识此类。应用的运营者选择信任远程代码：点击“加载”将在本机运行仓库中的 Python 文件。",
     ),
     "hub_about": (
-        "What is fetched: configurations and safetensors, at most {limit} each. A model stays while there is room for it; "
-        "others do not see what you loaded. Known classes: {classes}.",
-        "只下载配置与 safetensors 文件，每个模型最多 {limit}。空间足够时模型会保留；他人看不到你加载的内容。已知的类：{classes}。",
+        "The app downloads configurations and safetensors files, at most {limit} for a model. It deletes the models that were used "
+        "least recently when it needs room. Other visitors do not see what you load. Known classes: {classes}.",
+        "应用只下载配置与 safetensors 文件，每个模型最多 {limit}。空间不足时删除最久未用的模型。"
+        "其他访客看不到你加载的内容。已知的类：{classes}。",
     ),
     "publish": ("Publish a checkpoint of this app", "发布此应用中的模型"),
     "publish_intro": (
-        "For the owner of this Space: a checkpoint goes to your own account, proved to load in a bare diffusers first.",
-        "供此 Space 的所有者使用：先验证模型能在纯 diffusers 中加载，再发布到你自己的账户。",
+        "For the owner of this Space. The app checks that the checkpoint loads with diffusers alone, then publishes it under your "
+        "account.",
+        "供此 Space 的所有者使用。应用先验证模型仅用 diffusers 就能加载，再发布到你的账户。",
     ),
     "sign_in": ("Sign in with Hugging Face", "使用 Hugging Face 登录"),
     "publish_name": ("Name of the repository", "仓库名称"),
     "publish_name_info": ("under your account; by default the checkpoint's name", "位于你的账户下；不填则用模型名"),
     "publish_private": ("Private", "私有"),
     "publish_now": ("Publish", "发布"),
-    "publishing": ("Exporting, proving and sending; this takes a few minutes", "正在导出、验证并上传，需要几分钟"),
+    "publishing": ("Exporting, checking and uploading. This takes a few minutes", "正在导出、验证并上传，需要几分钟"),
     "published": ("Published:", "已发布："),
     "families": ("Families", "模型家族"),
     "papers": ("Papers", "论文"),
-    "can": ("Can", "能做"),
+    "can": ("Tasks", "任务"),
     "checkpoints": ("Checkpoints", "模型"),
     "broken": ("What could not be used", "无法使用的部分"),
     "broken_none": ("Every plugin and checkpoint that was found could be used.", "找到的插件与模型均可使用。"),
     "about": (
-        "Every family of models here is a plugin: one pipeline file that says what the model can do, and one small "
-        "declaration that introduces it. A tab lists a model when the model has the tab's method. Results depend on "
-        "checkpoint, settings and seed only, so each can be made again, here or in Python.",
-        "这里的每一类模型都是一个插件：一个流水线文件说明模型能做什么，一小段声明负责介绍它。"
-        "模型具备某项能力，就会出现在相应的标签页中。结果只取决于模型、设置与种子，因此都能在这里或用 Python 重现。",
+        "Every family of models is a plugin: a pipeline whose methods are its tasks, and a short declaration with its title and "
+        "papers. A tab lists the models whose pipelines have its method. A result depends on model, settings, input and seed "
+        "only, so you can make it again, here or in Python.",
+        "每个模型家族都是一个插件：一个流水线，其方法即它能完成的任务；以及一段简短的声明，给出名称与论文。"
+        "标签页列出流水线具有相应方法的模型。结果只取决于模型、设置、输入与种子，因此可以在这里或用 Python 重现。",
     ),
 }
 

@@ -8,11 +8,15 @@ def register(add):
             title="DDPM / DDIM",
             pipeline="pipelines.pipeline_ddpm:DenoisingDiffusionPipeline",
             description={
-                "en": "A network learns to remove Gaussian noise, a little at a time. Sampling starts from pure noise and "
-                "denoises in steps: at random (DDPM) or along a deterministic path (DDIM and the fast solvers). The "
-                "path can be walked backwards, so real images can be taken into noise, mixed there, and brought back.",
-                "zh": "网络学习一点一点地去除高斯噪声。采样从纯噪声出发逐步去噪：可以是随机的（DDPM），也可以沿确定性的路径（DDIM 与快速求解器）。"
-                "这条路径可以反向走，因此真实图像能被送入噪声、在那里混合，再还原回来。",
+                "en": (
+                    "A network learns to remove Gaussian noise. Sampling starts from pure noise and removes it in "
+                    "steps, at random (DDPM) or along a deterministic path (DDIM and the fast solvers). The path "
+                    "also runs backwards: real images can be encoded as noise, mixed there, and decoded."
+                ),
+                "zh": (
+                    "网络学习去除高斯噪声。采样从纯噪声出发逐步去噪：可以是随机的（DDPM），也可以沿确定性的路径（DDIM 与"
+                    "快速求解器）。这条路径也可以反向运行：真实图像可编码为噪声、在那里混合，再解码还原。"
+                ),
             },
             papers=(
                 Paper(

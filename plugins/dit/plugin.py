@@ -10,12 +10,16 @@ def register(add):
             title="DiT",
             pipeline="pipelines.pipeline_dit:LatentTransformerPipeline",
             description={
-                "en": "An auto-encoder packs an image into a small grid of numbers, and a transformer learns to make such "
-                "grids out of noise, seeing every place at once. It can be conditioned on a class and a style, and "
-                "guidance makes it follow them more closely. Images are taken into noise and back in that small space, "
-                "and decoded.",
-                "zh": "自编码器把图像压缩成一小格数字，Transformer 学习把噪声变成这样的网格，并同时看到每一个位置。"
-                "可以告诉它类别和风格，引导会让所画的内容更贴近要求。图像在这个小空间里走向噪声再返回，然后解码。",
+                "en": (
+                    "An auto-encoder compresses an image to a small grid of latents. A transformer learns to turn "
+                    "noise into such grids, with attention between all their places. It can be conditional on a "
+                    "class and a style, and guidance strengthens both. Images are inverted and interpolated in "
+                    "this latent space, then decoded."
+                ),
+                "zh": (
+                    "自编码器把图像压缩成一个小的潜变量网格。Transformer 学习把噪声变成这样的网格，注意力连接其中的所"
+                    "有位置。它可以以类别和风格为条件，引导会加强二者的作用。图像的反演与插值都在这个潜空间中进行，然后解码。"
+                ),
             },
             papers=(
                 Paper(

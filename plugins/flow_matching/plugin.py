@@ -8,11 +8,16 @@ def register(add):
             title="Flow matching",
             pipeline="pipelines.pipeline_flow_matching:FlowMatchingPipeline",
             description={
-                "en": "A network learns the velocity of straight lines between images and noise. Following it from noise "
-                "draws an image, following it backwards encodes one, and how it spreads or gathers gives the likelihood. "
-                "A student trained on its teacher's own pairs of noise and image needs one or two steps only.",
-                "zh": "网络学习图像与噪声之间直线路径的速度。从噪声出发沿速度前行便生成图像，反向而行便编码图像，速度场的散度给出似然。"
-                "学生模型以教师自己的“噪声—图像”对训练，只需一两步即可生成。",
+                "en": (
+                    "A network learns the velocity of straight paths between noise and images. Following the "
+                    "velocity from noise generates an image. Following it backwards encodes one, and its "
+                    "divergence gives the likelihood. A student that was trained on its teacher's pairs of noise "
+                    "and image needs only one or two steps."
+                ),
+                "zh": (
+                    "网络学习噪声与图像之间直线路径的速度。从噪声出发沿速度前行便生成图像，反向而行便编码图像，速度场的散度给出似"
+                    "然。以教师的“噪声—图像”对训练的学生模型只需一两步。"
+                ),
             },
             papers=(
                 Paper("Lipman et al., Flow Matching for Generative Modeling, 2023", "https://arxiv.org/abs/2210.02747"),

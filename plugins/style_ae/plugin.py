@@ -11,16 +11,16 @@ def register(add):
             pipeline="pipelines.pipeline_style_ae:StyleAutoencoderPipeline",
             description={
                 "en": (
-                    "Two encoders take a picture apart: one keeps what is drawn, as maps from which mean and contrast are "
-                    "taken away; the other keeps how it is drawn, as one vector without any place in it. The decoder gives "
-                    "each of its layers the mean and contrast that the style asks for, and so draws any content in any "
-                    "style. It learnt that from pairs, the same emoji by two designers, with a discriminator that knows "
-                    "every designer's hand."
+                    "One encoder keeps the content of a picture, as feature maps without mean and contrast. "
+                    "Another keeps its style, as one vector without positions. The decoder gives each of its "
+                    "layers the mean and contrast of the style, so that it draws any content in any style. It was "
+                    "trained on pairs, the same emoji by two designers, with a discriminator of the designers' "
+                    "styles."
                 ),
                 "zh": (
-                    "两个编码器把一幅图拆开：一个保留画的是什么，即去掉了均值与对比度的特征图；另一个保留怎么画，即一个不含位置的"
-                    "向量。解码器在每一层按风格的要求设定均值与对比度，于是能以任意风格画出任意内容。它从成对的图像中学习，"
-                    "即两位设计师画的同一个表情，并有一个熟悉每位设计师笔法的判别器。"
+                    "一个编码器保留图片的内容，即去掉了均值与对比度的特征图；另一个保留其风格，即一个不含位置的向量。解码器在每一"
+                    "层按风格设定均值与对比度，因此能以任意风格画出任意内容。它用成对的图像训练，即两位设计师画的同一个表情，并有"
+                    "一个区分设计师风格的判别器。"
                 ),
             },
             papers=(

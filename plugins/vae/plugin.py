@@ -11,15 +11,16 @@ def register(add):
             pipeline="pipelines.pipeline_vae:VAEPipeline",
             description={
                 "en": (
-                    "A variational autoencoder squeezes each image into a few dozen numbers and learns to draw it again "
-                    "from them. Each class has a mean of its own in that latent space, so a class is chosen by where "
-                    "one starts, and one pass of the decoder makes a picture. Because it weighs how well an image can "
-                    "be restored against how unusual its latent is, it can also tell which images are strange."
+                    "A variational autoencoder compresses each image to a few dozen numbers, its latent, and "
+                    "learns to draw the image from them. Each class has its own mean in the latent space. A "
+                    "sample of a class starts near this mean and takes one pass of the decoder. The evidence "
+                    "lower bound weighs the error of the reconstruction and how unusual the latent is, so it "
+                    "serves as an anomaly score."
                 ),
                 "zh": (
-                    "变分自编码器把每张图片压缩成几十个数字，并学会由这些数字重新画出图片。"
-                    "每个类别在潜在空间中都有自己的均值，因此选择起点就选择了类别，解码器只需运行一次即可生成图片。"
-                    "它同时衡量图片能被还原得多好、其潜变量有多罕见，所以也能指出哪些图片不同寻常。"
+                    "变分自编码器把每张图片压缩成几十个数字，即潜变量，并学会由这些数字画出图片。每个类别在潜空间中有自己的均值。"
+                    "某一类别的样本从该均值附近出发，解码器只需运行一次。证据下界同时衡量重建误差与潜变量的罕见程度，因此可作为异"
+                    "常分数。"
                 ),
             },
             papers=(

@@ -11,14 +11,16 @@ def register(add):
             pipeline="pipelines.pipeline_voice_vae:VoiceVAEPipeline",
             description={
                 "en": (
-                    "Two encoders listen to speech: one keeps what is said and has the marks of the voice taken away by "
-                    "normalisation and a narrow Gaussian bottleneck; the other keeps who says it, as one point from a few "
-                    "seconds. A decoder puts any words and any voice together, one never heard in training too, and keeps "
-                    "the melody, at the new voice's pitch. A small vocoder makes sound of the spectrogram."
+                    "One encoder of speech keeps the words. Normalisation and a narrow Gaussian bottleneck remove "
+                    "the voice. Another encoder keeps the speaker, as one vector from a few seconds of speech. "
+                    "The decoder combines any words with any voice, also with one that is not in the training "
+                    "data, and keeps the melody at the pitch of the new voice. A small vocoder turns the "
+                    "spectrogram into sound."
                 ),
                 "zh": (
-                    "两个编码器聆听语音：一个保留所说的内容，用归一化和狭窄的高斯瓶颈去掉嗓音的痕迹；另一个从几秒语音中得到一个点，"
-                    "表示是谁在说话。解码器把任意内容与任意嗓音组合起来，训练中从未听过的嗓音也可以，并把语调移到新嗓音的音高。小型声码器再把声谱变成声音。"
+                    "一个语音编码器保留所说的内容，用归一化和狭窄的高斯瓶颈去掉嗓音。另一个编码器由几秒语音得到一个向量，表示说话"
+                    "人。解码器把任意内容与任意嗓音组合起来，包括训练数据中没有的嗓音，并把语调移到新嗓音的音高。小型声码器把声谱"
+                    "变成声音。"
                 ),
             },
             papers=(

@@ -11,14 +11,15 @@ def register(add):
             pipeline="pipelines.pipeline_voice_vqvae:VoiceVQVAEPipeline",
             description={
                 "en": (
-                    "An encoder writes speech down as a row of codes out of a few hundred, forty each second: room for what "
-                    "is said and hardly for who says it. A decoder reads the codes aloud in any voice, known from a clip of "
-                    "a few seconds, one never heard in training too, and keeps the melody, at that voice's pitch. A small "
-                    "vocoder makes sound of the spectrogram."
+                    "An encoder turns speech into a sequence of discrete codes, forty a second out of a few "
+                    "hundred. They hold the words, and little of the voice. A decoder speaks them in any voice, "
+                    "given by a clip of a few seconds, also in one that is not in the training data, and keeps "
+                    "the melody at the pitch of that voice. A small vocoder turns the spectrogram into sound."
                 ),
                 "zh": (
-                    "编码器把语音写成一串编码，每秒四十个，取自几百个编码：足以表示说了什么，却几乎容不下是谁在说。"
-                    "解码器用任意嗓音读出这些编码，嗓音由几秒语音得知，训练中从未听过的也可以，并保留原来的语调。小型声码器再把声谱变成声音。"
+                    "编码器把语音变成离散编码的序列，每秒四十个，取自几百个编码。它们保留所说的内容，几乎不含嗓音。解码器用任意嗓"
+                    "音读出这些编码，嗓音由几秒的录音给出，包括训练数据中没有的嗓音，并把语调移到该嗓音的音高。小型声码器把声谱变"
+                    "成声音。"
                 ),
             },
             papers=(

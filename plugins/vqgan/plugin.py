@@ -11,16 +11,16 @@ def register(add):
             pipeline="pipelines.pipeline_vqgan:VQGANPipeline",
             description={
                 "en": (
-                    "An auto-encoder learns a codebook of some hundred small pieces of picture and writes each image as a "
-                    "map of a few dozen codes; a discriminator sees to it that what is read back looks real. A "
-                    "transformer then learns which codes go together, and draws new maps: many codes at once, the surest "
-                    "first, or one after another. The probability of a map, and what its codes could not say, tell which "
-                    "images are strange."
+                    "An auto-encoder learns a codebook of a few hundred image patches, and writes each image as a "
+                    "map of a few dozen codes. A discriminator makes the decoded images look real. A transformer "
+                    "learns the distribution of the maps and draws new ones: several codes at a time, the most "
+                    "certain first, or one after another. The likelihood of a map and the error of the "
+                    "reconstruction are anomaly scores."
                 ),
                 "zh": (
-                    "自编码器学会一本由数百个小图块组成的码本，把每张图像写成几十个编码的图；判别器确保还原出的图像足够真实。"
-                    "随后，变换器（Transformer）学习哪些编码会一起出现，并画出新的编码图：一次画出多个编码、最有把握的在先，"
-                    "或一个接一个地画。编码图的概率，以及编码无法表达的部分，能指出哪些图像不同寻常。"
+                    "自编码器学会由数百个图块组成的码本，把每张图像写成几十个编码的图。判别器使解码的图像看起来真实。Transf"
+                    "ormer 学习编码图的分布并画出新图：一次画出多个编码、最有把握的在先，或一个接一个地画。编码图的似然与重"
+                    "建误差可作为异常分数。"
                 ),
             },
             papers=(

@@ -60,7 +60,7 @@ def upload(page, name, path) -> None:
 
 def test_two_uploads_become_a_result_that_plays(page, tmp_path):
     expect(page.locator("#swap_style-content")).to_be_hidden()
-    expect(page.locator("#swap_style-consent")).to_contain_text("Only voices that you may use")
+    expect(page.locator("#swap_style-consent")).to_contain_text("Use only voices that you may use")
     for name, pitch, rate in (("content", 110, 44100), ("style", 220, 16000)):
         soundfile.write(tmp_path / f"{name}.wav", tiny_styles.speech(2, rate, pitch), rate)
         upload(page, name, tmp_path / f"{name}.wav")

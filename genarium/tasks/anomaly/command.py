@@ -28,7 +28,7 @@ def run(
     out: Annotated[Path, typer.Option(help="A .json file.")] = Path("scores.json"),
     maps: Annotated[Path | None, typer.Option(help="A folder for heat maps, one PNG for each picture.")] = None,
     classes: Annotated[
-        str, typer.Option(help="Classes that the pictures should be of, names or numbers, in order; any: not given.")
+        str, typer.Option(help="Classes of the pictures, names or numbers, in order; any: not given.")
     ] = "any",
     seed: Seed = "0",
     set_: Set = None,

@@ -11,13 +11,13 @@ def call(checkpoint, image, class_labels, seed, parameters):
     Args:
         checkpoint: Name of the checkpoint.
         image: Picture file of any size; for a checkpoint of voices, a WAV, FLAC, OGG or MP3 file.
-        class_labels: The name or number of the class that it should be of, or "any".
+        class_labels: The name or number of the class on which the score is conditional, or "any".
         seed: Of the randomness, where the method has any.
         parameters: Further parameters of the checkpoint's family.
 
     Returns:
-        A heat map as a PNG file (none where the family draws none, or for sound), and the score (higher is stranger)
-        with the share of ordinary test data below it (where a class is given, of test data given their own); for sound,
-        also the score of each frame, where there is one.
+        A heat map as a PNG file, if the family draws one, and the score. Higher is stranger. With it comes the share of
+        ordinary test data with a lower score; if a class is given, their scores are conditional on their own classes. For
+        sound, the score of each frame comes too, if there is one.
     """
     return Call(files=(image,), class_labels=class_labels)

@@ -34,7 +34,7 @@ def run(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Draw images from a model. With torchrun the batches are shared; the file is the same as from one process."""
+    """Generate images with a model. Processes that torchrun starts share the batches, and write the same file as one process."""
     from genarium.runtime.request import Request, choose_labels, parse_seed
 
     runtime = options.make_runtime(device, dtype)

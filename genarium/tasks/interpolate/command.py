@@ -1,4 +1,4 @@
-"""The command `interpolate`: walk from one picture or voice to another, into files."""
+"""The command `interpolate`: write the steps from one picture or voice to another into files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Walk from one picture, or voice, to another, through what the model knows."""
+    """Interpolate between two pictures, or two voices, with a model."""
     from genarium.runtime.request import Request, parse_seed
 
     runtime = options.make_runtime(device, dtype)

@@ -6,12 +6,12 @@ INPUTS = (File("first picture"), File("last picture"))
 
 
 def call(checkpoint, a, b, seed, parameters):
-    """Walk from one image to another, or from one voice to another, through a generative model.
+    """Interpolate between two images, or between two voices, with a generative model.
 
     Args:
         checkpoint: Name of the checkpoint.
         a: Picture file to start from; for a checkpoint of voices, the recording whose words are said.
-        b: Picture file to arrive at; for a checkpoint of voices, a recording of the last voice.
+        b: Picture file to end with; for a checkpoint of voices, a recording of the last voice.
         seed: Of the randomness, where the method has any.
         parameters: Further parameters of the checkpoint's family, for example {"num_frames": 12}.
 

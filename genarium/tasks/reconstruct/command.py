@@ -26,14 +26,14 @@ def run(
             "By default reconstructions.png or .wav."
         ),
     ] = None,
-    classes: Annotated[str, typer.Option(help="Of the inputs, if known: names or numbers, in order.")] = "any",
+    classes: Annotated[str, typer.Option(help="Classes of the inputs, if known: names or numbers, in order.")] = "any",
     set_: Set = None,
     invert: Invert = "auto",
     batch_size: BatchSize = 64,
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Take pictures, or recordings, through a model and back."""
+    """Encode pictures, or recordings, with a model and decode them again."""
     from genarium.runtime.request import Request, parse_seed
 
     runtime = options.make_runtime(device, dtype)

@@ -6,12 +6,12 @@ INPUTS = (File("picture"), Classes("any"))
 
 
 def call(checkpoint, image, class_labels, seed, parameters):
-    """Take an image, or a recording of a voice, apart and put it together again with a generative model.
+    """Encode an image, or a recording of a voice, with a generative model and decode it again.
 
     Args:
         checkpoint: Name of the checkpoint.
         image: Picture file of any size; for a checkpoint of voices, a WAV, FLAC, OGG or MP3 file.
-        class_labels: "any" where the class is not known, or the name or number of its class.
+        class_labels: The name or number of the class of the image, or "any" if it is not known.
         seed: Of the randomness, where the method has any.
         parameters: Further parameters of the checkpoint's family.
 

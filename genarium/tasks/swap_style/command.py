@@ -33,7 +33,7 @@ def run(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Keep the content of one, take the style of another: of pictures, or of voices that you may use."""
+    """Keep the content of one picture or recording, and take the style or voice of another. Use only voices that you may use."""
     from genarium.runtime.request import Request, parse_seed
 
     runtime = options.make_runtime(device, dtype)

@@ -37,9 +37,11 @@ UNET = {
     "norm_num_groups": 8,
 }
 TINY = {
+    "dbn": {"hidden_sizes": [16, 12, 20], "initial_std": 1.0},
     "ddpm": UNET,
     "dit": {"latent_channels": 2, "block_out_channels": [8, 16], "width": 32, "depth": 2, "num_heads": 2},
     "flow-matching": UNET,
+    "rbm": {"num_hidden": 16, "initial_std": 1.0},
     "score-sde": UNET,
     "style-ae": {
         "block_out_channels": [8, 16],

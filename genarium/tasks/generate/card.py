@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 from genarium.card.facts import needs_remote_code
 from genarium.card.part import CardPart, Example, HubTask, picture, save_sheet
@@ -28,6 +29,16 @@ def draw(evaluation: ImageEvaluation) -> None:
         "checkpoint": checkpoint.name,
     }  # a folder's path is nobody's business
     save_sheet(grid(pictures, columns), checkpoint.folder / "samples.png", asked)
+
+
+def draw_fields(evaluation: ImageEvaluation) -> None:
+    """Write receptive_fields.png: what each hidden unit looks for, of families that can say."""
+    if not hasattr(evaluation.pipeline, "receptive_fields"):
+        return
+    fields = evaluation.pipeline.receptive_fields().images
+    save_sheet(
+        grid(fields, math.ceil(1.3 * math.sqrt(len(fields)))), evaluation.checkpoint.folder / "receptive_fields.png"
+    )
 
 
 def code(checkpoint: Checkpoint, recipe: Recipe) -> str:
@@ -66,5 +77,16 @@ PARTS = (
             lambda checkpoint: f"generate {checkpoint.name} --n 16 --out samples.png",
             HubTask("unconditional-image-generation", "Image generation", "image-generation"),
         ),
+    ),
+    CardPart(
+        "image",
+        picture(
+            "receptive_fields.png",
+            "Receptive fields",
+            "Each picture belongs to a hidden unit. White pixels turn it on, black ones turn it off.",
+        ),
+        "Receptive fields",
+        draw_fields,
+        needs_data=False,
     ),
 )

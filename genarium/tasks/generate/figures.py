@@ -26,7 +26,7 @@ from genarium.hardware import describe_hardware
 from genarium.parallel import join
 from genarium.runtime import EVALUATIONS
 from genarium.runtime.request import choose_labels
-from genarium.tasks.generate import nearness
+from genarium.tasks.generate import mixing, nearness
 
 NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments
 TIMED_IMAGES, TIMED_RUNS = 16, 3
@@ -55,6 +55,17 @@ BITS_PER_DIM = Figure(
     "Bits per dimension",
     LIKELIHOOD + "; (-nats / D - log(2 / 255)) / log 2 with D = {dimensions}: 8-bit cells of a density",
     unit="bits",
+)
+OF_BINARY_PIXELS = Figure(
+    "log_likelihood_binary",
+    "Log-likelihood of black and white pixels",
+    "mean of log_likelihood over {n} images of {test}, {settings}; each pixel white with its grey value as the probability, drawn "
+    "once for image i from the generator with seed {seed} + i, in the order of a permutation with seed {seed}{partition}",
+    unit="nats per image",
+)
+PARTITION = (
+    "; log Z = {log_z:.2f} by annealed importance sampling, {chains} chains over {temperatures} temperatures, from {low:.2f} to "
+    "{high:.2f} by 3 standard errors of the weights"
 )
 SECONDS = Figure(
     "seconds_per_image",
@@ -105,7 +116,10 @@ def measure_distance(evaluation: ImageEvaluation) -> list[Metric]:
 
 
 def measure_likelihood(evaluation: ImageEvaluation) -> list[Metric]:
-    """Compute log p(x) of test images: in nats for the density on [-1, 1], and in bits per dimension for 8-bit images."""
+    """Compute log p(x) of test images: of a density in nats and in bits per dimension, or of binary pixels in nats.
+
+    The pipeline's `likelihood_of` says which. The density is that on [-1, 1], the bits are those of 8-bit images.
+    """
     wanted = dict(evaluation.recipe.evaluation.likelihood or {})
     number = min(int(wanted.pop("num_images", evaluation.num_test)), len(evaluation.test))
     known = inspect.signature(evaluation.pipeline.log_likelihood).parameters
@@ -118,6 +132,10 @@ def measure_likelihood(evaluation: ImageEvaluation) -> list[Metric]:
     used = {name: wanted.get(name, p.default) for name, p in known.items() if name not in of_host}
     dimensions = images[0].numel()
     facts = {"settings": settings_in_words(used), "test": evaluation.test_name, "dimensions": dimensions}
+    if getattr(evaluation.pipeline, "likelihood_of", "density") == "binary":
+        estimate = evaluation.pipeline.config.get("log_partition")
+        facts["partition"] = PARTITION.format(**estimate) if estimate else ""
+        return [evaluation.metric(OF_BINARY_PIXELS, nats, number, facts)]
     return [
         evaluation.metric(LOG_LIKELIHOOD, nats, number, facts),
         evaluation.metric(BITS_PER_DIM, bits_per_dim(nats, dimensions), number, facts),
@@ -194,6 +212,12 @@ LIKELIHOOD_COLUMNS = (
         lambda measured: measured.show("{:.2f}", "bits_per_dim"),
         "of families that have a likelihood of pixels, exact or a bound.",
     ),
+    Column(
+        "nats, black and white",
+        lambda measured: measured.show("{:.1f}", OF_BINARY_PIXELS.name),
+        "mean log-likelihood of test images whose pixels were drawn black or white, each white with its grey value as the "
+        "probability.",
+    ),
 )
 SPEED_COLUMNS = (
     Column(
@@ -220,11 +244,12 @@ PARTS = (
         note=_floor,
     ),
     nearness.PART,
+    mixing.PART,
     Part(
         "likelihood",
         "image",
         "log_likelihood",
-        (LOG_LIKELIHOOD, BITS_PER_DIM),
+        (LOG_LIKELIHOOD, BITS_PER_DIM, OF_BINARY_PIXELS),
         measure_likelihood,
         columns=LIKELIHOOD_COLUMNS,
     ),

@@ -338,6 +338,11 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         """Number of entries of the codebook."""
         return len(self.codec.codebook)
 
+    @property
+    def code_vectors(self) -> torch.Tensor:
+        """The codebook, float [K, D]."""
+        return self.codec.codebook
+
     @task
     def encode(self, x):
         """Encode images as code maps, int64 [N, h, w].

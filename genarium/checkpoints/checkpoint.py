@@ -107,7 +107,7 @@ class Checkpoint:
 
     def takes_classes(self, task: str) -> bool:
         """Return whether a task accepts classes: the checkpoint names them and the task's method takes them."""
-        if task not in self.tasks:
+        if task not in self.tasks or not self.tasks[task].method:
             return False
         method = getattr(self.family.pipeline_class(), self.tasks[task].method)
         return bool(self.class_names) and "class_labels" in inspect.signature(method).parameters

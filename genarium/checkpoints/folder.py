@@ -19,7 +19,7 @@ _WRITTEN = (  # by save_pretrained, by training and by `evaluate`
     *(MODEL_INDEX, MODEL_CONFIG, TRAINING, EVALUATION, ".gitattributes"),
     *("*.safetensors", "*/*.safetensors", "*.safetensors.index.json", "*/*.safetensors.index.json"),
     *("*/config.json", "*/*_config.json"),
-    *("samples.png", "reconstructions.png", "interpolations.png", "swaps.png", "samples/*-*.ogg"),
+    *("samples.png", "reconstructions.png", "interpolations.png", "swaps.png", "samples/*-*.ogg", "explore.npz"),
 )
 
 

@@ -30,7 +30,7 @@ from genarium.hub.proof import prove
 from genarium.recipe import load_recipe
 
 # What goes up beside what save_pretrained writes.
-COMPANIONS = ("README.md", EVALUATION, "LICENSE*", "*.png", "*.jpg", "*.webp", "*.gif", "samples/*.ogg")
+COMPANIONS = ("README.md", EVALUATION, "LICENSE*", "*.png", "*.jpg", "*.webp", "*.gif", "samples/*.ogg", "explore.npz")
 # What an earlier export may have left on the Hub, and is deleted there when it is gone here.
 OURS = (".py", ".json", ".safetensors")
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}

@@ -66,6 +66,7 @@ class Runtime(PipelineCache):
         self.max_batch = max_batch
         self._turn = threading.Semaphore(concurrency)
         self._compute = on_gpu(self._events)
+        self._compute_once = on_gpu(self._once)
 
     def stream(
         self, request: Request, inputs: Mapping[str, Any] | None = None, stop: threading.Event | None = None
@@ -139,6 +140,36 @@ class Runtime(PipelineCache):
                 last = replace(event, pictures=None)
         finally:
             stop.set()
+
+    def call(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function with a checkpoint's pipeline when it is its turn, and return what it returns.
+
+        For pages of their own, whose question is no request. It cannot be stopped, so it must be short.
+
+        Args:
+            name: of the checkpoint.
+            function: of a module, called as function(pipeline, *arguments).
+
+        Raises:
+            GenariumError: the checkpoint cannot be loaded, or `function` raised it.
+        """
+        with contextlib.closing(self._compute_once(name, function, arguments)) as answers:
+            answer, error = next(answers)
+        if error is not None:
+            raise error
+        return answer
+
+    def _once(
+        self, name: str, function: Callable[..., Any], arguments: tuple
+    ) -> Iterator[tuple[Any, Exception | None]]:
+        """Yield what the function returned and None, or None and what it raised."""
+        with self._turn:
+            try:
+                answer = function(self.pipeline(name), *arguments)
+            except Exception as error:  # handed to the caller, whatever it is
+                yield None, error
+            else:
+                yield answer, None
 
     def run(self, request: Request, inputs: Mapping[str, Any] | None = None) -> Any:
         """Run a request to its end, and return its `Result`: of the class that the task returns, such as `Pictures`.

@@ -10,6 +10,7 @@ Everything else is a part, a module or a file beside task.py, which the host loa
     panel.py              build(page): the whole of a page or tab that is more than inputs, Run and a result
     command.py            run(...): the Typer function behind `python -m genarium <task.command>`
     endpoint.py           the function behind `task.endpoint` of the web API; its docstring is the documentation
+    endpoints.py          ENDPOINTS: further endpoints, whose answers are no results of requests (`endpoints.Endpoint`)
     results.py            RESULTS: modality -> class of the result, where the host's `Pictures` and `Sounds` do not do
     figures.py            PARTS: what `evaluate` measures, with each figure's title, unit and protocol, and the columns of
                           docs/families.md (`evaluation.figure.Part`)

@@ -119,7 +119,7 @@ def controls_of(
     refinements: Mapping[str, Mapping[str, Any]] | None = None,
     skip_others: bool = False,
 ) -> dict[str, Control]:
-    """Return the controls of a task, by parameter name in the order of the signature.
+    """Return the controls of a task, by parameter name in the order of the signature; none of a task without a method.
 
     Args:
         pipeline_class: has the task's method.
@@ -130,6 +130,8 @@ def controls_of(
     Raises:
         InputError: a parameter without default or with an annotation that no control fits, or an unknown refinement.
     """
+    if not task.method:
+        return {}
     task = task.on(modality_of(pipeline_class))
     method = getattr(pipeline_class, task.method)
     hints = typing.get_type_hints(method, include_extras=True)

@@ -13,8 +13,14 @@ function `call`. Its signature and its docstring are what programs and language 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genarium.checkpoints import Checkpoint
+    from genarium.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,16 @@ class Classes:
     default: str
 
 
-Input = File | Number | Classes
+@dataclass(frozen=True)
+class Values:
+    """Plain values: numbers, texts, or lists of them, as JSON. `schema` is their JSON schema."""
+
+    label: str
+    default: Any
+    schema: dict[str, Any]
+
+
+Input = File | Number | Classes | Values
 
 
 @dataclass(frozen=True)
@@ -55,3 +70,23 @@ class Call:
     files: tuple[str | None, ...] = ()
     class_labels: Any = None
     num_images: Any = None
+
+
+Work = Callable[["Runtime", "Checkpoint", Path], tuple[list[Path], dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint of a task whose answer is no result of a request. A module endpoints.py has `ENDPOINTS`, a tuple of these.
+
+    Args:
+        address: with the slash.
+        inputs: in the order of the parameters of `call` between `checkpoint` and `seed`.
+        call: its signature and its docstring are the documentation. It returns a function that does the work: it takes the
+            runtime, the checkpoint and an empty folder, and returns paths of files in the folder and a report of plain
+            values. It may raise GenariumError.
+    """
+
+    address: str
+    inputs: tuple[Input, ...]
+    call: Callable[..., Work]

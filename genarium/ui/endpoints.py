@@ -5,9 +5,12 @@ What an endpoint takes, and its documentation, stand in the endpoint.py of the t
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,8 +21,8 @@ from genarium.messages import quoted
 from genarium.runtime import Request, Runtime
 from genarium.runtime.request import choose_labels, parse_number, parse_seed
 from genarium.tasks import Task, find_tasks
-from genarium.tasks.endpoints import Call, Classes, File, Input, Number
-from genarium.ui.files import keep_results
+from genarium.tasks.endpoints import Call, Classes, File, Input, Number, Values, Work
+from genarium.ui.files import keep, keep_results
 from genarium.ui.inputs import any_value, said
 from genarium.ui.streaming import finish
 from genarium.ui.tab import MAX_SHOWN
@@ -39,19 +42,25 @@ def build_endpoints(runtime: Runtime, tasks: list[Task] | None = None) -> None:
         button = gr.Button()
         files = gr.File(label="files", file_count="multiple")
         report = gr.JSON(label="report")
-        for task in find_tasks().values() if tasks is None else tasks:
-            part = task.part("endpoint")
-            if not task.endpoint or part is None:
-                continue
+
+        def add(task: Task, address: str, inputs: Sequence[Input], function: Callable[..., Awaitable[Answer]]) -> None:
             first = next(iter(runtime.catalogue.offering(task.name)), "")
             button.click(
-                _function(runtime, task, part.call),
-                [gr.Textbox(first, label="checkpoint"), *map(_component, part.INPUTS), *_common()],
+                function,
+                [gr.Textbox(first, label="checkpoint"), *map(_component, inputs), *_common()],
                 [files, report],
-                api_name=task.endpoint.removeprefix("/"),
+                api_name=address.removeprefix("/"),
                 concurrency_limit=CALLS,
                 concurrency_id=f"call-{task.name}",
             )
+
+        for task in find_tasks().values() if tasks is None else tasks:
+            part = task.part("endpoint")
+            if task.endpoint and part is not None:
+                add(task, task.endpoint, part.INPUTS, _function(runtime, task, part.call))
+            several = task.part("endpoints")
+            for endpoint in several.ENDPOINTS if several else ():
+                add(task, endpoint.address, endpoint.inputs, _work(runtime, task, endpoint.call))
 
 
 def _function(runtime: Runtime, task: Task, call: Callable[..., Call]) -> Callable[..., Awaitable[Answer]]:
@@ -61,6 +70,27 @@ def _function(runtime: Runtime, task: Task, call: Callable[..., Call]) -> Callab
     async def answer(checkpoint: Any, *values: Any) -> Answer:
         seed, parameters = values[-2:]
         return await _answer(runtime, task, checkpoint, seed, parameters, call(checkpoint, *values))
+
+    return answer
+
+
+def _work(runtime: Runtime, task: Task, call: Callable[..., Work]) -> Callable[..., Awaitable[Answer]]:
+    """Return what an endpoint does that computes its answer by itself, under its own signature and documentation."""
+
+    @functools.wraps(call)
+    async def answer(checkpoint: Any, *values: Any) -> Answer:
+        def compute(folder: Path) -> tuple[list[str], dict[str, Any]]:
+            found = _offered(runtime, checkpoint)
+            if task.name not in found.tasks:
+                raise CheckpointError(f"{found.name} ({found.family.title}) cannot {task.name}.")
+            paths, report = call(found.name, *values)(runtime, found, folder)
+            return [keep(path.read_bytes(), path.name) for path in paths], report
+
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                return await asyncio.to_thread(compute, Path(folder))
+        except GenariumError as error:
+            raise said(error) from error
 
     return answer
 
@@ -75,6 +105,8 @@ def _component(given: Input) -> Any:
             one = [{"type": "string"}, {"type": "integer"}]
             schema = {"anyOf": [*one, {"type": "array", "items": {"anyOf": one}}]}
             return any_value(gr.JSON(json.dumps(default), label="classes"), schema)
+        case Values(label, default, schema):
+            return any_value(gr.JSON(json.dumps(default), label=label), schema)
 
 
 def _common() -> list[Any]:

@@ -70,9 +70,13 @@ def test_help_imports_neither_torch_nor_gradio():
 
 def test_the_tasks_of_this_repository_come_in_order_and_have_their_parts():
     tasks = find_tasks()
-    assert list(tasks) == ["generate", "reconstruct", "interpolate", "swap_style", "anomaly"] and not tasks.broken
+    assert list(tasks) == ["generate", "reconstruct", "interpolate", "swap_style", "anomaly", "explore"]
+    assert not tasks.broken
     for task in tasks.values():
         assert {"tab", "intro"} <= set(task.texts())
+        if task.address:
+            assert task.part("panel") is not None and not task.method
+            continue
         for part in ("command", "endpoint", "panel_image", "panel_audio"):
             assert task.part(part) is not None, (task.name, part)
         assert task.part("no_such_part") is None
@@ -95,7 +99,7 @@ def test_the_tasks_of_this_repository_come_in_order_and_have_their_parts():
 def test_a_broken_task_is_reported_and_the_others_work(install, modules, reason):
     install("odd", **modules)
     tasks = find_tasks()
-    assert len(tasks) == 5 and len(tasks.broken) == 1
+    assert len(tasks) == 6 and len(tasks.broken) == 1
     assert tasks.broken[0].origin == "package the-odd (odd)" and reason in tasks.broken[0].reason
 
 
@@ -137,10 +141,10 @@ def test_a_page_has_an_address_and_is_built_when_it_is_opened(install, tiny_chec
     assert ("line-up", "Line up", True) in app.pages and "line_up.panel" not in sys.modules
     assert "Which" in look["i18n"].translations["en"].values()
     layout = app.config["page"]["line-up"]
-    opens = [fn for fn in app.fns.values() if fn.renderable is not None]
-    assert len(opens) == 1 and opens[0]._id in layout["dependencies"]
+    opens = [fn for fn in app.fns.values() if fn.renderable is not None and fn._id in layout["dependencies"]]
+    assert len(opens) == 1
     shown = [b for b in app.blocks.values() if isinstance(b, gr.HTML) and "masthead" in str(b.value)]
-    assert len(shown) == 2, "each page has its head"
+    assert len(shown) == len(app.pages), "each page has its head"
     with gr.Blocks():
         opens[0].renderable.fn("tiny-ddpm", "/etc/passwd")
     import line_up.panel

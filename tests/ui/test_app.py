@@ -88,7 +88,7 @@ def test_tabs_list_what_is_offered(app, runtime):
     assert all(tab.visible for tab in tabs.values())
     pickers = [b for b in blocks.blocks.values() if isinstance(b, gr.Dropdown) and b.label.key == "checkpoint"]
     offered = [[name for name, _ in picker.choices] for picker in pickers]
-    assert offered == [list(runtime.catalogue.offering(t)) for t in find_tasks()]
+    assert offered == [list(runtime.catalogue.offering(t)) for t, task in find_tasks().items() if not task.address]
 
 
 def test_every_text_is_in_both_languages():
@@ -118,9 +118,10 @@ def test_about_names_what_is_broken_and_why(runtime):
 # ---- the web API ----
 
 
-def test_exactly_the_five_endpoints_are_public(client):
+def test_exactly_these_endpoints_are_public(client):
     api = client.view_api(print_info=False, return_format="dict")
-    assert set(api["named_endpoints"]) == {"/generate", "/reconstruct", "/interpolate", "/swap_style", "/anomaly_score"}
+    of_tabs = {"/generate", "/reconstruct", "/interpolate", "/swap_style", "/anomaly_score"}
+    assert set(api["named_endpoints"]) == of_tabs | {"/encode", "/decode"}
     names = [p["parameter_name"] for p in api["named_endpoints"]["/generate"]["parameters"]]
     assert names == ["checkpoint", "num_images", "class_labels", "seed", "parameters"]
     # nested references and empty types are what MCP clients refuse
@@ -168,6 +169,26 @@ def test_anomaly_score(client):
     )
     assert of_class["request"]["class_labels"] == [7] and of_class["score"] != report["score"]
     assert of_class["stranger_than"] == 1, "by the quantiles of images whose class was given"
+
+
+def test_encode_and_decode(client):
+    files, report = client.predict(checkpoint="tiny-vae", image=handle_file(SNEAKER), api_name="/encode")
+    assert report["kind"] == "vector" and report["shape"] == [8] and len(report["codes"][0]) == 8
+    assert np.allclose(np.load(files[0])["codes"], report["codes"])
+    decoded, _ = client.predict(checkpoint="tiny-vae", codes=report["codes"], api_name="/decode")
+    restored, _ = client.predict(checkpoint="tiny-vae", image=handle_file(SNEAKER), api_name="/reconstruct")
+    assert np.array_equal(pixels(decoded), pixels(restored))
+    for codes, message in (
+        ([[1.0, 2.0]], "codes: .*N, 8"),
+        ([["a"]], "kind 'vector'"),
+        ([], "1 to 64"),
+        ("x", "1 to 64"),
+    ):
+        with pytest.raises(AppError, match=message):
+            client.predict(checkpoint="tiny-vae", codes=codes, api_name="/decode")
+    options = {"parameters": {"num_inference_steps": 10_000}}
+    with pytest.raises(AppError, match="must lie between"):
+        client.predict(checkpoint="tiny-ddpm", image=handle_file(SNEAKER), **options, api_name="/encode")
 
 
 @pytest.mark.parametrize(

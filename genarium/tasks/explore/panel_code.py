@@ -1,0 +1,255 @@
+"""A code by hand on the Explore page: sliders, switches, choices, words or a palette, as the kind of the code asks for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+
+from genarium.errors import GenariumError, InputError
+from genarium.tasks.explore import codes as coding
+from genarium.tasks.explore.drawing import tight
+from genarium.tasks.explore.explorer import Explorer
+from genarium.tasks.explore.making import MAX_AXES
+from genarium.tasks.explore.mapping import REACH, STEPS, CodeMap
+from genarium.tasks.explore.panel_grid import GridPainter
+from genarium.tasks.explore.panel_place import PicturePlace, strip_of
+from genarium.tasks.explore.panel_plane import picture_html
+from genarium.ui.inputs import said
+from genarium.ui.pages import Current, Page
+from genarium.ui.panels import large
+from genarium.ui.texts import markup
+
+MAX_BITS = 128  # switches
+MAX_LEVELS = 8  # choices of a path
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
+FIRST = {"grey": "pullover-1", "emoji": "emoji-1"}
+
+
+class CodeSection:
+    """The section: a picture, its code in the form of controls, and what the decoder draws of it at once."""
+
+    def __init__(self, page: Page, explorer: Explorer, checkpoint: gr.Dropdown):
+        self.page, self.explorer, self.texts, self.checkpoint = page, explorer, page.texts, checkpoint
+        first = explorer.checkpoint(page.checkpoint)
+        self.strip = gr.State(strip_of(first))
+        self.code = gr.State(None)  # of a single picture, without the axis N; a string of words
+        with gr.Row(elem_classes="explore-code"):
+            with gr.Column(scale=7, min_width=300):
+                with gr.Row(elem_classes="explore-live"):
+                    self.place = PicturePlace(self.texts, "picture", first, page.picture, FIRST)
+                    with gr.Column(min_width=130):
+                        self.live = markup("", elem_id="explore-live")
+                        self.reset = gr.Button(self.texts("reset"), size="sm", elem_id="explore-reset")
+                with gr.Column(elem_id="explore-controls"):
+                    self._build_controls()
+            with gr.Column(scale=5, min_width=300):
+                self.sheet = markup("", elem_id="explore-traversal")
+
+    def _build_controls(self) -> None:
+        texts = self.texts
+        with gr.Column(visible=False, elem_classes="explore-directions") as self.axes_group:
+            self.axes = [
+                gr.Slider(-REACH, REACH, 0, step=0.05, label=texts(f"direction_{i + 1}"), interactive=True, buttons=[])
+                for i in range(MAX_AXES)
+            ]
+        with gr.Row(visible=False) as self.number_group:
+            self.which = gr.Slider(
+                1, 2, 1, step=1, label=texts("which"), interactive=True, buttons=[], elem_id="explore-which"
+            )
+            self.value = gr.Slider(
+                -REACH, REACH, 0, step=0.05, label=texts("value"), interactive=True, buttons=[], elem_id="explore-value"
+            )
+        self.bits = gr.CheckboxGroup(
+            [], label=texts("bits"), visible=False, interactive=True, elem_classes="bits", elem_id="explore-bits"
+        )
+        self.one = gr.Radio([], label=texts("one"), visible=False, interactive=True, elem_id="explore-one")
+        with gr.Column(visible=False) as self.path_group:
+            self.path = [
+                gr.Radio([], label=texts(f"level_{i + 1}"), visible=False, interactive=True) for i in range(MAX_LEVELS)
+            ]
+        self.words = gr.Textbox(
+            label=texts("words"), visible=False, interactive=True, elem_id="explore-words", info=texts("words_info")
+        )
+        self.painter = GridPainter(texts, self.explorer)
+        self.note = markup("", elem_id="explore-note")
+
+    def connect(self, once: gr.Timer, current: Current) -> None:
+        """Connect the events; arguments as of `MapSection.connect`."""
+        self.place.connect()
+        name, code = self.checkpoint, self.code
+        encoded = [code, self.live, self.sheet, self.note, *self._controls]
+        chosen = self.checkpoint.input(self._choose, [name, self.strip], [self.strip, *self.place.shown], **QUIET)
+        for event in (chosen.then, once.tick, self.place.image.change, self.reset.click):
+            options = {k: v for k, v in QUIET.items() if k != "trigger_mode" or event is not chosen.then}
+            event(self._encode, [name, self.place.image], encoded, **options)
+        moved = [code, self.live, self.which, self.value]
+        for slider in self.axes:
+            slider.input(self._turn, [name, code, self.which, *self.axes], moved, **QUIET)
+            slider.release(self._traverse, [name, code], self.sheet, **QUIET)
+        self.which.input(self._look, [name, code, self.which], self.value, **QUIET)
+        self.value.input(self._set, [name, code, self.which, self.value], [code, self.live, *self.axes], **QUIET)
+        self.value.release(self._traverse, [name, code], self.sheet, **QUIET)
+        for component, change in (
+            (self.bits, lambda code, on: torch.tensor([float(i + 1 in on) for i in range(len(code))])),
+            (self.one, lambda code, one: torch.tensor(int(one))),
+            (self.words, lambda code, words: words),
+        ):
+            component.input(self._changing(change), [name, code, component], [code, self.live, self.sheet], **QUIET)
+        for radio in self.path:
+            radio.input(self._changing(self._along), [name, code, *self.path], [code, self.live, self.sheet], **QUIET)
+        self.painter.connect(name, code, self.live)
+
+    # ---- a picture's code ----
+
+    def _choose(self, name: str, strip: str) -> list[Any]:
+        checkpoint = self.explorer.checkpoint(name)
+        return [strip_of(checkpoint), *self.place.show(checkpoint, strip)]
+
+    async def _encode(self, name: str, picture: Any) -> list[Any]:
+        """Encode the picture; return its code, its reconstruction, and the controls as they stand for it."""
+        if not picture:
+            return [gr.skip()] * (4 + len(self._controls))
+        try:
+            _, codes = await self.explorer.encode(name, [picture])
+            code = codes[0]
+            live = await self._live(name, code)
+            sheet = await self._traverse(name, code)
+            pipeline = await asyncio.to_thread(self.explorer.runtime.pipeline, name)
+            controls, note = await self._show(name, code, pipeline)
+        except GenariumError as error:
+            raise said(error) from error
+        return [code, live, sheet, note, *controls]
+
+    async def _live(self, name: str, code: Any) -> str:
+        drawn = (await self.explorer.decode(name, coding.stack([code])))[0]
+        return f'<div class="picked">{picture_html(large(drawn), self.texts.both("live"))}</div>'
+
+    @property
+    def _controls(self) -> list[Any]:
+        """What `_show` updates, in its order."""
+        single = [self.axes_group, *self.axes, self.number_group, self.which, self.value, self.bits, self.one]
+        return [*single, self.path_group, *self.path, self.words, *self.painter.shown]
+
+    async def _show(self, name: str, code: Any, pipeline: Any) -> tuple[list[Any], str]:
+        """Return updates of the controls for a code of this kind, and a note below them."""
+        kind, found = pipeline.code_kind, self.explorer.map_of(name)
+        by_axes = kind in ("vector", "noise") and found is not None and found.is_continuous
+        note = "" if by_axes or kind not in ("vector", "noise") else self.texts.both(f"no_{kind}_controls", name=name)
+        updates = [gr.update(visible=by_axes), *self._axes_at(found if by_axes else None, code)]
+        by_number = bool(by_axes and found is not None and found.spreads is not None and len(found.spreads) > 2)
+        updates += [gr.update(visible=by_number)]
+        length = len(found.spreads) if by_number and found is not None and found.spreads is not None else 2
+        updates += [gr.update(maximum=length, value=1), self._value_of(found, code, 1) if by_number else gr.skip()]
+        on = [i + 1 for i, bit in enumerate(code[:MAX_BITS]) if bit > 0.5] if kind == "binary" else []
+        bits = list(range(1, min(len(code), MAX_BITS) + 1)) if kind == "binary" else []
+        updates.append(gr.update(visible=kind == "binary", choices=bits, value=on))
+        values = list(range(int(pipeline.code_values or 0)))
+        is_one = kind == "one_hot"
+        updates.append(gr.update(visible=is_one, choices=values if is_one else [], value=int(code) if is_one else None))
+        levels = [int(v) for v in code[:MAX_LEVELS]] if kind == "path" else []
+        updates.append(gr.update(visible=bool(levels)))
+        for i in range(MAX_LEVELS):
+            there = i < len(levels)
+            updates.append(
+                gr.update(visible=there, choices=values if there else [], value=levels[i] if there else None)
+            )
+        updates.append(gr.update(visible=kind == "words", value=code if kind == "words" else ""))
+        updates += await self.painter.show(name, code if kind == "grid" else None, pipeline)
+        return updates, f'<p class="note">{note}</p>' if note else ""
+
+    # ---- along directions, and number by number ----
+
+    def _axes_at(self, found: CodeMap | None, code: Any) -> list[Any]:
+        if found is None or found.axes is None or found.deviations is None:
+            return [gr.skip()] * MAX_AXES
+        at = found.coordinates(code)
+        return [
+            gr.update(visible=i < len(at), value=round(float(np.clip(at[i], -REACH, REACH)), 2) if i < len(at) else 0)
+            for i in range(MAX_AXES)
+        ]
+
+    async def _turn(self, name: str, code: Any, which: int, *values: float) -> list[Any]:
+        found = self.explorer.map_of(name)
+        if code is None or found is None or found.axes is None:
+            return [gr.skip()] * 4
+        at = found.coordinates(code)
+        # a coordinate beyond the slider stays what it is until the slider is moved
+        held = [at[i] if abs(at[i]) > REACH and abs(values[i]) >= REACH - 1e-6 else values[i] for i in range(len(at))]
+        try:
+            code = found.moved(code, held)
+            value = self._value_of(found, code, which) if found.spreads is not None else gr.skip()
+            return [code, await self._live(name, code), gr.skip(), value]
+        except GenariumError as error:
+            raise said(error) from error
+
+    def _value_of(self, found: CodeMap | None, code: Any, which: int) -> Any:
+        """Return the slider of one number of the code: from -REACH to REACH deviations around the mean of all codes."""
+        assert found is not None and found.mean is not None and found.spreads is not None
+        j = min(max(int(which), 1), len(found.spreads)) - 1
+        low, high = (float(found.mean[j] + sign * REACH * found.spreads[j]) for sign in (-1, 1))
+        value = float(code.flatten()[j])
+        low, high = min(low, value), max(high, value)
+        return gr.update(minimum=round(low, 2), maximum=round(high, 2), value=round(value, 2), step=0.01)
+
+    def _look(self, name: str, code: Any, which: int) -> Any:
+        found = self.explorer.map_of(name)
+        return (
+            gr.skip() if code is None or found is None or found.spreads is None else self._value_of(found, code, which)
+        )
+
+    async def _set(self, name: str, code: Any, which: int, value: float) -> list[Any]:
+        found = self.explorer.map_of(name)
+        if code is None or found is None:
+            return [gr.skip()] * (2 + MAX_AXES)
+        changed = code.clone().flatten()
+        changed[min(int(which), len(changed)) - 1] = float(value)
+        changed = changed.reshape(code.shape)
+        try:
+            return [changed, await self._live(name, changed), *self._axes_at(found, changed)]
+        except GenariumError as error:
+            raise said(error) from error
+
+    # ---- discrete codes ----
+
+    @staticmethod
+    def _along(code: Any, *choices: Any) -> torch.Tensor:
+        return torch.tensor([int(code[i]) if choices[i] is None else int(choices[i]) for i in range(len(code))])
+
+    def _changing(self, change: Any) -> Any:
+        async def changed(name: str, code: Any, *values: Any) -> list[Any]:
+            """Decode the code as the controls say it."""
+            if code is None:
+                return [gr.skip()] * 3
+            try:
+                code = change(code, *values)
+                return [code, await self._live(name, code), await self._traverse(name, code)]
+            except GenariumError as error:
+                raise said(error) from error
+            except (TypeError, ValueError) as error:
+                raise said(InputError("That is no code of this model.")) from error
+
+        return changed
+
+    # ---- the sheet ----
+
+    async def _traverse(self, name: str, code: Any) -> str:
+        """Return a sheet as HTML: each direction from -REACH to REACH, or each entry changed."""
+        if code is None:
+            return ""
+        pipeline = await asyncio.to_thread(self.explorer.runtime.pipeline, name)
+        kind, found = pipeline.code_kind, self.explorer.map_of(name)
+        words = f"sheet_{kind}"
+        if kind in ("vector", "noise"):
+            if found is None or not found.is_continuous:
+                return ""
+            several, columns, words = found.traversal(code), STEPS, "sheet_axes"
+        else:
+            several, columns = coding.vary(kind, code, pipeline.code_values)
+            if not len(several):
+                return ""
+        sheet = tight(await self.explorer.decode(name, several), columns)
+        return f'<div class="lots explore-sheet">{picture_html(sheet, self.texts.both(words))}</div>'

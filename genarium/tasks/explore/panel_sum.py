@@ -1,0 +1,75 @@
+"""Arithmetic on the Explore page: the code of A minus the code of B plus the code of C, decoded."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from typing import Any
+
+import gradio as gr
+
+from genarium.errors import GenariumError, InputError
+from genarium.tasks.explore import codes as coding
+from genarium.tasks.explore.explorer import Explorer
+from genarium.tasks.explore.panel_place import PicturePlace, strip_of
+from genarium.tasks.explore.panel_plane import picture_html
+from genarium.ui.inputs import said
+from genarium.ui.pages import Current, Page
+from genarium.ui.panels import large
+from genarium.ui.texts import markup
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+FIRST = {
+    "a": {"grey": "pullover-1", "emoji": "emoji-1"},
+    "b": {"grey": "t-shirt-1", "emoji": "emoji-2"},
+    "c": {"grey": "dress-1", "emoji": "emoji-3"},
+}
+
+
+class SumSection:
+    """The section: three pictures, and what their codes make together."""
+
+    def __init__(self, page: Page, explorer: Explorer, checkpoint: gr.Dropdown):
+        self.page, self.explorer, self.texts, self.checkpoint = page, explorer, page.texts, checkpoint
+        first = explorer.checkpoint(page.checkpoint)
+        self.strip = gr.State(strip_of(first))
+        with gr.Row(elem_classes="explore-sums"):
+            self.places = [PicturePlace(self.texts, f"sum_{k}", first, "", FIRST[k]) for k in FIRST]
+        self.run = gr.Button(self.texts("sum_run"), variant="primary", elem_id="explore-sum-run")
+        self.answer = markup("", elem_id="explore-sum-answer")
+
+    def connect(self, once: gr.Timer, current: Current) -> None:
+        """Connect the events; arguments as of `MapSection.connect`."""
+        shown = [self.strip]
+        for place in self.places:
+            place.connect()
+            shown += place.shown
+        self.checkpoint.input(self._choose, [self.checkpoint, self.strip], shown, **QUIET)
+        images = [place.image for place in self.places]
+        gr.on([self.run.click, once.tick], self._add, [self.checkpoint, *images], self.answer, **QUIET)
+
+    def _choose(self, name: str, strip: str) -> list[Any]:
+        checkpoint = self.explorer.checkpoint(name)
+        updates: list[Any] = [strip_of(checkpoint)]
+        for place in self.places:
+            updates += place.show(checkpoint, strip)
+        return updates
+
+    async def _add(self, name: str, *sources: Any) -> str:
+        """Return the three pictures as the model gives them back, and the answer, as HTML."""
+        try:
+            if not all(sources):
+                raise InputError("There is no picture yet in one of the three places. Choose one, or take an example.")
+            _, codes = await self.explorer.encode(name, sources)
+            kind = (await asyncio.to_thread(self.explorer.runtime.pipeline, name)).code_kind
+            answer = coding.combine(kind, *codes)
+            every = [*codes, answer]
+            drawn = await self.explorer.decode(name, coding.stack(every))
+        except GenariumError as error:
+            raise said(error) from error
+        captions = [self.texts.both(f"sum_{k}") for k in "abc"] + [self.texts.both("sum_answer")]
+        if kind == "words":
+            captions = [f"{caption}: {html.escape(words)}" for caption, words in zip(captions, every, strict=True)]
+        figures = [picture_html(large(p), words) for p, words in zip(drawn, captions, strict=True)]
+        a, b, c, result = figures
+        return f'<div class="sum">{a}<b>−</b>{b}<b>+</b>{c}<b>=</b>{result}</div>'

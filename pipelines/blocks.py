@@ -90,6 +90,14 @@ def convolutional_decoder(
     return nn.Sequential(first, nn.Unflatten(1, (widths[-1], size, size)), *layers)
 
 
+def fully_connected(sizes: tuple[int, ...], activation: type[nn.Module]) -> list[nn.Module]:
+    """Return linear layers with an activation between any two."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(sizes):
+        layers += [nn.Linear(before, after), activation()]
+    return layers[:-1]
+
+
 def smallest_side(sample_size: int, levels: int) -> int:
     """Return the side of the smallest feature map, 7 for 28 pixels and two levels.
 

@@ -7,15 +7,13 @@ Hinton, Salakhutdinov: Reducing the Dimensionality of Data with Neural Networks,
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
-from pipelines.blocks import convolutional_decoder, convolutional_encoder
+from pipelines.blocks import convolutional_decoder, convolutional_encoder, fully_connected
 from pipelines.mixture import MixtureMixin
 
 ACTIVATIONS = {"silu": nn.SiLU, "sigmoid": nn.Sigmoid, "relu": nn.ReLU}
@@ -135,11 +133,3 @@ class AutoencoderModel(MixtureMixin, ModelMixin, ConfigMixin):
         diff = (z.float() - self.code_means.float()[row])[:, :, None]  # [N, d, 1]
         white = torch.linalg.solve_triangular(self.code_cholesky.float()[row], diff, upper=False)
         return white.square().mean((1, 2))
-
-
-def fully_connected(sizes: tuple[int, ...], activation: type[nn.Module]) -> list[nn.Module]:
-    """Return linear layers with an activation between any two."""
-    layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(sizes):
-        layers += [nn.Linear(before, after), activation()]
-    return layers[:-1]

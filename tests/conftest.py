@@ -39,6 +39,12 @@ UNET = {
 TINY = {
     "dbn": {"hidden_sizes": [16, 12, 20], "initial_std": 1.0},
     "ddpm": UNET,
+    "discrete-ae": {
+        "code_size": 12,
+        "encoder": {"block_out_channels": [4, 8]},
+        "decoder": {"block_out_channels": [8, 8]},
+        "prior": {"width": 32},
+    },
     "dit": {"latent_channels": 2, "block_out_channels": [8, 16], "width": 32, "depth": 2, "num_heads": 2},
     "flow-matching": UNET,
     "rbm": {"num_hidden": 16, "initial_std": 1.0},

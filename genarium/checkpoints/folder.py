@@ -20,6 +20,7 @@ _WRITTEN = (  # by save_pretrained, by training and by `evaluate`
     *("*.safetensors", "*/*.safetensors", "*.safetensors.index.json", "*/*.safetensors.index.json"),
     *("*/config.json", "*/*_config.json"),
     *("samples.png", "reconstructions.png", "interpolations.png", "swaps.png", "samples/*-*.ogg", "explore.npz"),
+    *("codebook.png", "codebook.json"),
 )
 
 

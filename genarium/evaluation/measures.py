@@ -102,6 +102,33 @@ def reconstruction_quality(restored: torch.Tensor, images: torch.Tensor) -> tupl
     return psnr.mean().item(), torch.cat(ssim).mean().item()
 
 
+def matched_accuracy(codes: torch.Tensor, labels: torch.Tensor) -> float:
+    """Compute the accuracy of classes that have no names, after the best matching of classes and labels (Kuhn 1955).
+
+    Each class is matched with one label at most, and each label with one class, so that most images agree.
+
+    Args:
+        codes, labels: int64 [N], from 0.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    size = int(codes.max()) + 1, int(labels.max()) + 1
+    table = torch.bincount(codes * size[1] + labels, minlength=size[0] * size[1]).reshape(size).numpy()
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    return float(table[rows, columns].sum() / len(codes))
+
+
+def normalised_information(codes: torch.Tensor, labels: torch.Tensor) -> float:
+    """Compute I(code; label) / mean of H(code) and H(label), 0 ... 1 (Strehl and Ghosh 2002, with the arithmetic mean).
+
+    Args:
+        codes, labels: int64 [N].
+    """
+    from sklearn.metrics import normalized_mutual_info_score
+
+    return float(normalized_mutual_info_score(labels.numpy(), codes.numpy()))
+
+
 def bits_per_dim(nats: float, dimensions: int) -> float:
     """Convert a log-density of images in [-1, 1] to bits per dimension of 8-bit images.
 

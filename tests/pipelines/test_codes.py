@@ -18,6 +18,7 @@ FAMILIES = {
 # How `reconstruct` of a deterministic family goes through the code; others may lack an entry.
 THROUGH_THE_CODE = {
     "autoencoder": {},
+    "discrete-ae": {},
     "vae": {},
     "vqgan": {},
     "style-ae": {},

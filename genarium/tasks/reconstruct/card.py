@@ -23,4 +23,14 @@ PARTS = (
         "Reconstructions",
         draw,
     ),
+    CardPart(
+        "image",
+        picture(
+            "codebook.png",
+            "What the values of the code look like",
+            "What the values of the code look like. Of classes and trees: first the picture of all, then each level in order. Of "
+            "bits: the mean code, each bit at 0, each bit at 1.",
+        ),
+        "Codebook",
+    ),
 )

@@ -16,6 +16,7 @@ from genarium.evaluation.audio import AudioEvaluation
 from genarium.evaluation.figure import Column, Figure, Metric, Part, settings_in_words
 from genarium.evaluation.images import ImageEvaluation
 from genarium.evaluation.measures import reconstruction_quality
+from genarium.tasks.reconstruct import codebook
 
 MAX_IMAGES = 500
 
@@ -91,4 +92,5 @@ PARTS = (
             Column("whole", lambda measured: measured.show("{:.1f} dB", "mel_distance_whole")),
         ),
     ),
+    codebook.PART,
 )

@@ -12,6 +12,7 @@ import PIL.Image
 from genarium.checkpoints import Checkpoint
 from genarium.media.pictures import code_map, heat_map, to_pixels
 from genarium.runtime import Pictures
+from genarium.ui.codebook import codebook_html
 from genarium.ui.files import keep_results
 from genarium.ui.panels import Panel as Base
 from genarium.ui.panels import large, picture
@@ -19,7 +20,7 @@ from genarium.ui.texts import TaskTexts, markup
 
 
 class Panel(Base[Pictures]):
-    """Three or four pictures side by side, and the mean difference in words."""
+    """Three or four pictures side by side, the mean difference in words, and the codebook where one is stored."""
 
     blanks = 3
 
@@ -32,21 +33,24 @@ class Panel(Base[Pictures]):
                 self.difference = picture(texts("difference"))
                 self.codes = picture(texts("codes"), visible=False)
             self.note = markup("")
+            self.codebook = markup("", elem_id="reconstruct-codebook")
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.group, self.seen, self.made, self.difference, self.codes, self.note]
+        return [self.group, self.seen, self.made, self.difference, self.codes, self.note, self.codebook]
 
     def fill(self, result: Pictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         seen, made = result.inputs[0], result.pictures[0]
         error = np.abs(to_pixels([seen]).astype(float) - to_pixels([made]))[0].mean(axis=-1) / 255  # [H, W]
         # half of the brightness range is shown in full colour, so that two pictures can be compared by eye
         difference = heat_map(error, PIL.Image.new("L", made.size), high=0.5, alpha=1.0)
-        codes = None if result.codes is None else large(code_map(result.codes[0]))
+        book = "" if result.codes is None else codebook_html(checkpoint, self.texts, result.codes[0])
+        codes = None if result.codes is None or book else large(code_map(result.codes[0]))
         return {
             self.seen: large(seen),
             self.made: keep_results(result)[0],
             self.difference: large(difference),
             self.codes: gr.update(visible=codes is not None, value=codes),
             self.note: f'<p class="note">{self.texts.both("mean_difference", share=100 * error.mean())}</p>',
+            self.codebook: book,
         }

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from genarium.cli import app as commands
 from genarium.errors import FileError, NotMeasurableError
-from genarium.tasks.explore.codes import combine, similarity, vary
+from genarium.tasks.explore.codes import combine, similarity, switched, vary
 from genarium.tasks.explore.figures import map_of
 from genarium.tasks.explore.making import make_map
 from genarium.tasks.explore.mapping import MAX_BYTES, CodeMap
@@ -81,6 +81,12 @@ def test_a_code_moves_along_an_axis_and_stays_as_it_was_otherwise():
     traversal = made.traversal(code)
     assert traversal.shape == (6 * 7, 6)
     assert np.allclose([made.coordinates(c)[1] for c in traversal[7:14]], np.linspace(-3, 3, 7), atol=1e-3)
+
+
+def test_bits_without_a_switch_stay_as_they_are():
+    code = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0])
+    assert switched(code, [2], 3).tolist() == [0, 1, 0, 1, 0]
+    assert switched(code, [1, 5], 9).tolist() == [1, 0, 0, 0, 1]
 
 
 def test_bits_between_0_and_1_stay_there():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -134,6 +134,12 @@ def similarity(kind: str, codes: Any, vectors: np.ndarray | None = None) -> np.n
     for column in entries.T:
         alike += column[:, None] == column[None]
     return alike / entries.shape[1]
+
+
+def switched(code: torch.Tensor, on: Collection[int], shown: int) -> torch.Tensor:
+    """Return bits [K] whose first `shown` are 1 where their number, from 1, is in `on`, and else 0; the others stay."""
+    first = torch.tensor([float(i + 1 in on) for i in range(min(shown, len(code)))])
+    return torch.cat([first, code[shown:]])
 
 
 def vary(kind: str, code: Any, number_of_values: int | None, most: int = 64) -> tuple[Any, int]:

@@ -25,6 +25,7 @@ from genarium.ui.texts import markup
 
 MAX_BITS = 128  # switches
 MAX_LEVELS = 8  # choices of a path
+FIELD_COLUMNS = 20  # receptive fields in a row
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
 FIRST = {"grey": "pullover-1", "emoji": "emoji-1"}
 
@@ -94,7 +95,7 @@ class CodeSection:
         self.value.input(self._set, [name, code, self.which, self.value], [code, self.live, *self.axes], **QUIET)
         self.value.release(self._traverse, [name, code], self.sheet, **QUIET)
         for component, change in (
-            (self.bits, lambda code, on: torch.tensor([float(i + 1 in on) for i in range(len(code))])),
+            (self.bits, lambda code, on: coding.switched(code, on, MAX_BITS)),
             (self.one, lambda code, one: torch.tensor(int(one))),
             (self.words, lambda code, words: words),
         ):
@@ -237,7 +238,10 @@ class CodeSection:
     # ---- the sheet ----
 
     async def _traverse(self, name: str, code: Any) -> str:
-        """Return a sheet as HTML: each direction from -REACH to REACH, or each entry changed."""
+        """Return a sheet as HTML: each direction from -REACH to REACH, or each entry changed.
+
+        A second sheet has the receptive field of each bit, of families that know it.
+        """
         if code is None:
             return ""
         pipeline = await asyncio.to_thread(self.explorer.runtime.pipeline, name)
@@ -251,5 +255,11 @@ class CodeSection:
             several, columns = coding.vary(kind, code, pipeline.code_values)
             if not len(several):
                 return ""
-        sheet = tight(await self.explorer.decode(name, several), columns)
-        return f'<div class="lots explore-sheet">{picture_html(sheet, self.texts.both(words))}</div>'
+        sheets = [(tight(await self.explorer.decode(name, several), columns), words)]
+        if kind == "binary" and hasattr(pipeline, "receptive_fields"):
+            fields = (await asyncio.to_thread(pipeline.receptive_fields)).images
+            sheets.append((tight(fields, FIELD_COLUMNS), "sheet_fields"))
+        return "".join(
+            f'<div class="lots explore-sheet">{picture_html(sheet, self.texts.both(key))}</div>'
+            for sheet, key in sheets
+        )

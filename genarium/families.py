@@ -42,6 +42,7 @@ class Family:
         controls: parameter -> changes to its control: minimum, maximum, step, default, choices, label, hidden.
         translations: language -> {English label or help of a control: the same in that language}; see
             `read_translations`.
+        words: language -> {word of the code: the same in that language}, of a family whose code is words.
         stock: names of diffusers pipelines whose checkpoints this family can take over.
         stock_components: name of a component in those -> its name in this family's pipeline, where they differ.
         stock_models: name of a diffusers model -> the component that it becomes, where a folder holds it and nothing else.
@@ -56,6 +57,7 @@ class Family:
     papers: tuple[Paper, ...] = ()
     controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     translations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stock: tuple[str, ...] = ()
     stock_components: Mapping[str, str] = field(default_factory=dict)
     stock_models: Mapping[str, str] = field(default_factory=dict)

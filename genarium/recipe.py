@@ -32,11 +32,22 @@ class PairSpec:
 
 
 @dataclass(frozen=True, config=STRICT)
+class TextSpec:
+    """A column of texts, which the training sees as a pile apart from the pictures.
+
+    `paired` is the share of the pictures that come with their own text.
+    """
+
+    column: str
+    paired: Fraction = 0.0
+
+
+@dataclass(frozen=True, config=STRICT)
 class DataSpec:
     """Which data. `name` is a Hub id; GENARIUM_DATA or `--data` puts a local copy in its place.
 
     `conditions` are labels beside the class: the name of the control -> the column. `pairs` brings each row together with
-    one of the same content in another style.
+    one of the same content in another style. `texts` are drawn apart from the pictures.
     """
 
     name: str
@@ -50,6 +61,7 @@ class DataSpec:
     label_column: str | None = "label"
     conditions: Mapping[Identifier, str] = dataclasses.field(default_factory=dict)
     pairs: PairSpec | None = None
+    texts: TextSpec | None = None
     horizontal_flip: bool = False
     dark_background: bool = False  # uploads with a bright border are then inverted
 
@@ -257,7 +269,8 @@ def _explain(error: Mapping[str, Any]) -> str:
             "evaluation": EvaluationSpec,
             "card": CardSpec,
         }
-        hints |= {"teacher": TeacherSpec, "stages": StageSpec, "pairs": PairSpec, "components_from": BorrowSpec}
+        hints |= {"teacher": TeacherSpec, "stages": StageSpec, "components_from": BorrowSpec}
+        hints |= {"pairs": PairSpec, "texts": TextSpec}
         spec = hints.get(parent, DataSpec)
     known = [field.name for field in dataclasses.fields(spec)]
     near = difflib.get_close_matches(str(key), known, n=1)

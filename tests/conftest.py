@@ -57,6 +57,13 @@ TINY = {
         "discriminator_widths": [8, 16],
     },
     "vae": {"latent_dim": 8, "block_out_channels": [8, 16], "layers_per_block": 1, "mixture_components": 1},
+    "word-ae": {
+        "texts": ["red cat", "blue dog", "cat face", "dog", "green apple", "apple with leaf", "fish", "blue fish"],
+        "reader_widths": [8, 16],
+        "writer_widths": [8, 16],
+        "word_dim": 8,
+        "hidden": 16,
+    },
     "vqgan": {
         "block_out_channels": [8, 16],
         "decoder_layers": 1,

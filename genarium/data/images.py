@@ -16,6 +16,7 @@ from genarium.data.fingerprint import hash_of
 from genarium.data.labels import Names, number_labels
 from genarium.data.npz import note_lacking_labels, open_npz
 from genarium.data.pairs import Pairs
+from genarium.data.texts import Texts
 from genarium.errors import DataError, InputError
 from genarium.media.decoding import open_picture
 from genarium.media.pictures import fit_picture, to_pixels
@@ -37,6 +38,7 @@ class ImageData:
         condition_names: names of their values by number.
         encoded: tensors [N, ...] that take the place of the images in batches of a stage that needs no pixels.
         pairs: which rows show the same content in different styles.
+        texts: what each row is called.
     """
 
     images: torch.Tensor
@@ -48,6 +50,7 @@ class ImageData:
     condition_names: Mapping[str, dict[str, str]] = field(default_factory=dict)
     encoded: Mapping[str, torch.Tensor] = field(default_factory=dict)
     pairs: Pairs | None = None
+    texts: Texts | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -56,7 +59,7 @@ class ImageData:
         """Return the batch of the training contract.
 
         With a generator, half of the images are mirrored if the data allow it, and each row gets a partner if the data have
-        pairs. A row's partner and style example are mirrored with it.
+        pairs. A row's partner and style example are mirrored with it. Data with texts add some of them.
         """
         flip = self._mirrored(len(indices), generator)
         batch: dict[str, Any] = {
@@ -69,12 +72,25 @@ class ImageData:
             partners, examples = self.pairs.draw(indices, generator)
             batch |= {"partners": self._pixels(partners, flip), "style_examples": self._pixels(examples, flip)}
             batch["partner_conditions"] = {name: values[partners] for name, values in self.conditions.items()}
+        if self.texts is not None and generator is not None:
+            batch["texts"] = self.texts.draw(len(indices), generator)
+            paired = self.texts.draw_paired(len(indices), generator)
+            if len(paired):
+                batch["paired"] = self._paired(paired, generator)
         if self.seeds is not None:
             batch["seeds"] = self.seeds[indices]
         if self.encoded:
             batch |= {name: values[indices] for name, values in self.encoded.items()}
             del batch["images"]
         return batch
+
+    def _paired(self, rows: torch.Tensor, generator: torch.Generator) -> dict[str, Any]:
+        """Return rows of the batch contract that come with their own texts."""
+        assert self.texts is not None
+        found: dict[str, Any] = {"images": self._pixels(rows, self._mirrored(len(rows), generator))}
+        if self.conditions:
+            found["conditions"] = {name: values[rows] for name, values in self.conditions.items()}
+        return found | {"texts": self.texts.numbers[rows]}
 
     def pixels(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Return the images of a batch alone, float [B, C, H, W] in [-1, 1]."""
@@ -122,6 +138,8 @@ class ImageData:
         arrays = {"images": self.images, "labels": self.labels, **self.conditions}
         if self.pairs is not None:
             arrays["contents"] = self.pairs.contents
+        if self.texts is not None:
+            arrays |= {"texts": self.texts.numbers, "paired": self.texts.paired}
         return {
             "rows": len(self),
             "id2label": self.id2label,
@@ -166,7 +184,7 @@ def load_images(
         split: name of the split.
         override: a local folder in the Hub's layout, or an .npz file with `{split}_images` uint8 [N, H, W, C],
             `{split}_labels` int [N] and `label_names`, for each condition `{split}_{condition}` int [N] and
-            `{condition}_names`, and for pairs `{split}_{column}`, in place of the Hub id.
+            `{condition}_names`, and for pairs and texts `{split}_{column}`, in place of the Hub id.
         id2label, condition_names: of a checkpoint, by whose names the split is numbered. Training gives none: its split is
             numbered by its own names.
 
@@ -189,7 +207,13 @@ def load_images(
             f"{spec.name}: cannot be loaded ({error}). Check the connection, or set GENARIUM_DATA to a folder "
             f"that holds {spec.name.split('/')[-1]}/ in the Hub's layout."
         ) from error
-    columns = (spec.image_column, spec.label_column, *spec.conditions.values(), spec.pairs and spec.pairs.same)
+    columns = (
+        spec.image_column,
+        spec.label_column,
+        *spec.conditions.values(),
+        spec.pairs and spec.pairs.same,
+        spec.texts and spec.texts.column,
+    )
     missing = [c for c in columns if c and c not in data.column_names]
     if missing:
         raise DataError(f"{spec.name}: no column {', '.join(missing)}; it has {', '.join(data.column_names)}.")
@@ -213,6 +237,7 @@ def load_images(
         conditions=conditions,
         condition_names={name: _named(spec, name, names) for name, (_, names) in found.items()},
         pairs=_pairs(spec.pairs.differ, data[spec.pairs.same][:], conditions) if spec.pairs else None,
+        texts=Texts(data[spec.texts.column][:], spec.texts.paired) if spec.texts else None,
     )
 
 
@@ -274,6 +299,9 @@ def _load_npz(
         pairs = None
         if spec.pairs:
             pairs = _pairs(spec.pairs.differ, arrays.column(f"{split}_{spec.pairs.same}", len(images)), conditions)
+        texts = None
+        if spec.texts:
+            texts = Texts(arrays.column(f"{split}_{spec.texts.column}", len(images)).tolist(), spec.texts.paired)
     return ImageData(
         images,
         labels,
@@ -282,4 +310,5 @@ def _load_npz(
         conditions=conditions,
         condition_names=condition_names,
         pairs=pairs,
+        texts=texts,
     )

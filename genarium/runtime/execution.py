@@ -113,8 +113,15 @@ class Run:
     def _call(self, method: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         try:
             return method(**arguments)
-        except self.medium.rejects as error:
+        except self._rejects as error:
             raise InputError(str(error)) from error
+
+    @property
+    def _rejects(self) -> tuple[type[Exception], ...]:
+        """What a pipeline raises of an input that it cannot take. Only the pipeline knows which texts it understands."""
+        controls = self.checkpoint.controls(self.request.task)
+        typed = any(controls[n].kind == "text" and v for n, v in self.request.parameters.items() if n in controls)
+        return (*self.medium.rejects, ValueError) if typed else self.medium.rejects
 
     def _number(self) -> int:
         """Return how many samples can be split into batches. What cannot, such as an interpolation, counts as one."""

@@ -93,12 +93,14 @@ class Pictures(Result):
     Args:
         pictures: L or RGB, at the model's own resolution.
         codes: int64 [N, h, w], of models that write images in codes.
+        words: of each picture, of models whose code is words.
     """
 
     python_use = ("images = output.images",)
 
     pictures: list[PIL.Image.Image]
     codes: np.ndarray | None = None
+    words: list[str] | None = None
 
     @classmethod
     def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
@@ -106,11 +108,15 @@ class Pictures(Result):
         return {
             "pictures": [picture for output in outputs for picture in output.images],
             "codes": np.concatenate(codes) if codes else None,
+            "words": [text for output in outputs for text in getattr(output, "words", None) or ()] or None,
         }
 
     @property
     def num_samples(self) -> int:
         return len(self.pictures)
+
+    def report(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        return super().report(checkpoint) | ({"words": self.words} if self.words else {})
 
     def write(self, folder: Path) -> list[Path]:
         asked = self.request.to_dict()

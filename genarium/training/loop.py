@@ -69,7 +69,8 @@ def train(
     run, target = _claim_folders(recipe, family, run_folder, output, fresh)
     accelerator = _make_accelerator(recipe, run)
     data = data or _load_data(recipe, data_override)
-    pipeline = build_pipeline(recipe, family, data.id2label, data.condition_names)
+    texts = data.texts.names if isinstance(data, ImageData) and data.texts else None
+    pipeline = build_pipeline(recipe, family, data.id2label, data.condition_names, texts)
     _print_remarks(accelerator, recipe, pipeline, data)
     parts = plan(recipe, pipeline, accelerator.num_processes)
     _begin_run(accelerator, run, recipe, data, fresh, continue_to)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,18 @@ def build_pipeline(
     family: Family,
     id2label: dict[str, str] | None,
     conditions: Mapping[str, dict[str, str]] | None = None,
+    texts: Sequence[str] | None = None,
 ):
     """Return a pipeline with fresh weights from the recipe's architecture.
 
     Args:
         id2label: names of the classes.
         conditions: {condition: {number: name}}, where the recipe has conditions beside the class.
+        texts: each text of the training data once, where the recipe has texts.
 
     Raises:
-        RecipeError: a key of `architecture` that the family's `build` does not take, sizes that do not fit, or conditions
-            or pairs for a family that has no use for them.
+        RecipeError: a key of `architecture` that the family's `build` does not take, sizes that do not fit, or
+            conditions, pairs or texts for a family that has no use for them.
     """
     build = family.pipeline_class().build
     takes_sound = "sampling_rate" in inspect.signature(build).parameters
@@ -57,6 +59,10 @@ def build_pipeline(
         if "conditions" not in inspect.signature(build).parameters:
             raise RecipeError(f"{recipe.name}: data.conditions: the family {family.name} knows the class only.")
         options["conditions"] = dict(conditions)
+    if texts is not None:
+        if "texts" not in inspect.signature(build).parameters:
+            raise RecipeError(f"{recipe.name}: data.texts: the family {family.name} has no use for texts.")
+        options["texts"] = list(texts)
     try:
         return build(**options, **recipe.architecture)
     except (TypeError, ValueError) as error:

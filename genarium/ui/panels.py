@@ -48,6 +48,16 @@ class Panel(ABC, Generic[AnyResult]):
         """Components of the panel whose values `fill` needs."""
         return []
 
+    @property
+    def edits(self) -> dict[str, Any]:
+        """Components in which a visitor edits parameters of the task where the result is shown, by parameter."""
+        return {}
+
+    @property
+    def edited(self) -> list[Any]:
+        """Events upon which the task runs again with `edits`."""
+        return []
+
     @abstractmethod
     def fill(self, result: AnyResult, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """Return updates that show a result.
@@ -92,6 +102,11 @@ def picture(label: Any, **options: Any) -> gr.Image:
         min_width=140,
         **options,
     )
+
+
+def captioned(files: Sequence[str], words: Sequence[str] | None) -> list[Any]:
+    """Return the files of a gallery, each with its words below it where there are some."""
+    return list(zip(files, words, strict=True)) if words else list(files)
 
 
 def gallery(label: Any) -> gr.Gallery:

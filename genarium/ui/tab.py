@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,21 +124,26 @@ class TaskTab:
             *self.controls.all,
             *(component for inputs in self.inputs.values() for component in inputs.components.values()),
             *(component for panel in self.panels.values() for component in panel.settings),
+            *(component for panel in self.panels.values() for component in panel.edits.values()),
         }
         asked |= {component for component in (self.number, self.invert) if component is not None}
         shown = {self.run, self.stop, self.status, self.preview, self.program, self.snippet, *self.current.all}
         shown |= {component for panel in self.panels.values() for component in panel.outputs}
-        gr.on(
-            [self.run.click, self.seed.submit],
-            self._run,
-            asked,
-            list(shown),
-            show_progress="hidden",
-            trigger_mode="once",
-            concurrency_limit=VISITORS,
-            concurrency_id=f"run-{self.task.name}",
-            api_visibility="private",
-        )
+        edited = [event for panel in self.panels.values() for event in panel.edited]
+        for events, run in (([self.run.click, self.seed.submit], self._run), (edited, self._run_edited)):
+            if not events:
+                continue
+            gr.on(
+                events,
+                run,
+                asked,
+                list(shown),
+                show_progress="hidden",
+                trigger_mode="once",
+                concurrency_limit=VISITORS,
+                concurrency_id=f"run-{self.task.name}",
+                api_visibility="private",
+            )
         # Not Gradio's own `cancels`: news of the run that are on their way when it is cancelled arrive after the word
         # "Stopped", and stay. Here the run itself has the last word.
         self.stop.click(self._stop, None, self.stop, **QUIET)
@@ -236,12 +242,25 @@ class TaskTab:
 
     async def _run(self, data: dict[Any, Any], visit: gr.Request) -> AsyncIterator[dict[Any, Any]]:
         """Handle Run: turn the values of the page into updates of the answer."""
+        async for updates in self._answer(data, visit, edited=False):
+            yield updates
+
+    async def _run_edited(self, data: dict[Any, Any], visit: gr.Request) -> AsyncIterator[dict[Any, Any]]:
+        """Handle an edit of the result: run again with what the visitor changed there."""
+        async for updates in self._answer(data, visit, edited=True):
+            yield updates
+
+    async def _answer(self, data: dict[Any, Any], visit: gr.Request, edited: bool) -> AsyncIterator[dict[Any, Any]]:
         stop = self._stops[visit.session_hash or ""] = threading.Event()
         ready = {self.run: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
         try:
             request = self._request(data)
             checkpoint = self.runtime.checkpoint(request.checkpoint)
             panel = self.panels[checkpoint.modality]
+            if edited:
+                known = checkpoint.controls(self.task.name)
+                changes = {name: data[place] for name, place in panel.edits.items() if name in known}
+                request = replace(request, parameters={**request.parameters, **changes})
             inputs = {name: data[place] for name, place in self.inputs[checkpoint.modality].components.items()}
             if not all(inputs[name] for name in request.inputs(checkpoint)):
                 raise InputError(self.inputs[checkpoint.modality].missing)

@@ -12,7 +12,7 @@ from genarium.media.pictures import enlarge, grid
 from genarium.runtime import Pictures
 from genarium.ui.files import columns, keep_picture, keep_results
 from genarium.ui.panels import Panel as Base
-from genarium.ui.panels import gallery
+from genarium.ui.panels import captioned, gallery
 from genarium.ui.texts import TaskTexts
 
 
@@ -36,6 +36,6 @@ class Panel(Base[Pictures]):
         sheet = grid([enlarge(p, 112) for p in result.pictures], wide, gap=8)
         name = f"{checkpoint.stem}-seed{result.request.seed}-sheet.png"
         return {
-            self.gallery: gr.update(value=files, columns=wide, selected_index=None),
+            self.gallery: gr.update(value=captioned(files, result.words), columns=wide, selected_index=None),
             self.download: gr.update(value=keep_picture(sheet, name, result.request)),
         }

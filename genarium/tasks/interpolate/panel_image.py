@@ -11,7 +11,7 @@ from genarium.checkpoints import Checkpoint
 from genarium.runtime import Pictures
 from genarium.ui.files import keep_animation, keep_results
 from genarium.ui.panels import Panel as Base
-from genarium.ui.panels import gallery, large, picture
+from genarium.ui.panels import captioned, gallery, large, picture
 from genarium.ui.texts import TaskTexts
 
 
@@ -38,5 +38,7 @@ class Panel(Base[Pictures]):
             self.a: large(result.inputs[0]),
             self.b: large(result.inputs[1]),
             self.animation: keep_animation(result.pictures, f"{checkpoint.stem}-interpolation.webp"),
-            self.strip: gr.update(value=files, columns=min(8, len(files)), selected_index=None),
+            self.strip: gr.update(
+                value=captioned(files, result.words), columns=min(8, len(files)), selected_index=None
+            ),
         }

@@ -16,7 +16,7 @@ from genarium.evaluation.audio import AudioEvaluation
 from genarium.evaluation.figure import Column, Figure, Metric, Part, settings_in_words
 from genarium.evaluation.images import ImageEvaluation
 from genarium.evaluation.measures import reconstruction_quality
-from genarium.tasks.reconstruct import codebook
+from genarium.tasks.reconstruct import codebook, words
 
 MAX_IMAGES = 500
 
@@ -93,4 +93,5 @@ PARTS = (
         ),
     ),
     codebook.PART,
+    words.PART,
 )

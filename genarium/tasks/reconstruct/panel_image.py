@@ -1,4 +1,4 @@
-"""How a reconstruction is shown: the input as the model saw it, what came back, where they differ, and the codes between."""
+"""How a reconstruction is shown: the input as the model saw it, what came back, where they differ, and the code between."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from genarium.ui.texts import TaskTexts, markup
 
 
 class Panel(Base[Pictures]):
-    """Three or four pictures side by side, the mean difference in words, and the codebook where one is stored."""
+    """Three or four pictures side by side, the mean difference in words, and the codebook where one is stored.
+
+    The words of a model whose code is words stand in a field. A visitor edits them, and the picture is drawn again.
+    """
 
     blanks = 3
 
@@ -32,12 +35,27 @@ class Panel(Base[Pictures]):
                 self.made = picture(texts("reconstruction"))
                 self.difference = picture(texts("difference"))
                 self.codes = picture(texts("codes"), visible=False)
+            with gr.Column(visible=False) as self.language:
+                self.words = gr.Textbox(
+                    label=texts("words"), info=texts("words_info"), max_lines=1, interactive=True, elem_id="words-read"
+                )
+                self.draw = gr.Button(texts("draw_words"), size="sm", elem_id="words-draw")
+                self.gloss = markup("")
             self.note = markup("")
             self.codebook = markup("", elem_id="reconstruct-codebook")
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.group, self.seen, self.made, self.difference, self.codes, self.note, self.codebook]
+        pictures = [self.seen, self.made, self.difference, self.codes]
+        return [self.group, *pictures, self.language, self.words, self.gloss, self.note, self.codebook]
+
+    @property
+    def edits(self) -> dict[str, Any]:
+        return {"words": self.words}
+
+    @property
+    def edited(self) -> list[Any]:
+        return [self.words.submit, self.draw.click]
 
     def fill(self, result: Pictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         seen, made = result.inputs[0], result.pictures[0]
@@ -51,6 +69,17 @@ class Panel(Base[Pictures]):
             self.made: keep_results(result)[0],
             self.difference: large(difference),
             self.codes: gr.update(visible=codes is not None, value=codes),
+            **self._language(result, checkpoint),
             self.note: f'<p class="note">{self.texts.both("mean_difference", share=100 * error.mean())}</p>',
             self.codebook: book,
         }
+
+    def _language(self, result: Pictures, checkpoint: Checkpoint) -> dict[Any, Any]:
+        """Return updates that show the words of the result, and what they are in Chinese."""
+        if not result.words:
+            return {self.language: gr.update(visible=False)}
+        words = result.words[0]
+        chinese = checkpoint.family.words.get("zh", {})
+        said = " · ".join(chinese.get(word, word) for word in words.split())
+        gloss = f'<p class="note">{self.texts.both("in_chinese", words=said)}</p>' if chinese else ""
+        return {self.language: gr.update(visible=True), self.words: words, self.gloss: gloss}

@@ -6,7 +6,7 @@ import base64
 import io
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,19 @@ def _owner() -> str:
     return f"client {request.client.host if request.client else 'unknown'}"
 
 
+def keep_file(write: Callable[[Path], Path], name: str) -> str:
+    """Return the path of a file in Gradio's cache.
+
+    Args:
+        write: writes it to a path with this name, and returns the path.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return keep(write(Path(folder) / name).read_bytes(), name)
+
+
 def keep_picture(picture: PIL.Image.Image, name: str, request: Request) -> str:
     """Keep a picture as a PNG at the model's own resolution, with its request in the metadata."""
-    with tempfile.TemporaryDirectory() as folder:
-        return keep(save_picture(picture, Path(folder) / name, request.to_dict()).read_bytes(), name)
+    return keep_file(lambda path: save_picture(picture, path, request.to_dict()), name)
 
 
 def keep_results(result: Result) -> list[str]:
@@ -60,9 +69,8 @@ def keep_results(result: Result) -> list[str]:
 
 def keep_sound(samples: np.ndarray, rate: int, name: str, request: Request | None = None) -> str:
     """Keep a sound as a WAV file. Its metadata say that it was synthesised, and how, if there is a request."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = save_sound(samples, rate, Path(folder) / name, None if request is None else request.to_dict())
-        return keep(path.read_bytes(), name)
+    asked = None if request is None else request.to_dict()
+    return keep_file(lambda path: save_sound(samples, rate, path, asked), name)
 
 
 def keep_animation(frames: Sequence[PIL.Image.Image], name: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 from gradio.utils import get_upload_folder
 
 from genarium.checkpoints import Checkpoint
@@ -60,6 +61,7 @@ class Page:
         checkpoint: the name of the current checkpoint when the page was opened; the first that can do the task, if the
             current one cannot; "" if none can.
         picture: the path of the current picture when the page was opened, or "".
+        query: what the address says after the "?", by name; the texts are a stranger's.
     """
 
     task: Task
@@ -68,10 +70,13 @@ class Page:
     current: Current
     checkpoint: str = ""
     picture: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_page(task: Task, runtime: Runtime, texts: TaskTexts, current: Current, checkpoint: str, picture: str) -> Page:
     """Return a page for what a browser says is current. It may say anything, so it is checked."""
+    visit: Any = LocalContext.request.get(None)
+    query = {} if visit is None else {name: text for name, text in visit.query_params.items() if name[:2] != "__"}
     offered = runtime.catalogue.offering(task.name)
     try:
         known = runtime.guest(checkpoint) or runtime.catalogue.checkpoints[checkpoint]
@@ -79,7 +84,7 @@ def open_page(task: Task, runtime: Runtime, texts: TaskTexts, current: Current, 
     except (CheckpointError, KeyError, TypeError):
         able = False
     name = checkpoint if able else next(iter(offered), "")
-    return Page(task, runtime, texts, current, name, picture if _uploaded(picture) else "")
+    return Page(task, runtime, texts, current, name, picture if _uploaded(picture) else "", query)
 
 
 def build_contents(page: Page) -> None:

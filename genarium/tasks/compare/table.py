@@ -1,0 +1,112 @@
+"""The rows of a comparison as an HTML table, while it is being computed and when it is done."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+
+import PIL.Image
+
+from genarium.checkpoints import Checkpoint
+from genarium.tasks.compare.agreement import consensus, disagreement, rank_agreement
+from genarium.tasks.compare.comparison import CLASS, SEED, Comparison
+from genarium.tasks.compare.running import Board, Compared, Row
+from genarium.tasks.compare.sheet import figures_in_words
+from genarium.ui.files import data_url
+from genarium.ui.tab import seconds
+from genarium.ui.texts import TaskTexts
+
+
+def table_html(board: Board, texts: TaskTexts) -> str:
+    """Return the table: finished rows, the row under way with its estimates, and empty places for the others."""
+    columns = max(len(board.titles), 1)
+    head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in board.titles)
+    body = []
+    for i, checkpoint in enumerate(board.checkpoints.values()):
+        if i < len(board.rows):
+            row = board.rows[i]
+            cells = "".join(
+                _cell(c.picture, f"{checkpoint.name}, {t}", figures_in_words(c.figures))
+                for c, t in zip(row.cells, board.titles)
+            )
+            cells += "<td></td>" * (columns - len(row.cells))
+            body.append(_row(checkpoint, _facts(board.comparison, row, texts), cells, "done"))
+        else:
+            shown = board.preview if i == len(board.rows) else []
+            cells = "".join(_cell(picture, "") for picture in shown) + "<td><i></i></td>" * (columns - len(shown))
+            body.append(_row(checkpoint, "", cells, "waiting"))
+    return (
+        f'<div class="compare"><table style="--columns:{columns}"><thead><tr><th>{html.escape(board.comparison.corner)}</th>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _row(checkpoint: Checkpoint, facts: str, cells: str, kind: str) -> str:
+    name = html.escape(checkpoint.stem)
+    return f'<tr class="{kind}"><th scope="row"><b>{name}</b><span>{facts}</span></th>{cells}</tr>'
+
+
+def _cell(picture: PIL.Image.Image, words: str, figure: str = "") -> str:
+    note = f"<small>{html.escape(figure)}</small>" if figure else ""
+    return f'<td><img src="{data_url(picture)}" alt="{html.escape(words)}">{note}</td>'
+
+
+def _facts(comparison: Comparison, row: Row, texts: TaskTexts) -> str:
+    """Return what a row cost, and where it could not do what was asked."""
+    facts = [seconds(row.seconds)]
+    if row.evaluations:
+        facts.append(texts.both("evaluations_short", number=f"{row.evaluations:.4g}"))
+    controls = row.checkpoint.controls(comparison.task)
+    if comparison.columns not in (SEED, CLASS, *controls):
+        facts.append(texts.both("has_no_setting", name=comparison.columns))
+    asked_for_class = comparison.task == "generate" and (comparison.class_name or comparison.columns == CLASS)
+    if asked_for_class and row.cells[0].request.class_labels is None:
+        facts.append(texts.both("draws_any"))
+    return "<br>".join(facts)
+
+
+def notes_html(compared: Compared, texts: TaskTexts) -> str:
+    """Return what the figures under the pictures are, and for anomaly scores what the models say together."""
+    task = compared.comparison.task
+    if task not in ("reconstruct", "anomaly"):
+        return ""
+    legend = f'<p class="note">{texts.both(f"legend_{task}")}</p>'
+    return legend + (verdicts_html(compared.rows, texts) if task == "anomaly" else "")
+
+
+def verdicts_html(rows: Sequence[Row], texts: TaskTexts) -> str:
+    """Return what the models say together about each picture of an anomaly comparison, and how far they agree."""
+    lines = []
+    for i in range(len(rows[0].cells)):
+        found = consensus(rows, i)
+        strange, known = len(found.strange), len(found.strange) + len(found.ordinary)
+        words = texts.both(f"consensus_{found.verdict}", picture=i + 1, strange=strange, known=known)
+        if found.strange and found.ordinary:
+            few = "strange" if strange <= len(found.ordinary) else "ordinary"
+            names = html.escape(", ".join(getattr(found, few)))
+            words += f" {texts.both(f'calls_{few}')} {names}."
+        lines.append(words)
+    if len(rows) > 1 and len(rows[0].cells) > 1:
+        lines += _agreement(rows, texts)
+    return f'<div class="verdicts">{"".join(f"<p>{line}</p>" for line in lines)}</div>'
+
+
+def _agreement(rows: Sequence[Row], texts: TaskTexts) -> list[str]:
+    ranks, names = rank_agreement(rows), [row.checkpoint.stem for row in rows]
+    pairs = [
+        (float(ranks[i, j]), f"{names[i]} – {names[j]}")
+        for i in range(len(rows))
+        for j in range(i)
+        if not math.isnan(ranks[i, j])
+    ]
+    lines = []
+    if pairs:
+        (low, low_pair), (high, high_pair) = min(pairs), max(pairs)
+        mean = sum(value for value, _ in pairs) / len(pairs)
+        lines.append(texts.both("ranks", mean=mean, low=low, low_pair=low_pair, high=high, high_pair=high_pair))
+    spans = disagreement(rows)
+    if max(spans) > 0:
+        most = max(range(len(spans)), key=spans.__getitem__)
+        lines.append(texts.both("most_divided", picture=most + 1, span=spans[most]))
+    return lines

@@ -1,0 +1,58 @@
+"""The page Compare in a real browser: a link fills the table, Stop ends a run, a saved sheet brings its settings back."""
+
+import pytest
+from browsing import PATIENCE
+from playwright.sync_api import expect
+
+FOUR = "tiny-vae,tiny-ddpm,tiny-flow-matching,tiny-vqgan"
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a fresh browser's page -> the page; script errors fail the test."""
+    context = browser.new_context(locale="en-US", viewport={"width": 390, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    assert not errors
+    context.close()
+
+
+@pytest.mark.slow
+def test_a_link_shows_the_same_pictures_and_a_sheet_restores_them(served, visit, tmp_path):
+    visit.goto(f"{served.url}compare?checkpoints={FOUR}&number=2&seed=9")
+    expect(visit.locator("#compare-table tr.done")).to_have_count(4, timeout=PATIENCE)
+    expect(visit.locator("#compare-table tr.done img")).to_have_count(8)
+    expect(visit.locator("#compare-status")).to_contain_text("4 models in", timeout=PATIENCE)
+    first = visit.locator("#compare-table img").first.get_attribute("src")
+    with visit.expect_download() as download:
+        visit.locator("#compare-sheet").click()
+    download.value.save_as(tmp_path / "sheet.png")
+
+    visit.goto(f"{served.url}compare")
+    visit.locator("#compare-restore button").first.wait_for(state="attached")
+    visit.locator("#compare-restore input[type=file]").set_input_files(tmp_path / "sheet.png")
+    expect(visit.locator("#compare-status")).to_contain_text("Settings restored", timeout=PATIENCE)
+    visit.locator("#compare-run").click()
+    expect(visit.locator("#compare-status")).to_contain_text("4 models in", timeout=PATIENCE)
+    assert visit.locator("#compare-table img").first.get_attribute("src") == first
+    assert "seed=9" in visit.url and "/compare?" in visit.url
+
+
+@pytest.mark.slow
+def test_stop_ends_a_comparison(served, visit):
+    visit.goto(f"{served.url}compare?checkpoints=tiny-ddpm,tiny-vae&columns=num_inference_steps&values=[250,249,248]")
+    expect(visit.locator("#compare-table img").first).to_be_visible(timeout=PATIENCE)
+    visit.locator("#compare-stop").click()
+    expect(visit.locator("#compare-status")).to_contain_text("Stopped", timeout=PATIENCE)
+    expect(visit.locator("#compare-run")).to_be_enabled()
+    expect(visit.locator("#compare-table tr.done")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_a_wrong_link_says_what_is_wrong(served, visit):
+    visit.goto(f"{served.url}compare?checkpoints=nobody&seed=1")
+    expect(visit.locator("#compare-status")).to_contain_text("no checkpoint 'nobody'", timeout=PATIENCE)
+    expect(visit.locator("#compare-run")).to_be_enabled()

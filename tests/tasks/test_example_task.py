@@ -28,7 +28,7 @@ from genarium.ui import build_app
 from genarium.media.pictures import to_pictures
 
 tasks = find_tasks()
-assert list(tasks) == ["generate", "reconstruct", "interpolate", "swap_style", "anomaly", "explore", "residual"]
+assert list(tasks)[:5] == ["generate", "reconstruct", "interpolate", "swap_style", "anomaly"] and "residual" in tasks
 assert tasks.origins["residual"] == "package genarium-residual (genarium_residual)" and not tasks.broken
 
 def command(*arguments):

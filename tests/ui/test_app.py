@@ -121,7 +121,7 @@ def test_about_names_what_is_broken_and_why(runtime):
 def test_exactly_these_endpoints_are_public(client):
     api = client.view_api(print_info=False, return_format="dict")
     of_tabs = {"/generate", "/reconstruct", "/interpolate", "/swap_style", "/anomaly_score"}
-    assert set(api["named_endpoints"]) == of_tabs | {"/encode", "/decode"}
+    assert set(api["named_endpoints"]) == of_tabs | {"/encode", "/decode", "/compare"}
     names = [p["parameter_name"] for p in api["named_endpoints"]["/generate"]["parameters"]]
     assert names == ["checkpoint", "num_images", "class_labels", "seed", "parameters"]
     # nested references and empty types are what MCP clients refuse
@@ -169,6 +169,23 @@ def test_anomaly_score(client):
     )
     assert of_class["request"]["class_labels"] == [7] and of_class["score"] != report["score"]
     assert of_class["stranger_than"] == 1, "by the quantiles of images whose class was given"
+
+
+def test_compare_returns_a_sheet_and_refuses_what_does_not_fit(client):
+    pair: dict = {"checkpoint": "tiny-vae", "others": ["tiny-ddpm"], "image": None, "second_image": None}
+    pair |= {"api_name": "/compare"}
+    (sheet, archive), report = client.predict(**pair, num_columns=2, seed=3)
+    assert sheet.endswith(".png") and archive.endswith(".zip") and report["columns"] == ["seed 3", "seed 4"]
+    assert [row["checkpoint"] for row in report["rows"]] == ["tiny-vae", "tiny-ddpm"]
+    for wrong, message in (
+        ({"others": ["/etc"]}, "no checkpoint"),
+        ({"task": "swap_style"}, "Choose what to compare"),
+        ({"values": {"a": 1}}, "no comparison"),
+        ({"num_columns": 50}, "pictures in one call"),
+        ({"task": "interpolate"}, "give 2"),
+    ):
+        with pytest.raises(AppError, match=message):
+            client.predict(**{**pair, **wrong})
 
 
 def test_encode_and_decode(client):

@@ -192,7 +192,11 @@ def test_a_perfect_swap_has_perfect_figures_and_the_source_its_own(mine, data_fi
 def test_an_untrained_checkpoint_is_measured_and_its_card_tells_how_to_swap(mine, data_file):
     runtime, recipe = mine
     folder = runtime.catalogue["mine"].folder
-    assert lacking(runtime.catalogue["mine"]) == ["reconstruction", "anomaly", "explore"]  # without recipe nobody knows of pairs
+    assert lacking(runtime.catalogue["mine"]) == [
+        "reconstruction",
+        "anomaly",
+        "explore",
+    ]  # without recipe nobody knows of pairs
     evaluate("mine", runtime, recipe, data_file, features=Pixels(), parts=["swap_style", "reconstruction"])
     metrics = json.loads((folder / "evaluation.json").read_text())["metrics"]
     figures = {(m["name"], m.get("how")): m["value"] for m in metrics}

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
+from pipelines.images import ImagesOutput
+
 KINDS = ("gaussian", "masking", "salt_and_pepper")
+
+
+@dataclass
+class RestoredOutput(ImagesOutput):
+    """Restored images, and `noisy`: float [N, C, H, W] in [0, 1], what they were restored from; None: nothing was added."""
+
+    noisy: torch.Tensor | None = None
+
+
+def shown(x: torch.Tensor) -> torch.Tensor:
+    """Return images as they are shown: float [N, C, H, W], [-1, 1] becoming [0, 1] on the CPU, what lies outside clipped."""
+    return (x.float() / 2 + 0.5).clamp(0, 1).cpu()
 
 
 def corrupt(x: torch.Tensor, kind: str, level: torch.Tensor | float, normal: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import DiffusionPipeline, ModelMixin
 
-from pipelines.corruption import KINDS, corrupt
+from pipelines.corruption import KINDS, RestoredOutput, corrupt, shown
 from pipelines.family import Generators, Report
 from pipelines.images import ImageFamilyMixin, task
 from pipelines.interpolation import slerp
@@ -296,7 +296,7 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
             report(i, i, steps, mean)
         return mean
 
-    @task
+    @task(output=RestoredOutput)
     def reconstruct(
         self,
         x,
@@ -310,13 +310,17 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         Args:
             noise: Noise that is added to the picture first; a denoising auto-encoder restores what was there before.
             noise_level: How much noise is added.
+
+        Returns:
+            `RestoredOutput` with N images, and `noisy` [N, C, H, W] in [0, 1] where noise was added.
         """
-        if noise != "none":
+        added = noise != "none"
+        if added:
             x = corrupt(x.float(), noise, noise_level, self._randn(x.shape, generator).float()).to(x.dtype)
             report(0, 0, 2, x.float())
         restored = self.autoencoder.decode(self.autoencoder.encode(x))
-        report(int(noise != "none"), 0, 1 + (noise != "none"), restored)
-        return restored
+        report(int(added), 0, 1 + added, restored)
+        return restored, {"noisy": shown(x) if added else None}
 
     @task
     def interpolate(self, a, b, num_frames, report, mode: Literal["lerp", "slerp"] = "lerp"):
@@ -344,7 +348,7 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         labels,
         report,
         score: Literal["both", "reconstruction", "code"] = "both",
-        class_weight: Annotated[float, {"minimum": 0.0, "maximum": 10.0, "step": 0.1, "needs": "classes"}] = 2.0,
+        class_weight: Annotated[float, {"minimum": 0.0, "maximum": 10.0, "step": 0.1, "needs": "classes"}] = 5.0,
     ):
         """Measure how strange an image is to the model.
 

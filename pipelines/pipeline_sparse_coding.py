@@ -28,7 +28,7 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 
 from pipelines.corruption import RestoredOutput, corrupt, shown
-from pipelines.family import Generators, Report
+from pipelines.family import Report
 from pipelines.fista import fista
 from pipelines.images import ImageFamilyMixin, task
 from pipelines.mixture import fit_mixtures

@@ -49,6 +49,7 @@ TINY = {
     "flow-matching": UNET,
     "rbm": {"num_hidden": 16, "initial_std": 1.0},
     "score-sde": UNET,
+    "sparse-coding": {"num_atoms": 60, "num_nonzeros": 8, "prior_dim": 4, "mixture_components": 2},
     "style-ae": {
         "block_out_channels": [8, 16],
         "content_channels": [2, 4],

@@ -1,4 +1,4 @@
-"""How a reconstruction is shown: the input as the model saw it, what came back, where they differ, and the code between."""
+"""How a reconstruction is shown: the input as the model saw it, what came back, where they differ, and what lies between."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import PIL.Image
 
 from genarium.checkpoints import Checkpoint
 from genarium.media.pictures import code_map, heat_map, to_pixels
-from genarium.runtime import Pictures
+from genarium.tasks.reconstruct.panel_atoms import atoms_html
+from genarium.tasks.reconstruct.results import ReconstructedPictures
 from genarium.ui.codebook import codebook_html
 from genarium.ui.files import keep_results
 from genarium.ui.panels import Panel as Base
@@ -19,10 +20,11 @@ from genarium.ui.panels import large, picture
 from genarium.ui.texts import TaskTexts, markup
 
 
-class Panel(Base[Pictures]):
-    """Three or four pictures side by side, the mean difference in words, and the codebook where one is stored.
+class Panel(Base[ReconstructedPictures]):
+    """Three to five pictures side by side, the mean difference in words, and what the picture's code is made of.
 
-    The words of a model whose code is words stand in a field. A visitor edits them, and the picture is drawn again.
+    That is the codebook where one is stored, and the atoms of a picture that is a sum. The words of a model whose code is words
+    stand in a field. A visitor edits them, and the picture is drawn again.
     """
 
     blanks = 3
@@ -32,6 +34,7 @@ class Panel(Base[Pictures]):
         with gr.Column(visible=False) as self.group:
             with gr.Row(elem_classes="side-by-side"):
                 self.seen = picture(texts("seen"))
+                self.noisy = picture(texts("noisy"), visible=False)
                 self.made = picture(texts("reconstruction"))
                 self.difference = picture(texts("difference"))
                 self.codes = picture(texts("codes"), visible=False)
@@ -43,11 +46,13 @@ class Panel(Base[Pictures]):
                 self.gloss = markup("")
             self.note = markup("")
             self.codebook = markup("", elem_id="reconstruct-codebook")
+            self.atoms = markup("", elem_id="reconstruct-atoms")
 
     @property
     def outputs(self) -> list[Any]:
-        pictures = [self.seen, self.made, self.difference, self.codes]
-        return [self.group, *pictures, self.language, self.words, self.gloss, self.note, self.codebook]
+        pictures = [self.seen, self.noisy, self.made, self.difference, self.codes]
+        words = [self.language, self.words, self.gloss]
+        return [self.group, *pictures, *words, self.note, self.codebook, self.atoms]
 
     @property
     def edits(self) -> dict[str, Any]:
@@ -57,24 +62,30 @@ class Panel(Base[Pictures]):
     def edited(self) -> list[Any]:
         return [self.words.submit, self.draw.click]
 
-    def fill(self, result: Pictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
+    def fill(self, result: ReconstructedPictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         seen, made = result.inputs[0], result.pictures[0]
         error = np.abs(to_pixels([seen]).astype(float) - to_pixels([made]))[0].mean(axis=-1) / 255  # [H, W]
         # half of the brightness range is shown in full colour, so that two pictures can be compared by eye
         difference = heat_map(error, PIL.Image.new("L", made.size), high=0.5, alpha=1.0)
         book = "" if result.codes is None else codebook_html(checkpoint, self.texts, result.codes[0])
         codes = None if result.codes is None or book else large(code_map(result.codes[0]))
+        noisy = None if result.noisy is None else large(result.noisy[0])
+        atoms = ""
+        if result.atoms is not None and result.weights is not None:
+            atoms = atoms_html(result.atoms[0], result.weights[0], self.texts)
         return {
             self.seen: large(seen),
+            self.noisy: gr.update(visible=noisy is not None, value=noisy),
             self.made: keep_results(result)[0],
             self.difference: large(difference),
             self.codes: gr.update(visible=codes is not None, value=codes),
             **self._language(result, checkpoint),
             self.note: f'<p class="note">{self.texts.both("mean_difference", share=100 * error.mean())}</p>',
             self.codebook: book,
+            self.atoms: atoms,
         }
 
-    def _language(self, result: Pictures, checkpoint: Checkpoint) -> dict[Any, Any]:
+    def _language(self, result: ReconstructedPictures, checkpoint: Checkpoint) -> dict[Any, Any]:
         """Return updates that show the words of the result, and what they are in Chinese."""
         if not result.words:
             return {self.language: gr.update(visible=False)}

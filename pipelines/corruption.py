@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -51,3 +52,30 @@ def corrupt(x: torch.Tensor, kind: str, level: torch.Tensor | float, normal: tor
         pepper, salt = uniform < level / 2, uniform > 1 - level / 2
         return torch.where(pepper, -1.0, torch.where(salt, 1.0, x))
     raise ValueError(f"noise: choose {', '.join(map(repr, KINDS))}, not {kind!r}.")
+
+
+def known_pixels(kind: str, level: float, normal: torch.Tensor) -> torch.Tensor:
+    """Choose pixels that go missing, all channels of a pixel at once.
+
+    Args:
+        kind: "missing_pixels", here and there; "missing_block", a square.
+        level: the part of the picture that goes missing, in [0, 1].
+        normal: standard normal [N, C, S, S], whose first channel decides.
+
+    Returns:
+        float [N, C, S, S], 1 where a pixel is known and 0 where it is missing.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    uniform = torch.special.ndtr(normal[:, :1].float())  # [N, 1, S, S]
+    if kind == "missing_pixels":
+        return (uniform >= level).float().expand_as(normal)
+    if kind != "missing_block":
+        raise ValueError(f"damage: choose 'missing_pixels' or 'missing_block', not {kind!r}.")
+    size = normal.shape[-1]
+    side = round(math.sqrt(level) * size)
+    corner = (uniform[:, 0, 0, :2] * (size - side + 1)).long().clamp(max=size - side)  # [N, 2]
+    place = torch.arange(size, device=normal.device)
+    inside = (place >= corner[..., None]) & (place < corner[..., None] + side)  # [N, 2, S]
+    return 1 - (inside[:, 0, :, None] & inside[:, 1, None, :]).float()[:, None].expand_as(normal)

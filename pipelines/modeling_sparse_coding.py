@@ -84,12 +84,12 @@ class SparseCodingModel(MixtureMixin, ModelMixin, ConfigMixin):
         self.register_buffer("direction", F.normalize(torch.randn(pixels), dim=0))  # nearly the first singular vector
         self.register_buffer("usage", torch.full((num_atoms,), num_nonzeros / num_atoms))
         # How often each atom is used, and its mean weight where it is: for each class, and in the last row for all images.
-        self.register_buffer("frequencies", torch.full((groups + 1, num_atoms), num_nonzeros / num_atoms))
+        # Before `fit` the classes differ by chance.
+        self.register_buffer("frequencies", (0.5 + torch.rand(groups + 1, num_atoms)) * num_nonzeros / num_atoms / 2)
         self.register_buffer("amplitudes", torch.ones(groups + 1, num_atoms))
         self.register_buffer("code_mean", torch.zeros(num_atoms))
         self.register_buffer("code_basis", torch.eye(prior_dim, num_atoms))
         self._register_mixture(groups, mixture_components, prior_dim)
-        self.measure_lipschitz(20)
 
     # ---- dictionary ----
 
@@ -152,6 +152,28 @@ class SparseCodingModel(MixtureMixin, ModelMixin, ConfigMixin):
         self.biases[:, dead] = 0.0
         self.usage[dead] = 0.5 * fair
         return len(dead)
+
+    @torch.no_grad()
+    def keep_up(self, x: torch.Tensor, used: torch.Tensor | None, nonzeros: torch.Tensor | None, replace: bool) -> int:
+        """Bring dictionary, penalty and step size up to date before a training step.
+
+        Args:
+            x: signals [N, P] of the batch.
+            used: share of the images of the last batch that use each atom, [K]; None: there was none.
+            nonzeros: mean number of atoms that FISTA used for them. The penalty rises where that is more than wanted.
+            replace: whether dead atoms are replaced.
+
+        Returns:
+            Number of atoms that were replaced.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            self.normalize_atoms()
+            if used is not None and nonzeros is not None:
+                self.count_uses(used)
+                self.penalty.mul_((0.05 * (nonzeros / self.config.num_nonzeros).clamp(0.5, 2).log()).exp())
+            replaced = self.replace_dead(x) if replace else 0
+            self.measure_lipschitz(1)
+        return replaced
 
     # ---- codes ----
 

@@ -27,7 +27,7 @@ from typing import Annotated, Any, Literal
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
 
-from pipelines.corruption import RestoredOutput, corrupt, shown
+from pipelines.corruption import RestoredOutput, corrupt, known_pixels, shown
 from pipelines.family import Report
 from pipelines.fista import fista
 from pipelines.images import ImageFamilyMixin, task
@@ -88,6 +88,8 @@ class SparseCodingPipeline(ImageFamilyMixin, DiffusionPipeline):
         anomaly_quantiles: dict[str, list[float]] | None = None,
     ):
         super().__init__()
+        # of the last training step: its progress, how many images used each atom, and non-zeros of a code
+        self._last: tuple[float, torch.Tensor | None, torch.Tensor | None] = (-1.0, None, None)
         self._register(
             locals(),
             sample_size=sample_size or model.config.sample_size,
@@ -107,10 +109,9 @@ class SparseCodingPipeline(ImageFamilyMixin, DiffusionPipeline):
             TypeError: a parameter that `SparseCodingModel` does not have.
             ValueError: more non-zeros or principal components than atoms.
         """
-        return cls(
-            SparseCodingModel(sample_size, channels, num_classes=len(id2label or ()), **architecture),
-            id2label=id2label,
-        )
+        model = SparseCodingModel(sample_size, channels, num_classes=len(id2label or ()), **architecture)
+        model.measure_lipschitz(20)
+        return cls(model, id2label=id2label)
 
     # ---- training ----
 
@@ -129,20 +130,16 @@ class SparseCodingPipeline(ImageFamilyMixin, DiffusionPipeline):
         """
         model, x = self.model, self._signals(batch["images"])
         replaced = 0
+        if model.training and progress > self._last[0]:  # a new step: the same step again must give the same loss
+            replaced = model.keep_up(x, *self._last[1:], replace=progress < REPLACED_UNTIL)
         with torch.autocast(x.device.type, enabled=False):
-            if model.training:
-                model.normalize_atoms()
-                replaced = model.replace_dead(x) if progress < REPLACED_UNTIL else 0
-                model.measure_lipschitz(1)
             fast = model.encode(x)
             of_fast = (x - model.decode(fast)).square().sum(1).mean()
             with torch.no_grad():
                 a = fista(x, model.atoms(), model.penalty, model.lipschitz, TRAINING_STEPS, fast.detach())
             of_fista = (x - model.decode(a)).square().sum(1).mean()
         nonzeros = (a > 0).sum(1).float().mean()
-        if model.training:
-            model.count_uses(((fast > 0).float().mean(0) + (a > 0).float().mean(0)) / 2)
-            model.penalty.mul_((0.05 * (nonzeros / model.config.num_nonzeros).clamp(0.5, 2).log()).exp())
+        self._last = (progress, ((fast > 0).float().mean(0) + (a > 0).float().mean(0)) / 2, nonzeros)
         parts = {"fast": of_fast, "fista": of_fista, "nonzeros": nonzeros, "replaced": torch.tensor(float(replaced))}
         return 0.5 * (of_fast + of_fista), {name: value.detach() for name, value in parts.items()}
 
@@ -228,10 +225,17 @@ class SparseCodingPipeline(ImageFamilyMixin, DiffusionPipeline):
             x, model.atoms(), penalty, model.lipschitz.float(), steps, model.encode(x, mask), mask, on_step=on_step
         )
 
-    def _refitted(self, x: torch.Tensor, a: torch.Tensor, steps: int, mask: torch.Tensor | None) -> torch.Tensor:
+    def _refitted(
+        self,
+        x: torch.Tensor,
+        a: torch.Tensor,
+        steps: int,
+        mask: torch.Tensor | None = None,
+        on_step: Callable[[int, torch.Tensor], None] | None = None,
+    ) -> torch.Tensor:
         """Return codes with the same atoms, whose weights no penalty makes smaller: least squares, by FISTA."""
-        model = self.model
-        return fista(x, model.atoms(), 0.0, model.lipschitz.float(), steps, a, mask, support=(a > 0).float())
+        atoms, lipschitz = self.model.atoms(), self.model.lipschitz.float()
+        return fista(x, atoms, 0.0, lipschitz, steps, a, mask, support=(a > 0).float(), on_step=on_step)
 
     @property
     def code_shape(self) -> tuple[int, ...]:
@@ -248,7 +252,7 @@ class SparseCodingPipeline(ImageFamilyMixin, DiffusionPipeline):
             num_inference_steps: Steps of FISTA.
         """
         x = self._signals(x)
-        return self._refitted(x, self._codes(x, num_inference_steps), num_inference_steps, None)
+        return self._refitted(x, self._codes(x, num_inference_steps), num_inference_steps)
 
     @task
     def decode(self, codes):
@@ -331,7 +335,7 @@ class SparseCodingPipeline(ImageFamilyMixin, DiffusionPipeline):
                 self.model.penalty.float()
             )
         elif damage != "none":
-            mask = self._mask(damage, damage_level, normal)
+            mask = known_pixels(damage, damage_level, normal).flatten(1)
             x = clean * mask
         a = self._found(x, encoder, num_inference_steps, penalty, mask, report)
         weights, chosen = a.topk(min(PARTS, a.shape[1]), dim=1)  # [N, M]
@@ -357,30 +361,12 @@ class SparseCodingPipeline(ImageFamilyMixin, DiffusionPipeline):
             report(0, 0, 1, self._pictures(self.model.decode(a)))
             return a
 
-        def on_step(k: int, a: torch.Tensor) -> None:
-            report(k, k, 2 * steps, self._pictures(self.model.decode(a)) if report else x)
+        def reported(first: int) -> Callable[[int, torch.Tensor], None] | None:
+            part = report.part(first, 2 * steps)
+            return (lambda k, a: part(k, first + k, steps, self._pictures(self.model.decode(a)))) if report else None
 
-        a = self._codes(x, steps, penalty, mask, on_step)
-        a = self._refitted(x, a, steps, mask)
-        report(2 * steps - 1, steps, 2 * steps, self._pictures(self.model.decode(a)) if report else x)
-        return a
-
-    def _mask(self, damage: str, level: float, normal: torch.Tensor) -> torch.Tensor:
-        """Return which pixels are known, [N, P] of 0 and 1: a part goes missing, here and there or as a square.
-
-        Args:
-            normal: standard normal [N, C, S, S], whose first channel decides.
-        """
-        uniform = torch.special.ndtr(normal[:, :1])  # [N, 1, S, S]
-        known = (uniform >= level).float()
-        if damage == "missing_block":
-            size = self.config.sample_size
-            side = round(math.sqrt(level) * size)
-            corner = (uniform[:, 0, 0, :2] * (size - side + 1)).long().clamp(max=size - side)  # [N, 2]
-            place = torch.arange(size, device=normal.device)
-            inside = (place >= corner[..., None]) & (place < corner[..., None] + side)  # [N, 2, S]
-            known = 1 - (inside[:, 0, :, None] & inside[:, 1, None, :]).float()[:, None]
-        return known.expand_as(normal).flatten(1)
+        a = self._codes(x, steps, penalty, mask, reported(0))
+        return self._refitted(x, a, steps, mask, reported(steps))
 
     @task
     def interpolate(self, a, b, num_frames, report, mode: Literal["one_by_one", "lerp"] = "one_by_one"):
@@ -391,7 +377,7 @@ class SparseCodingPipeline(ImageFamilyMixin, DiffusionPipeline):
             mode: "one_by_one" takes the atoms of the first picture away, the weakest first, and adds those of the last one, the strongest first; "lerp" changes all weights at once, which is a cross-fade, because decoding is linear.
         """
         x = self._signals(torch.cat([a, b]))
-        first, last = self._refitted(x, self._codes(x, FIT_STEPS), FIT_STEPS, None)  # 2 x [K]
+        first, last = self._refitted(x, self._codes(x, FIT_STEPS), FIT_STEPS)  # 2 x [K]
         t = torch.linspace(0, 1, num_frames, device=first.device)[:, None]  # [M, 1]
         codes = torch.lerp(first[None], last[None], t)
         if mode == "one_by_one":

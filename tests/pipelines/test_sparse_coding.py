@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import ID2LABEL, pictures
 
+from pipelines.corruption import known_pixels
 from pipelines.fista import fista, lasso, shrink
 from pipelines.modeling_sparse_coding import SparseCodingModel, top_k
 from pipelines.pipeline_sparse_coding import SparseCodingPipeline
@@ -94,6 +95,17 @@ def test_top_k_keeps_the_largest():
     a = torch.tensor([[3.0, -5.0, 1.0, 2.0]])
     assert top_k(a, 2).tolist() == [[3.0, 0.0, 0.0, 2.0]]
     assert top_k(a, 4).tolist() == [[3.0, 0.0, 1.0, 2.0]]
+
+
+def test_each_step_keeps_the_penalty_up():
+    pipeline = tiny()
+    pipeline.model.train()
+    before, x = pipeline.model.penalty.item(), {"images": pictures(8)}
+    first = pipeline.loss(x, progress=0.1)[1]["nonzeros"].item()
+    again = pipeline.loss(x, progress=0.1)[1]["nonzeros"].item()
+    assert first == again > 6 and pipeline.model.penalty.item() == before  # six are wanted
+    pipeline.loss(x, progress=0.2)
+    assert pipeline.model.penalty.item() == pytest.approx(before * min(first / 6, 2) ** 0.05, rel=1e-4)
 
 
 def test_the_lipschitz_constant_is_the_largest_eigenvalue():
@@ -198,7 +210,7 @@ def test_damage_is_shown_and_depends_on_its_own_seed(fitted, damage):
 def test_what_is_missing_is_not_looked_at(fitted):
     x = pictures(1)
     normal = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(5))
-    known = fitted._mask("missing_pixels", 0.5, normal).reshape(1, 1, 28, 28)
+    known = known_pixels("missing_pixels", 0.5, normal)
     other = torch.where(known > 0, x, -x)
     options = {"damage": "missing_pixels", "damage_level": 0.5, "output_type": "pt"}
     one, two = (fitted.reconstruct(image, seeded(5), **options).images for image in (x, other))
@@ -237,7 +249,7 @@ def test_each_step_is_reported(fitted):
     seen = []
     report = lambda *values: seen.append(values[1])  # noqa: E731
     fitted.reconstruct(pictures(1), num_inference_steps=3, callback_on_step_end=report)
-    assert seen == [0, 1, 2, 5]
+    assert seen == [0, 1, 2, 3, 4, 5]
 
 
 def test_what_does_not_fit_is_refused():

@@ -15,15 +15,15 @@ from genarium.ui.texts import TaskTexts
 DRAG = "this.closest('figure').style.setProperty('--shown',this.value);this.nextElementSibling.value=this.value"
 
 
-def atoms_html(atoms: np.ndarray | None, weights: np.ndarray | None, texts: TaskTexts) -> str:
-    """Return the atoms of a picture, its partial sums and the slider; "" for a picture that is no sum.
+def atoms_html(atoms: np.ndarray, weights: np.ndarray, texts: TaskTexts) -> str:
+    """Return the atoms of a picture, its partial sums and the slider; "" for a picture without atoms.
 
     Args:
         atoms: float [M, C, H, W].
         weights: float [M], falling; those that are 0 stand for no atom.
         texts: of the task.
     """
-    if atoms is None or weights is None or not (number := int((weights != 0).sum())):
+    if not (number := int((weights != 0).sum())):
         return ""
     atoms, weights = atoms[:number], weights[:number]
     sums = np.cumsum(atoms * weights[:, None, None, None], axis=0)

@@ -48,6 +48,13 @@ TINY = {
     "dit": {"latent_channels": 2, "block_out_channels": [8, 16], "width": 32, "depth": 2, "num_heads": 2},
     "flow-matching": UNET,
     "rbm": {"num_hidden": 16, "initial_std": 1.0},
+    "gan": {
+        "latent_dim": 8,
+        "style_dim": 12,
+        "block_out_channels": [8, 16],
+        "feature_dim": 16,
+        "encoder_channels": [8, 16],
+    },
     "score-sde": UNET,
     "sparse-coding": {"num_atoms": 60, "num_nonzeros": 8, "prior_dim": 4, "mixture_components": 2},
     "style-ae": {

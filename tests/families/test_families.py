@@ -93,7 +93,7 @@ def test_a_duplicate_name_is_refused_with_both_origins(house, folder):
 def test_an_unknown_family_is_refused_with_those_there_are(house):
     drop(house, "bad", "import no_such_module")
     with pytest.raises(PluginError, match="vae"):
-        discover(installed=False)["gan"]
+        discover(installed=False)["no-such"]
     with pytest.raises(PluginError, match="no_such_module"):
         discover(installed=False)["bad"]
 

@@ -19,6 +19,7 @@ FAMILIES = {
 THROUGH_THE_CODE = {
     "autoencoder": {},
     "discrete-ae": {},
+    "gan": {},
     "vae": {},
     "vqgan": {},
     "style-ae": {},

@@ -26,7 +26,7 @@ from genarium.hardware import describe_hardware
 from genarium.parallel import join
 from genarium.runtime import EVALUATIONS
 from genarium.runtime.request import choose_labels
-from genarium.tasks.generate import mixing, nearness
+from genarium.tasks.generate import memorisation, mixing, nearness
 
 NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments
 TIMED_IMAGES, TIMED_RUNS = 16, 3
@@ -245,6 +245,7 @@ PARTS = (
     ),
     nearness.PART,
     mixing.PART,
+    memorisation.PART,
     Part(
         "likelihood",
         "image",

@@ -1,0 +1,445 @@
+"""Generative adversarial networks: a generator learns from a critic, who learns to tell its pictures from real ones.
+
+    w = M(z, y),   x' = S(w),   z ~ N(0, I)        D(x, y): high for real pictures
+
+The objective is the recipe's choice: non-saturating with R1, Wasserstein with clipped weights or with a gradient penalty, or
+relativistic with R1 and R2; see `adversarial_objectives`. One pass through the generator makes a picture. There is no way
+back: an encoder is trained after the generator, and gradient descent on w goes on from its guess.
+
+Papers:
+    Goodfellow et al.: Generative Adversarial Nets, 2014, https://arxiv.org/abs/1406.2661
+    Gulrajani et al.: Improved Training of Wasserstein GANs, 2017, https://arxiv.org/abs/1704.00028
+    Huang et al.: The GAN is dead; long live the GAN! A Modern Baseline GAN, 2024, https://arxiv.org/abs/2501.05441
+    Zhu et al.: Generative Visual Manipulation on the Natural Image Manifold, 2016, https://arxiv.org/abs/1609.03552 (inversion)
+    Schlegl et al.: f-AnoGAN, 2019, https://doi.org/10.1016/j.media.2019.01.010 (inversion as an anomaly score)
+    Härkönen et al.: GANSpace, 2020, https://arxiv.org/abs/2004.02546 (directions)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from diffusers import DiffusionPipeline, ModelMixin
+from torch import nn
+
+from pipelines.adversarial import pyramid_distance, with_detached_weights, zero_gradients
+from pipelines.adversarial_objectives import (
+    OBJECTIVES,
+    augment,
+    clip_weights,
+    critic_loss,
+    generator_loss,
+    held_out,
+    penalty,
+)
+from pipelines.family import Report, check_stage
+from pipelines.images import ImageFamilyMixin, task
+from pipelines.interpolation import slerp
+from pipelines.inversion import descend
+from pipelines.modeling_gan import CriticModel, EncoderModel, Encoding, GeneratorModel
+from pipelines.typicality import calibration_batches, floored_log
+
+STAGES = ("adversarial", "encoder")
+AUGMENTATIONS = ("translation", "cutout", "colour")
+INVERSION_STEPS = 50  # of the anomaly score, which is calibrated for them
+Steps = Annotated[int, {"minimum": 0, "maximum": 200, "step": 5}]
+
+
+class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
+    """A generator, its critic and an encoder.
+
+    Args:
+        generator: `GeneratorModel`.
+        critic: `CriticModel`.
+        encoder: `EncoderModel`.
+        sample_size: side of the square images in pixels.
+        channels: 1 or 3.
+        objective: of OBJECTIVES.
+        penalty_weights: weight of the penalty at the beginning and at the end of the training; between them it falls or rises
+            geometrically.
+        penalty_every: the penalty is added in one of so many steps, times that number (Karras et al. 2020 appendix B).
+        penalty_share: part of the batch that it is measured on.
+        critic_steps: the generator makes a step in one of so many steps of the critic.
+        clip: limit of the critic's weights, for "wgan_clip".
+        augmentations: of AUGMENTATIONS, of what the critic sees; None: no augmentation.
+        id2label: names of the classes.
+        calibration: {"inversion", "critic", "critic, class given": [mean, standard deviation]} of the anomaly terms of
+            training images; written by `fit`.
+        defaults: {task: {parameter: value}} where this checkpoint's defaults differ from the signatures.
+        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "both, class given"
+            and the like conditional on the class of each image.
+    """
+
+    generator: GeneratorModel
+    critic: CriticModel
+    encoder: EncoderModel
+    model_cpu_offload_seq = "encoder->generator->critic"
+    code_kind = "vector"
+
+    def __init__(
+        self,
+        generator: ModelMixin,
+        critic: ModelMixin,
+        encoder: ModelMixin,
+        sample_size: int | None = None,
+        channels: int | None = None,
+        objective: str = "relativistic",
+        penalty_weights: list[float] | tuple[float, float] = (0.2, 0.02),
+        penalty_every: int = 4,
+        penalty_share: float = 0.5,
+        critic_steps: int = 1,
+        clip: float = 0.01,
+        augmentations: list[str] | None = None,
+        id2label: dict[str, str] | None = None,
+        calibration: dict[str, list[float]] | None = None,
+        defaults: dict[str, dict[str, Any]] | None = None,
+        anomaly_quantiles: dict[str, list[float]] | None = None,
+    ):
+        super().__init__()
+        if objective not in OBJECTIVES:
+            raise ValueError(f"objective: choose {', '.join(map(repr, OBJECTIVES))}, not {objective!r}.")
+        if not all(weight > 0 for weight in penalty_weights):
+            raise ValueError(f"penalty_weights: must be above 0, not {list(penalty_weights)}.")
+        if unknown := set(augmentations or ()) - set(AUGMENTATIONS):
+            raise ValueError(f"augmentations: choose from {', '.join(AUGMENTATIONS)}, not {unknown.pop()!r}.")
+        self._register(
+            locals(),
+            sample_size=sample_size or generator.config.sample_size,
+            channels=channels or generator.config.channels,
+            penalty_weights=list(penalty_weights),
+            augmentations=list(augmentations) if augmentations else None,
+        )
+
+    @classmethod
+    def build(
+        cls,
+        sample_size: int,
+        channels: int,
+        id2label: dict[str, str] | None = None,
+        class_conditional: bool = True,
+        latent_dim: int = 64,
+        style_dim: int = 96,
+        block_out_channels: tuple[int, ...] = (48, 128),
+        layers_per_block: int = 1,
+        feature_dim: int = 128,
+        encoder_channels: tuple[int, ...] = (32, 64),
+        **options,
+    ) -> GANPipeline:
+        """Make a pipeline with fresh weights.
+
+        Args:
+            class_conditional: whether the networks know the class, where the data have classes.
+            latent_dim, style_dim, block_out_channels, layers_per_block: of `GeneratorModel`; the critic mirrors it.
+            feature_dim: of `CriticModel`.
+            encoder_channels: block_out_channels of `EncoderModel`.
+            options: the other arguments of the class.
+
+        Raises:
+            TypeError: an option that the class does not have.
+            ValueError: sizes that do not divide, or an unknown objective or augmentation.
+        """
+        known = id2label if class_conditional else None
+        of_images = {"sample_size": sample_size, "channels": channels, "num_classes": len(known or ())}
+        of_codes = {"latent_dim": latent_dim, "style_dim": style_dim}
+        widths = {"block_out_channels": tuple(block_out_channels), "layers_per_block": layers_per_block}
+        return cls(
+            GeneratorModel(**of_images, **of_codes, **widths),
+            CriticModel(**of_images, **widths, feature_dim=feature_dim),
+            EncoderModel(**of_images, **of_codes, block_out_channels=tuple(encoder_channels)),
+            id2label=known,
+            **options,
+        )
+
+    # ---- training ----
+
+    def trainable(self, stage: str) -> dict[str, nn.Module]:
+        """Return the modules that a stage trains: the two adversaries, then the encoder.
+
+        Raises:
+            ValueError: an unknown stage.
+        """
+        check_stage(stage, STAGES)
+        return {"generator": self.generator, "critic": self.critic} if stage == STAGES[0] else {"encoder": self.encoder}
+
+    def prepare(self, stage: str, batches: Iterable[dict]) -> None:
+        """Measure the styles of the finished generator before the encoder's stage."""
+        if stage == "encoder":
+            self.generator.measure_styles()
+
+    def loss(
+        self,
+        batch: dict,
+        generator: torch.Generator | None = None,
+        progress: float = 1.0,
+        stage: Literal["adversarial", "encoder"] = "adversarial",
+    ):
+        """Return the loss of a stage; that of the adversaries is the sum of both sides, each seeing the other one detached.
+
+        Args:
+            batch: "images" [B, C, S, S] in [-1, 1], "class_labels" int64 [B] or None, -1 for an image without class.
+            generator: for all random numbers, on the images' device.
+            progress: part of the stage that is done, 0 ... 1.
+            stage: which.
+
+        Returns:
+            (scalar, {name: scalar}). Of the adversaries: "critic" and "generator", what each minimises; "penalty" without
+            weight; "distance", the mean score of real less that of generated images, which under a Wasserstein objective
+            estimates the distance times the critic's slope; "gap", the running mean score of the images that the critic learns
+            from less that of those held out.
+
+        Raises:
+            ValueError: an unknown stage.
+        """
+        check_stage(stage, STAGES)
+        labels = batch.get("class_labels") if self.config.id2label else None
+        if stage == "encoder":
+            return self._encoder_loss(batch["images"], labels, generator)
+        return self._adversarial_loss(batch["images"], labels, generator, progress)
+
+    def _adversarial_loss(
+        self, x: torch.Tensor, labels: torch.Tensor | None, generator: torch.Generator | None, progress: float
+    ):
+        config, critic, number = self.config, self.critic, len(x)
+        if config.objective == "wgan_clip":
+            clip_weights(critic, config.clip)
+        # by chance and not by counting, so that a step depends on its generator alone
+        chance = torch.rand(2, generator=generator, device=x.device)
+        z = torch.randn(number, self.generator.config.latent_dim, generator=generator, device=x.device)
+        with torch.set_grad_enabled(bool(chance[0] * config.critic_steps < 1)):
+            fake = self.generator(z, labels)
+        kinds = tuple(config.augmentations or ())
+        shown, faked = (augment(images, kinds, generator) for images in (x.float(), fake))
+        real, of_fake = critic(shown, labels), critic(faked.detach(), labels)
+        held = held_out(x)
+        learnt = (~held).float()
+        loss_critic = (learnt * critic_loss(config.objective, real, of_fake)).sum() / learnt.sum().clamp(min=1)
+        gap = critic.score_gap(real.detach(), held)
+        parts = {"critic": loss_critic, "distance": (real - of_fake).mean(), "gap": gap}
+        total = loss_critic
+        if fake.requires_grad:
+            parts["generator"] = generator_loss(
+                config.objective, real, with_detached_weights(critic, faked, labels)
+            ).mean()
+            total = total + parts["generator"]
+        if chance[1] * config.penalty_every < 1:
+            rows = (~held).nonzero()[:, 0][: max(1, round(config.penalty_share * number))]
+            known = None if labels is None else labels[rows]
+            uniform = torch.rand(len(rows), generator=generator, device=x.device)
+            pair = shown[rows], faked[rows].detach()
+            slope = penalty(config.objective, lambda x: critic(x, known), *pair, uniform) if len(rows) else None
+            if slope is not None:
+                parts["penalty"] = slope
+                first, last = config.penalty_weights
+                total = total + config.penalty_every * first * (last / first) ** progress * slope
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Several processes wait for a gradient of each weight. Alone, a network without gradient just rests.
+            total = total + zero_gradients(self.generator) + zero_gradients(critic)
+        return total, {name: value.detach() for name, value in parts.items()}
+
+    def _encoder_loss(self, x: torch.Tensor, labels: torch.Tensor | None, generator: torch.Generator | None):
+        """Return how badly the encoder finds noise, style and class of generated images, and the image of real ones."""
+        model = self.generator
+        z = torch.randn(len(x), model.config.latent_dim, generator=generator, device=x.device)
+        with torch.no_grad():
+            w = model.style(z, model.embed(labels, len(x)))
+            fake = model.synthesize(w)
+        found: Encoding = self.encoder(fake)
+        style = (found.w - (w - model.style_means[-1]) / model.style_std).square().mean()
+        noise = (found.z - z).square().mean()
+        guess = self.encoder(x)
+        pixels = pyramid_distance(model.synthesize(self._from_units(guess.w)), x)
+        total = style + noise + 4 * pixels + 0.01 * guess.w.square().mean()
+        parts = {"style": style, "noise": noise, "pixels": pixels}
+        if labels is not None:
+            parts["class"] = F.cross_entropy(found.logits, labels.clamp(min=0))
+            total = total + parts["class"]
+        return total, {name: value.detach() for name, value in parts.items()}
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[dict]) -> None:
+        """Measure the styles, and mean and standard deviation of the anomaly terms of training images.
+
+        Args:
+            batches: of `{"images", "class_labels"}`, one pass over the training data.
+
+        Raises:
+            ValueError: fewer than two images.
+        """
+        self.generator.measure_styles()
+        rows: dict[str, list[torch.Tensor]] = {}
+        for images, labels, _ in calibration_batches(batches, bool(self.config.id2label)):
+            x = self._to_tensor(images)
+            errors = (self._invert(x, Report(self, None), INVERSION_STEPS)[1] - x.float()).square().mean((1, 2, 3))
+            terms = {"inversion": floored_log(errors), "critic": -self.critic.best_class(x)}
+            if labels is not None:
+                terms["critic, class given"] = -self.critic(x, labels.to(x.device))
+            for name, values in terms.items():
+                rows.setdefault(name, []).append(values.float().cpu())
+        columns = {name: torch.cat(parts) for name, parts in rows.items()}
+        self.register_to_config(
+            calibration={name: [v.mean().item(), v.std().clamp(min=1e-6).item()] for name, v in columns.items()}
+        )
+
+    # ---- the code: w ----
+
+    def _from_units(self, u: torch.Tensor) -> torch.Tensor:
+        """Return w, [N, d], from its deviation u from the mean in standard deviations."""
+        return self.generator.style_means[-1].float() + u * self.generator.style_std.float()
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """(d,)."""
+        return (self.generator.config.style_dim,)
+
+    @task
+    def encode(self, x, report, num_inference_steps: Steps = INVERSION_STEPS):
+        """Encode images as vectors w, float32 [N, d].
+
+        Args:
+            generator: not used: nothing here is random.
+            class_labels: not used: w holds the class.
+            num_inference_steps: Gradient steps on the code after the encoder's guess; 0 gives the guess.
+        """
+        return self._invert(x, report, num_inference_steps)[0]
+
+    @task
+    def decode(self, codes):
+        """Draw images of vectors w [N, d].
+
+        Args:
+            class_labels: not used: w holds the class.
+        """
+        return self.generator.synthesize(codes)
+
+    @torch.no_grad()
+    def realness(self, images: Any, *, generator: Any = None, class_labels: Any = None) -> torch.Tensor:
+        """Return the critic's scores of images, of their class or of the one that suits best: float32 [N], high for real ones.
+
+        Args:
+            images, class_labels: as in `anomaly_score`.
+            generator: not used.
+        """
+        x = self._to_tensor(images)
+        labels = self._to_labels(class_labels, len(x))
+        return (self.critic.best_class(x) if labels is None else self.critic(x, labels)).cpu()
+
+    @torch.no_grad()
+    def directions(self, number: int = 8, num_samples: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the principal components of the first features as directions of w; see `GeneratorModel.directions`."""
+        return self.generator.directions(number, num_samples)
+
+    # ---- inversion ----
+
+    def _invert(self, x: torch.Tensor, report: Report, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Find w of images, from the encoder's guess: (w [N, d], the images S(w) [N, C, S, S])."""
+
+        def draw(u: torch.Tensor) -> torch.Tensor:
+            return self.generator.synthesize(self._from_units(u))
+
+        w = self._from_units(descend(x, self.encoder(x).w, draw, steps, report))
+        drawn = self.generator.synthesize(w)
+        report(steps, steps, steps + 1, drawn)
+        return w, drawn
+
+    # ---- the tasks ----
+
+    @task
+    def __call__(
+        self,
+        batch_size,
+        generator,
+        labels,
+        report,
+        truncation: Annotated[float, {"minimum": 0.0, "maximum": 1.5, "step": 0.05}] = 1.0,
+    ):
+        """Generate images in one pass.
+
+        Args:
+            class_labels: int, list or int64 tensor [N]; None: each sample's generator draws its class.
+            truncation: How far the style goes from its class's mean; below 1 samples are safer and more alike, 0 gives the mean only.
+        """
+        model = self.generator
+        groups = len(model.style_means) - 1
+        noise = self._randn((batch_size, model.config.latent_dim + 1), generator).float()
+        if labels is None:
+            labels = (torch.special.ndtr(noise[:, -1]) * groups).long().clamp(max=groups - 1)
+        w = model.style(noise[:, :-1], model.embed(labels if self.config.id2label else None, batch_size))
+        w = torch.lerp(model.style_means.float()[labels], w, truncation)
+        x = model.synthesize(w)
+        report(0, 0, 1, x)
+        return x
+
+    @task
+    def reconstruct(self, x, report, num_inference_steps: Steps = INVERSION_STEPS):
+        """Find a code by the encoder and by gradient steps, and draw its image.
+
+        Args:
+            generator: not used: nothing here is random.
+            class_labels: not used: the code holds the class.
+            num_inference_steps: Gradient steps on the code after the encoder's guess; 0 shows the guess.
+        """
+        return self._invert(x, report, num_inference_steps)[1]
+
+    @task
+    def interpolate(
+        self,
+        a,
+        b,
+        num_frames,
+        report,
+        mode: Literal["lerp", "slerp"] = "lerp",
+        num_inference_steps: Steps = INVERSION_STEPS,
+    ):
+        """Interpolate between two images through codes that are found by the encoder and by gradient steps.
+
+        Args:
+            generator: not used: nothing here is random.
+            mode: "lerp" walks the straight line between the codes w; "slerp" an arc between the noises z, where fewer pictures can be found, so that the ends are less like the two images.
+            num_inference_steps: Gradient steps on the two codes after the encoder's guess.
+        """
+        model, x = self.generator, torch.cat([a, b])
+        weights = torch.linspace(0, 1, num_frames, device=x.device)
+        if mode == "lerp":
+            w, _ = self._invert(x, report, num_inference_steps)
+            return model.synthesize(torch.lerp(w[:1], w[1:], weights[:, None]))
+        guess = self.encoder(x)
+        embedding = model.embed(guess.logits.argmax(1) if self.config.id2label else None, 2)
+
+        def draw(z: torch.Tensor) -> torch.Tensor:
+            return model.synthesize(model.style(z, embedding))
+
+        z = descend(x, guess.z, draw, num_inference_steps, report)
+        path = slerp(z[:1], z[1:], weights)  # [M, latent_dim]
+        frames = model.synthesize(model.style(path, torch.lerp(embedding[:1], embedding[1:], weights[:, None])))
+        report(num_inference_steps, num_inference_steps, num_inference_steps + 1, frames)
+        return frames
+
+    @task
+    def anomaly_score(self, x, labels, report, score: Literal["both", "inversion", "critic"] = "both"):
+        """Measure how strange an image is to the model.
+
+        "inversion" is the mean squared error e of the best image that 50 gradient steps find, and the map is that of each
+        pixel. "critic" is -D(x, y), for the class that suits the image best if none is given. "both" is
+        the sum of log e and -D, each as deviation from the training images' mean in their standard deviations, which `fit`
+        found (before `fit`: as they are). "inversion" does not depend on the class.
+
+        Args:
+            generator: not used: nothing here is random.
+            class_labels: int, list or int64 tensor [N], the class that each image should be of; None: any.
+            score: "inversion" is what the generator cannot draw of the image, "critic" how unlike real images the critic finds it, "both" the sum of the two in standard deviations.
+        """
+        opinion = -(self.critic.best_class(x) if labels is None else self.critic(x, labels))
+        if score == "critic":
+            return opinion, None, "score of the critic, negated"
+        errors = (self._invert(x, report, INVERSION_STEPS)[1] - x.float()).square().mean(1)  # [N, S, S]
+        if score == "inversion":
+            return errors.mean((1, 2)), errors, "mean squared error"
+        known = self.config.calibration or {}
+        (mean_e, std_e), (mean_c, std_c) = (
+            known.get(name, (0.0, 1.0)) for name in ("inversion", "critic" if labels is None else "critic, class given")
+        )
+        total = (floored_log(errors.mean((1, 2))) - mean_e) / std_e + (opinion - mean_c) / std_c
+        return total, errors, "standard deviations"

@@ -141,7 +141,7 @@ def slopes_along(critic: Critic, p: torch.Tensor, q: torch.Tensor, matched: np.n
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The critic's W1 against exact optimal transport.")
-    parser.add_argument("--steps", type=int, default=3000, help="of each critic")
+    parser.add_argument("--steps", type=int, default=2000, help="of each critic")
     parser.add_argument("--points", type=int, default=1500, help="of each distribution, for the exact distance")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/kantorovich_rubinstein.md")
     options = parser.parse_args()

@@ -137,6 +137,8 @@ def test_arithmetic_of_each_kind():
     assert combine("binary", *(torch.tensor(v) for v in ([1.0, 0.0], [1.0, 1.0], [1.0, 0.0]))).tolist() == [1.0, 0.0]
     assert combine("noise", a, b, c).norm() == pytest.approx(float(a.norm()))
     assert combine("grid", torch.tensor([[1, 2]]), torch.tensor([[1, 0]]), torch.tensor([[7, 8]])).tolist() == [[7, 2]]
+    vectors = torch.tensor([[0.0], [1.0], [2.0], [5.0]])
+    assert combine("grid", *(torch.tensor([[k]]) for k in (1, 0, 1)), vectors).tolist() == [[2]]
     assert combine("one_hot", torch.tensor(3), torch.tensor(3), torch.tensor(5)).item() == 5
     assert combine("words", "red fast car", "fast", "blue car") == "red car blue"
 

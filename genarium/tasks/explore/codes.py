@@ -86,12 +86,12 @@ def numbers_of(codes: Any) -> np.ndarray:
     return torch.as_tensor(codes).flatten(1).double().numpy()
 
 
-def combine(kind: str, a: Any, b: Any, c: Any) -> Any:
+def combine(kind: str, a: Any, b: Any, c: Any, vectors: torch.Tensor | None = None) -> Any:
     """Return a - b + c of three codes, each of the shape of a single one.
 
     vector: the sum. binary: the sum, cut off at 0 and 1. noise: the sum, brought to the length of a, because noise of another
-    length is none that a model has seen. one_hot, path, grid: c where a and b agree, and a elsewhere. words: a's words
-    without b's, then c's.
+    length is none that a model has seen. one_hot, path, grid: c where a and b agree, and a elsewhere; or where entries stand
+    for vectors, float [K, D], the entry nearest to the sum of the vectors. words: a's words without b's, then c's.
     """
     if kind == "words":
         without = Counter(b.split())
@@ -103,6 +103,10 @@ def combine(kind: str, a: Any, b: Any, c: Any) -> Any:
                 kept.append(word)
         return " ".join([*kept, *(word for word in c.split() if word not in kept)])
     a, b, c = (torch.as_tensor(code) for code in (a, b, c))
+    if kind not in CONTINUOUS and vectors is not None:
+        vectors = vectors.float().cpu()
+        wanted = vectors[a] - vectors[b] + vectors[c]
+        return torch.cdist(wanted.reshape(-1, vectors.shape[1]), vectors).argmin(-1).reshape(a.shape)
     if kind not in CONTINUOUS:
         return torch.where(a == b, c, a)
     answer = a - b + c

@@ -47,7 +47,7 @@ class CodeSection:
                         self.reset = gr.Button(self.texts("reset"), size="sm", elem_id="explore-reset")
                 with gr.Column(elem_id="explore-controls"):
                     self._build_controls()
-            with gr.Column(scale=5, min_width=300):
+            with gr.Column(scale=5, min_width=300, visible=False) as self.side:
                 self.sheet = markup("", elem_id="explore-traversal")
 
     def _build_controls(self) -> None:
@@ -82,7 +82,7 @@ class CodeSection:
         """Connect the events; arguments as of `MapSection.connect`."""
         self.place.connect()
         name, code = self.checkpoint, self.code
-        encoded = [code, self.live, self.sheet, self.note, *self._controls]
+        encoded = [code, self.live, self.side, self.sheet, self.note, *self._controls]
         chosen = self.checkpoint.input(self._choose, [name, self.strip], [self.strip, *self.place.shown], **QUIET)
         for event in (chosen.then, once.tick, self.place.image.change, self.reset.click):
             options = {k: v for k, v in QUIET.items() if k != "trigger_mode" or event is not chosen.then}
@@ -113,7 +113,7 @@ class CodeSection:
     async def _encode(self, name: str, picture: Any) -> list[Any]:
         """Encode the picture; return its code, its reconstruction, and the controls as they stand for it."""
         if not picture:
-            return [gr.skip()] * (4 + len(self._controls))
+            return [gr.skip()] * (5 + len(self._controls))
         try:
             _, codes = await self.explorer.encode(name, [picture])
             code = codes[0]
@@ -123,7 +123,7 @@ class CodeSection:
             controls, note = await self._show(name, code, pipeline)
         except GenariumError as error:
             raise said(error) from error
-        return [code, live, sheet, note, *controls]
+        return [code, live, gr.update(visible=bool(sheet)), sheet, note, *controls]
 
     async def _live(self, name: str, code: Any) -> str:
         drawn = (await self.explorer.decode(name, coding.stack([code])))[0]

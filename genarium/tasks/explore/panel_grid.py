@@ -34,18 +34,21 @@ class GridPainter:
         self.brush = gr.State(0)
         self.codes = gr.State([])  # of the palette
         with gr.Column(visible=False) as self.group:
-            self.grid = build_plane("", elem_id="explore-grid")
-            self.words = markup(f'<p class="plane-words">{texts.both("paint")}</p>')
-            self.palette = gr.Gallery(
-                show_label=False,
-                allow_preview=False,
-                object_fit="contain",
-                height="auto",
-                interactive=False,
-                buttons=[],
-                elem_classes=["pixels", "sheet", "explore-palette"],
-                elem_id="explore-palette",
-            )
+            markup(f'<p class="plane-words">{texts.both("paint")}</p>')
+            with gr.Row():
+                with gr.Column(min_width=240):
+                    self.grid = build_plane("", elem_id="explore-grid")
+                with gr.Column(min_width=240):
+                    self.palette = gr.Gallery(
+                        show_label=False,
+                        allow_preview=False,
+                        columns=8,
+                        height="auto",
+                        interactive=False,
+                        buttons=[],
+                        elem_classes=["pixels", "explore-palette"],
+                        elem_id="explore-palette",
+                    )
 
     @property
     def shown(self) -> list[Any]:

@@ -46,7 +46,9 @@ class SumSection:
             shown += place.shown
         self.checkpoint.input(self._choose, [self.checkpoint, self.strip], shown, **QUIET)
         images = [place.image for place in self.places]
-        gr.on([self.run.click, once.tick], self._add, [self.checkpoint, *images], self.answer, **QUIET)
+        self.run.click(self._add, [self.checkpoint, *images], self.answer, **QUIET)
+        changed = [once.tick, *(image.change for image in images)]
+        gr.on(changed, self._follow, [self.checkpoint, *images], self.answer, trigger_mode="always_last", **QUIET)
 
     def _choose(self, name: str, strip: str) -> list[Any]:
         checkpoint = self.explorer.checkpoint(name)
@@ -55,14 +57,19 @@ class SumSection:
             updates += place.show(checkpoint, strip)
         return updates
 
+    async def _follow(self, name: str, *sources: Any) -> Any:
+        """Return the answer for other pictures; as it was while one of them is missing."""
+        return await self._add(name, *sources) if all(sources) else gr.skip()
+
     async def _add(self, name: str, *sources: Any) -> str:
         """Return the three pictures as the model gives them back, and the answer, as HTML."""
         try:
             if not all(sources):
                 raise InputError("There is no picture yet in one of the three places. Choose one, or take an example.")
             _, codes = await self.explorer.encode(name, sources)
-            kind = (await asyncio.to_thread(self.explorer.runtime.pipeline, name)).code_kind
-            answer = coding.combine(kind, *codes)
+            pipeline = await asyncio.to_thread(self.explorer.runtime.pipeline, name)
+            kind = pipeline.code_kind
+            answer = coding.combine(kind, *codes, getattr(pipeline, "code_vectors", None))
             every = [*codes, answer]
             drawn = await self.explorer.decode(name, coding.stack(every))
         except GenariumError as error:

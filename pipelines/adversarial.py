@@ -82,7 +82,11 @@ def feature_distance(real: list[torch.Tensor], fake: list[torch.Tensor]) -> torc
 
 
 def adaptive_weight(
-    reconstruction: torch.Tensor, adversarial: torch.Tensor, at: torch.Tensor, maximum: float = 1e4
+    reconstruction: torch.Tensor,
+    adversarial: torch.Tensor,
+    at: torch.Tensor,
+    maximum: float = 1e4,
+    adversarial_at: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return lambda = |grad L_rec| / (|grad L_GAN| + 1e-6): scalar (Esser, Rombach and Ommer 2021, eq. 7).
 
@@ -93,9 +97,14 @@ def adaptive_weight(
         reconstruction, adversarial: the two losses.
         at: the tensor with respect to which the gradients are taken, the decoder's last weight or the images.
         maximum: of lambda.
+        adversarial_at: for the adversarial loss, where that is another tensor.
     """
     rec = torch.autograd.grad(reconstruction, at, retain_graph=True)[0].float().norm()
-    gan = torch.autograd.grad(adversarial, at, retain_graph=True)[0].float().norm()
+    gan = (
+        torch.autograd.grad(adversarial, at if adversarial_at is None else adversarial_at, retain_graph=True)[0]
+        .float()
+        .norm()
+    )
     return (rec / (gan + 1e-6)).clamp(max=maximum).detach()
 
 

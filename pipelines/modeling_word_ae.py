@@ -23,6 +23,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from pipelines.blocks import ResidualBlock, shrinking_layers, smallest_side
+from pipelines.relaxation import exact_forward
 from pipelines.words import NOTHING
 
 BOTTLENECK = 64  # channels between the smallest feature map and a vector
@@ -177,7 +178,7 @@ class WordAutoencoder(ModelMixin, ConfigMixin):
             noisy = logits if noise is None else logits + noise[:, position]
             soft = (noisy / temperature).softmax(1)  # [B, V + 1]
             best = self.one_hot(noisy.argmax(1))
-            word = straight_through(best, soft)
+            word = exact_forward(best, soft)
             word, soft = (torch.where(over[:, None], nothing, kind) for kind in (word, soft))
             over = over | (best[:, NOTHING] > 0)
             before = word.to(state.dtype) @ self.reader.embedding.weight
@@ -232,16 +233,6 @@ class WordCritic(nn.Module):
     def forward(self, words: torch.Tensor) -> torch.Tensor:
         """Rate words [B, L, V + 1], one-hot or relaxed: float32 [B], high for names."""
         return self.layers(self.embedding(words).flatten(1))[:, 0].float()
-
-
-def straight_through(hard: torch.Tensor, soft: torch.Tensor) -> torch.Tensor:
-    """Return the values of `hard` with the gradient of `soft` (Jang et al. 2017, sec. 2.2)."""
-    return hard + (soft - soft.detach())  # in this order exactly `hard`
-
-
-def gumbel_noise(uniform: torch.Tensor) -> torch.Tensor:
-    """Return standard Gumbel noise -log(-log u) of uniform numbers in (0, 1)."""
-    return -torch.log(-torch.log(uniform.clamp(1e-9, 1 - 1e-7)))
 
 
 def gradient_penalty(

@@ -30,14 +30,16 @@ import torch.nn.functional as F
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import nn
 
-from pipelines.adversarial import pyramid_distance, with_detached_weights
+from pipelines.adversarial import adaptive_weight, pyramid_distance, with_detached_weights
 from pipelines.family import Generators, check_stage
 from pipelines.images import ImageFamilyMixin, ImagesOutput, task
-from pipelines.modeling_word_ae import WordAutoencoder, WordCritic, gradient_penalty, gumbel_noise
+from pipelines.modeling_word_ae import WordAutoencoder, WordCritic, gradient_penalty
+from pipelines.relaxation import gumbel_noise, temperature_at
 from pipelines.typicality import floored_log
 from pipelines.words import NOTHING, Vocabulary, vocabulary_of
 
 CONDITION, STAGES = "style", ("words",)
+MOST_ADVERSARIAL = 1.0  # of a: while the writer learns little from the words
 Style = Annotated[str, {"choices_from": CONDITION}]
 
 
@@ -58,7 +60,8 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         temperature: of the Gumbel-softmax at the beginning and at the end of the training.
         critic_input: what the critic sees of the reader, "hard": the words drawn, with the straight-through gradient;
             "relaxed": their distributions, as Wang and Lee do.
-        adversarial_weight, critic_penalty: a, and the weight of the gradient penalty beside the critic's loss.
+        adversarial_weight, critic_penalty: of the critic's gradient at the words, relative to the reconstruction's, so that a
+            follows from it (`adaptive_weight`); and of the gradient penalty beside the critic's loss.
         language_weight, pair_weight, style_weight: b, c, and the weight of the style's cross-entropy.
         id2label: names of the classes, which the networks do not use.
         conditions: {"style": {number: name}}.
@@ -81,7 +84,7 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         channels: int | None = None,
         temperature: list[float] | None = None,
         critic_input: str = "hard",
-        adversarial_weight: float = 0.02,
+        adversarial_weight: float = 1.0,
         critic_penalty: float = 10.0,
         language_weight: float = 0.05,
         pair_weight: float = 0.2,
@@ -203,9 +206,8 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         seen = model.reader.see(x)  # [B, hidden]
         with torch.autocast(x.device.type, enabled=False):  # the penalty takes a gradient of a gradient
             real = model.one_hot(names)  # [B, L, V + 1]
-            warm, cold = config.temperature
             noise = gumbel_noise(torch.rand(real.shape, generator=generator, device=x.device))
-            hard, relaxed = model.read(seen, noise, warm + (cold - warm) * progress)
+            hard, relaxed = model.read(seen, noise, temperature_at(progress, *config.temperature))
             made = relaxed if config.critic_input == "relaxed" else hard
             truth, lie = critic(real).mean(), critic(made.detach()).mean()
             penalty = gradient_penalty(critic, real, made.detach(), generator)
@@ -213,9 +215,11 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
             language = -model.log_probability(names).sum(1).mean()
             style = F.cross_entropy(model.reader.style(seen), styles)
         distance = pyramid_distance(x, model.writer(hard, self._one_hot(styles)))
-        loss = distance + config.adversarial_weight * adversarial + config.language_weight * language
+        weight = adaptive_weight(distance, adversarial, hard, MOST_ADVERSARIAL, adversarial_at=made)
+        loss = distance + config.adversarial_weight * weight * adversarial + config.language_weight * language
         loss = loss + config.style_weight * style + lie - truth + config.critic_penalty * penalty
         parts = {"distance": distance, "wasserstein": truth - lie, "language": language, "style": style}
+        parts["adversarial_weight"] = weight
         if "paired" in batch:
             reading, drawing = self._paired_loss(batch["paired"], generator)
             loss = loss + config.pair_weight * reading + len(batch["paired"]["images"]) / len(x) * drawing
@@ -280,7 +284,7 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         if temperature > 0:
             config = self.autoencoder.config
             shape = (len(seen), config.length, len(config.vocabulary) + 1)
-            noise = temperature * gumbel_noise(self._rand(shape, generator)).float()
+            noise = temperature * gumbel_noise(self._rand(shape, generator))
         return self.autoencoder.read(seen, noise)[0].argmax(2)
 
     def _typed(self, name: str, text: str | list[str], number: int) -> torch.Tensor:

@@ -32,6 +32,16 @@ def temperature_at(progress: float, start: float, end: float) -> float:
     return start * (end / start) ** min(max(progress, 0.0), 1.0)
 
 
+def gumbel_noise(uniform: torch.Tensor) -> torch.Tensor:
+    """Return standard Gumbel noise -log(-log u) of uniform numbers in [0, 1], float32 of the same shape."""
+    return -torch.log(-torch.log(uniform.float().clamp(TINY, 1 - TINY)))
+
+
+def exact_forward(exact: torch.Tensor, relaxed: torch.Tensor) -> torch.Tensor:
+    """Return the values of an exact draw with the gradient of the relaxed one (Jang et al. 2017 sec. 2.2)."""
+    return exact + (relaxed - relaxed.detach())  # in this order the values are those of `exact` bit for bit
+
+
 def relaxed_categorical(
     logits: torch.Tensor, temperature: float, uniform: torch.Tensor, straight_through: bool = False
 ) -> torch.Tensor:
@@ -46,12 +56,11 @@ def relaxed_categorical(
     Returns:
         float32 [..., K], each row with sum 1.
     """
-    gumbel = -torch.log(-torch.log(uniform.float().clamp(TINY, 1 - TINY)))
-    relaxed = ((logits.float() + gumbel) / temperature).softmax(-1)
+    relaxed = ((logits.float() + gumbel_noise(uniform)) / temperature).softmax(-1)
     if not straight_through:
         return relaxed
     hard = F.one_hot(relaxed.argmax(-1), logits.shape[-1]).to(relaxed.dtype)
-    return hard - relaxed.detach() + relaxed
+    return exact_forward(hard, relaxed)
 
 
 def relaxed_bernoulli(
@@ -72,7 +81,7 @@ def relaxed_bernoulli(
     relaxed = ((logits.float() + u.log() - (-u).log1p()) / temperature).sigmoid()
     if not straight_through:
         return relaxed
-    return (relaxed > 0.5).to(relaxed.dtype) - relaxed.detach() + relaxed
+    return exact_forward((relaxed > 0.5).to(relaxed.dtype), relaxed)
 
 
 def categorical_kl_to_uniform(probabilities: torch.Tensor) -> torch.Tensor:

@@ -380,8 +380,9 @@ class DiscreteAutoencoderPipeline(DiscreteCodesMixin, ImageFamilyMixin, Diffusio
         """Measure how strange an image is to the model.
 
         "reconstruction" is the mean squared error. Its map is that of each pixel, which all three scores show. "code" is
-        -log p of the code under its prior. "both" is the sum of the two, the error's logarithm and the nats each as deviation
-        from the training images' mean in their standard deviations, which `fit` found (before `fit`: as they are).
+        -log p of the code under its prior. "both" is the sum of the two, the error's logarithm and the nats each as the
+        deviation from the mean of the training images in their standard deviations. `fit` found these (before `fit`: the
+        terms as they are).
 
         With a class given, the nats n of the bits become n + w (n_y - n), where n_y are those given the class and w is
         `class_weight`. "reconstruction" does not depend on the class.

@@ -15,7 +15,7 @@ import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
@@ -41,6 +41,23 @@ class FamilyMixin:
     register_to_config: Callable[..., None]
     numpy_to_pil: Callable[..., list]
     _get_signature_keys: Callable[..., tuple[set[str], set[str]]]
+
+    # What the docstrings of families need not repeat; a mixin may have more of these.
+    _arguments: ClassVar[Mapping[str, str]] = {
+        "defaults": "{task: {parameter: value}} where this checkpoint's defaults differ from the signatures.",
+        "anomaly_quantiles": '201 quantiles of the scores of ordinary test data for each `score`, or under "default"; with '
+        '", class given" after it, of scores conditional on the class of each image.',
+    }
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Add the common arguments of `__init__` that a family's docstring leaves out."""
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls) and cls.__doc__:
+            helps: dict[str, str] = {}
+            for base in reversed(cls.__mro__):
+                helps |= vars(base).get("_arguments", {})
+            names = list(inspect.signature(vars(cls)["__init__"]).parameters)
+            cls.__doc__ = add_arguments(inspect.cleandoc(cls.__doc__), names, helps)
 
     def _register(self, arguments: Mapping[str, Any], **changed: Any) -> None:
         """Register the arguments of `__init__`: components as modules, the others as configuration.
@@ -271,6 +288,15 @@ def check(pipeline, name: str, value: Any, hint: Any) -> None:
             raise TypeError(f"{name}: takes a{' whole' if hint is int else ''} number, not {value!r}.")
         if not value >= bounds.get("minimum", -math.inf):
             raise ValueError(f"{name}: must be at least {bounds.get('minimum')}, not {value}.")
+
+
+def add_arguments(text: str, names: list[str], helps: Mapping[str, str]) -> str:
+    """Return a docstring with lines for the arguments that its section "Args:" leaves out, in the order of `names`."""
+    summary, heading, after = text.partition("\nArgs:\n")
+    entries, gap, rest = after.partition("\n\n")
+    documented = " ".join(re.findall(r"^    ([\w, ]+):", entries, flags=re.MULTILINE)).replace(",", "").split()
+    lines = [f"    {name}: {helps[name]}" for name in names if name in helps and name not in documented]
+    return "\n".join([*(part for part in (summary + heading.rstrip(), entries.rstrip()) if part), *lines]) + gap + rest
 
 
 def document(method: Callable, names: list[str], helps: Mapping[str, str], returns: str, raises: str) -> str:

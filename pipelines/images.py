@@ -57,6 +57,12 @@ class ImageFamilyMixin(FamilyMixin):
     attributes or properties. What is None is not checked.
     """
 
+    _arguments = {  # noqa: RUF012  # never changed
+        "sample_size": "S, side of the square images in pixels.",
+        "channels": "C, 1 or 3.",
+        "id2label": "names of the classes by number.",
+    }
+
     @property
     def code_kind(self) -> CodeKind | None:
         """Kind of the codes that `encode` gives; see `pipelines.codes`."""

@@ -58,13 +58,6 @@ class DenoisingDiffusionPipeline(PixelUNetMixin, DiffusionPipeline):
             which the last one (`num_class_embeds - 1`) stands for "no class".
         scheduler: holds the noise schedule and the prediction type ("epsilon" or "v_prediction"). Each call makes its
             own sampler from this configuration.
-        sample_size: S, side of the square images in pixels.
-        channels: C, 1 or 3.
-        patch_size: p, space-to-depth factor in front of the network.
-        class_dropout: part of the training labels that is replaced by "no class", for classifier-free guidance.
-        id2label: names of the classes.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images under "default", and under "default, class
-            given" conditional on the class of each image.
     """
 
     model_cpu_offload_seq = "unet"

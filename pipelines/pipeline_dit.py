@@ -81,19 +81,13 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
             measure what is strange.
         scheduler: a `FlowMatchEulerDiscreteScheduler`, whose configuration the samplers are made from; for diffusers'
             transformer one of diffusers' own with its training's betas and prediction type, kept as a `DDPMScheduler`.
-        sample_size: S, side of the square images in pixels.
-        channels: C, 1 or 3.
         target: what the transformer predicts, and on which path: "flow_matching", "v_prediction" or "epsilon".
         label_dropout: part of the training in which class and style are replaced by "none", for classifier-free guidance;
             where there are two of them, each is also replaced alone in as large a part.
         kl_weight: of the auto-encoder's loss; keeps the latents from growing and its decoder from being brittle.
         latents_mean, latents_std: of each latent channel, measured by `prepare`.
-        id2label: names of the classes.
         conditions: {"style": {number: name}}, or None.
-        defaults: {task: {parameter: value}}, the defaults of this checkpoint where they differ from the signatures.
         typicality: what `fit` found; see `anomaly_score`.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "typicality, class
-            given" and the like conditional on the class of each image.
     """
 
     autoencoder: KLAutoencoder | AutoencoderKL

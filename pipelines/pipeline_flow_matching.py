@@ -78,22 +78,16 @@ class FlowMatchingPipeline(FlowDensityMixin, PixelUNetMixin, DiffusionPipeline):
         unet: the network; takes [N, C * p * p, S / p, S / p], timesteps 1000 t [N] and, where conditional, labels [N] of
             which the last one (`num_class_embeds - 1`) stands for "no class". Gives the velocity, noise minus image.
         scheduler: a `FlowMatchEulerDiscreteScheduler`, whose configuration the Euler and Heun samplers are made from.
-        sample_size: S, side of the square images in pixels.
-        channels: C, 1 or 3.
         patch_size: p, space-to-depth factor in front of the network: the same flow (a permutation of pixels), several
             times cheaper on a CPU.
-        class_dropout: part of the training labels that is replaced by "no class", for classifier-free guidance.
         time_sampling: times of the training, see `sample_times`.
         coupling: which noise is trained with which image: "independent", or "optimal_transport" within the batch.
         dequantize: train on images with uniform noise of one 8-bit level, as `log_likelihood` adds it.
         distilled_steps: K; a student's late training is on the K times at which K Euler steps ask. 0: no distillation.
         distill_from: part of the training, 0 ... 1, after which that begins.
-        id2label: names of the classes.
         defaults: {task: {parameter: value}}, the defaults of this checkpoint where they differ from the signatures; e.g. a
             student's two steps.
         typicality: what `fit` found; see `anomaly_score`.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "typicality, class
-            given" and the like conditional on the class of each image.
     """
 
     scheduler: FlowMatchEulerDiscreteScheduler

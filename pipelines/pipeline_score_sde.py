@@ -76,15 +76,8 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
         unet: F; takes [N, C * p * p, S / p, S / p], timesteps [N] and, where conditional, labels [N] of which the last
             one (`num_class_embeds - 1`) stands for "no class".
         scheduler: `ScoreSdeScheduler`; or diffusers' `ScoreSdeVeScheduler`, whose network gives the score of images in [0, 1].
-        sample_size: S, side of the square images in pixels.
-        channels: C, 1 or 3.
-        patch_size: p, space-to-depth factor in front of the network.
-        class_dropout: part of the training labels that is replaced by "no class", for classifier-free guidance.
         calibration: {"mean": [K], "covariance": [K][K]} of the features of training images and, where they have classes,
             "class_mismatch": {"mean", "std"}; written by `fit`.
-        id2label: names of the classes.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "typicality, class
-            given" and the like conditional on the class of each image.
     """
 
     model_cpu_offload_seq = "unet"

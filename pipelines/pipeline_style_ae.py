@@ -63,8 +63,6 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
 
     Args:
         autoencoder: `StyleAutoencoder`, both encoders and the decoder.
-        sample_size: side of the square images in pixels.
-        channels: 1 or 3.
         perceptual_weight: of the Laplacian pyramid's distance beside the plain one.
         style_weight: of the cross-entropy by which a style vector is classified.
         adversarial_weight, feature_weight: see `add_adversarial_terms`.
@@ -77,8 +75,6 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         judge_weight: of the cross-entropy of the judge's opinion, in the refinement.
         id2label: names of the classes; content is drawn as it is, so nothing depends on them.
         conditions: {"style": {number: name}}, the designers.
-        defaults: {task: {parameter: value}} where this checkpoint's defaults differ from the signatures.
-        anomaly_quantiles: 201 quantiles of ordinary test images' scores.
     """
 
     autoencoder: StyleAutoencoder

@@ -41,13 +41,8 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
 
     Args:
         vae: `VAEModel`, encoder, decoder, class means and fitted mixture.
-        sample_size: side of the square images in pixels.
-        channels: 1 or 3.
         beta: weight of the KL in the training loss; below 1 sharper reconstructions, above 1 a smoother latent space.
         kl_annealing: fraction of the training over which that weight rises linearly from 0.
-        id2label: names of the classes.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "elbo, class given"
-            and the like conditional on the class of each image.
     """
 
     vae: VAEModel

@@ -44,20 +44,7 @@ class VoiceVAEPipeline(VoiceTrainingMixin, VoiceFamilyMixin, DiffusionPipeline):
 
     Args:
         content_encoder: `ContentEncoder`, with a variance.
-        speaker_encoder: `SpeakerEncoder`.
-        decoder: `VoiceDecoder`.
-        vocoder: `VoiceVocoder`, which also computes the spectrograms.
-        sampling_rate: of all sound, Hz.
         kl_weight: weight of the KL divergence in the training loss.
-        speaker_weight: weight of the classification of the trained voices.
-        conversion_weight: weight of the terms of a conversion, which has no true answer.
-        vocoder_frames: length of the clips that the vocoder is trained on.
-        adversarial_weight, feature_weight: of the discriminators' opinion, and of the distance of their features.
-        discriminator_start: part of the vocoder's training after which they take part.
-        discriminator_width: of their first layers.
-        conditions: {"speaker": {"0": name, ...}}, the trained voices.
-        defaults: of the tasks' parameters, where they differ from the methods'.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary clips, under "default".
     """
 
     model_cpu_offload_seq = "content_encoder->speaker_encoder->decoder->vocoder"

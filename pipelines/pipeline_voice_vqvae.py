@@ -59,20 +59,7 @@ class VoiceVQVAEPipeline(VoiceTrainingMixin, VoiceFamilyMixin, DiffusionPipeline
     Args:
         content_encoder: `ContentEncoder`, without a variance.
         codebook: `VoiceCodebook`.
-        speaker_encoder: `SpeakerEncoder`.
-        decoder: `VoiceDecoder`.
-        vocoder: `VoiceVocoder`, which also computes the spectrograms.
-        sampling_rate: of all sound, Hz.
         commitment_weight: weight of the commitment to the codes in the training loss.
-        speaker_weight: weight of the classification of the trained voices.
-        conversion_weight: weight of the terms of a conversion, which has no true answer.
-        vocoder_frames: length of the clips that the vocoder is trained on.
-        adversarial_weight, feature_weight: of the discriminators' opinion, and of the distance of their features.
-        discriminator_start: part of the vocoder's training after which they take part.
-        discriminator_width: of their first layers.
-        conditions: {"speaker": {"0": name, ...}}, the trained voices.
-        defaults: of the tasks' parameters, where they differ from the methods'.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary clips, under "default".
     """
 
     codebook: VoiceCodebook

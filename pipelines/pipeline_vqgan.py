@@ -73,8 +73,6 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
     Args:
         vqgan: `VQGANModel`, encoder, codebook, decoder; or diffusers' `VQModel`, which is not trained here.
         transformer: `CodeTransformer`; None: nothing can be generated, and only errors of reconstruction tell what is strange.
-        sample_size: side of the square images in pixels.
-        channels: 1 or 3.
         perceptual_weight: of the Laplacian pyramid's distance beside the plain one in the reconstruction loss.
         commitment_weight: beta of the commitment loss (VQ-VAE eq. 3).
         adversarial_weight, feature_weight: see `add_adversarial_terms`.
@@ -85,12 +83,8 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             a part gets no class, and as large a part lacks each of the conditions.
         causal_share: part of the training rows that are read in order.
         corruption: part of the codes that such a row reads wrong, so that it copes with mistakes of its own (VQGAN's code).
-        id2label: names of the classes.
         conditions: {condition: {number: name}} beside the class.
-        defaults: {task: {parameter: value}} where this checkpoint's defaults differ from the signatures.
         calibration: what `fit` found; see `anomaly_score`.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "both, class given"
-            and the like conditional on the class of each image.
     """
 
     vqgan: VQGANModel

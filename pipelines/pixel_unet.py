@@ -25,6 +25,10 @@ class PixelUNetMixin(ImageFamilyMixin):
 
     unet: UNet2DModel
     code_kind = "noise"
+    _arguments = {  # noqa: RUF012  # never changed
+        "patch_size": "p, space-to-depth factor in front of the network.",
+        "class_dropout": 'part of the training labels that is replaced by "no class", for classifier-free guidance.',
+    }
 
     @property
     def code_shape(self) -> tuple[int, ...]:

@@ -88,6 +88,21 @@ class VoiceFamilyMixin(SoundFamilyMixin):
     decoder: VoiceDecoder
     vocoder: VoiceVocoder
 
+    _arguments = {  # noqa: RUF012  # never changed
+        "speaker_encoder": "`SpeakerEncoder`.",
+        "decoder": "`VoiceDecoder`.",
+        "vocoder": "`VoiceVocoder`, which also computes the spectrograms.",
+        "sampling_rate": "of all sound, Hz.",
+        "speaker_weight": "weight of the classification of the trained voices.",
+        "conversion_weight": "weight of the terms of a conversion, which has no true answer.",
+        "vocoder_frames": "length of the clips that the vocoder is trained on.",
+        "adversarial_weight": "weight of the discriminators' judgement in the vocoder's loss.",
+        "feature_weight": "weight of the distance of the discriminators' features in the vocoder's loss.",
+        "discriminator_start": "part of the vocoder's training after which the discriminators take part.",
+        "discriminator_width": "width of the discriminators' first layers.",
+        "conditions": '{"speaker": {"0": name, ...}}, the trained voices.',
+    }
+
     # The method of the family that returns the content of a clip, float32 [1, D, ceil(frames / 2)]
     _content: Callable[[Clip], torch.Tensor]
 

@@ -101,7 +101,7 @@ TINY |= {"voice-vae": VOICE, "voice-vqvae": VOICE | {"codebook_size": 16}}
 
 
 def picture_families(families: Families) -> list:
-    """The families that work on pictures; for those of sound see pipelines/test_voice.py."""
+    """Return the families that work on pictures."""
     return [family for family in families if modality_of(family.pipeline_class()) == "image"]
 
 

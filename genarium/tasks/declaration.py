@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from types import ModuleType
 from typing import Literal
 
@@ -78,5 +77,7 @@ class Task:
         return self._read("style.css")
 
     def _read(self, name: str) -> str:
+        from importlib.resources import files  # here, because --help reads no files
+
         file = files(self.package) / name if self.package else None
         return file.read_text(encoding="utf-8") if file is not None and file.is_file() else ""

@@ -8,7 +8,7 @@ import torch
 from conftest import pictures
 from diffusers import DiffusionPipeline
 
-from pipelines.family import Report, to_generators
+from pipelines.family import FamilyMixin, Report, to_generators
 from pipelines.images import ImageFamilyMixin, ImagesOutput, task
 
 
@@ -107,3 +107,28 @@ def test_generators_are_one_or_one_for_each():
     assert to_generators((one, one), 2) == [one, one]
     with pytest.raises(ValueError, match="one generator or 3"):
         to_generators([one], 3)
+
+
+def test_common_arguments_are_documented_once_and_a_line_of_the_family_comes_first():
+    class Shared(FamilyMixin):
+        _arguments = {"width": "of the network."}  # noqa: RUF012
+
+    class Family(Shared):
+        """A family.
+
+        Args:
+            depth, width: of both networks.
+            defaults: none so far.
+
+        Raises:
+            ValueError: never.
+        """
+
+        def __init__(self, depth=1, width=2, defaults=None, anomaly_quantiles=None):
+            pass
+
+    summary, arguments, raises = Family.__doc__.split("\n\n")
+    lines = arguments.split("\n")
+    assert summary == "A family." and raises.startswith("Raises:")
+    assert lines[:3] == ["Args:", "    depth, width: of both networks.", "    defaults: none so far."]
+    assert len(lines) == 4 and lines[3].startswith("    anomaly_quantiles: 201 quantiles")

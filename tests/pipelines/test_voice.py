@@ -1,22 +1,20 @@
-"""The voice families: spectrogram and vocoder, content and speaker apart, and the contract for sound."""
+"""The voice families: spectrogram and vocoder, content and speaker apart, and what only voices promise."""
 
 import inspect
-import json
 import logging
 import math
 import pickle
 import re
 import sys
 
-import numpy as np
 import pytest
 import torch
-from conftest import SPEAKERS, build_tiny, run_bare, voice
+from conftest import SPEAKERS, build_tiny, voice
 from diffusers import DiffusionPipeline
+from media import build_voice, call_with_voices, generators, near, sounds
 
-from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.families import discover
-from genarium.tasks import controls_of, find_tasks, modality_of, tasks_of
+from genarium.tasks import modality_of
 from pipelines.codebook import CodebookAverage
 from pipelines.interpolation import slerp_unit
 from pipelines.modeling_voice import ContentEncoder, SpeakerEncoder, VoiceCodebook, VoiceDecoder
@@ -43,46 +41,11 @@ from pipelines.vocoder_losses import spectral_distance
 from pipelines.voices import CHUNK, FADE, VARIANTS
 
 FAMILIES = {f.name: f for f in discover(installed=False) if modality_of(f.pipeline_class()) == "audio"}
-CASES = [(name, task.name) for name, family in FAMILIES.items() for task in tasks_of(family.pipeline_class())]
-
-
-class Stop(Exception):
-    pass
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    """Of each family one with trained voices kept."""
-    pipelines = {name: build_tiny(family) for name, family in FAMILIES.items()}
-    for pipeline in pipelines.values():
-        clips = torch.stack([voice(1, 90 + 40 * i, i) for i in range(6)])
-        pipeline.fit([{"audio": clips, "conditions": {"speaker": torch.arange(6) % 3}}])
-    return pipelines
-
-
-def generators(*seeds):
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-def call(pipeline, task, **options):
-    """A task on two clips, or on a pair -> its output."""
-    a, b = voice(0.8), voice(1.1, 200, 1)
-    if task in ("reconstruct", "anomaly"):
-        arguments = {"audio": [a, b], "generator": generators(3, 5)}
-    elif task == "swap_style":
-        arguments = {"content": [a, b], "style": [b, a], "generator": generators(3, 5)}
-    else:
-        arguments = {"a": a, "b": b, "num_frames": 3, "generator": generators(3)[0]}
-    return getattr(pipeline, find_tasks()[task].method)(**{**arguments, **options})
-
-
-def sounds(output):
-    return [torch.as_tensor(sound) for sound in output.audios]
-
-
-def near(a, b):
-    """Equal but for rounding, whatever their size: random vocoders are quiet."""
-    return bool((a - b).abs().max() < 1e-3 * a.abs().max())
+    return {name: build_voice(family) for name, family in FAMILIES.items()}
 
 
 # ---- the spectrogram ----
@@ -282,37 +245,6 @@ def test_level_is_that_of_the_active_parts():
 # ---- the contract ----
 
 
-def test_there_are_families_to_test():
-    assert set(FAMILIES) == {"voice-vae", "voice-vqvae"}
-    for family in FAMILIES.values():
-        assert [task.name for task in tasks_of(family.pipeline_class())] == [
-            "reconstruct",
-            "interpolate",
-            "swap_style",
-            "anomaly",
-        ]
-
-
-@pytest.mark.parametrize(("family", "task"), CASES)
-def test_shapes_ranges_and_types(tiny, family, task):
-    output = call(tiny[family], task)
-    if task == "anomaly":
-        assert output.scores.shape == (2,) and (output.scores > 0).all() and output.unit == "dB"
-        assert [len(curve) for curve in output.maps] == [64, 88]
-        return
-    lengths = [12800, 17600] if task != "interpolate" else [12800] * 3
-    assert output.sampling_rate == 16000 and [len(a) for a in output.audios] == lengths
-    for audio in output.audios:
-        assert isinstance(audio, np.ndarray) and audio.dtype == np.float32
-        assert np.abs(audio).max() <= 1 and audio.std() > 1e-6
-    as_pt = call(tiny[family], task, output_type="pt")
-    assert all(torch.equal(a, b) for a, b in zip(sounds(output), as_pt.audios, strict=True))
-    assert isinstance(call(tiny[family], task, return_dict=False), tuple)
-    if family == "voice-vqvae" and task != "interpolate":
-        assert output.frame_rate == 40 and [len(c) for c in output.codes] == [32, 44]
-        assert all(c.dtype == torch.int64 and c.min() >= 0 and c.max() < 16 for c in output.codes)
-
-
 @pytest.mark.parametrize("vocoder", ["neural", "griffin_lim"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_clip_depends_on_itself_and_its_seed_only(tiny, family, vocoder):
@@ -404,127 +336,7 @@ def test_what_is_no_speech_is_refused_with_words(tiny, family, wrong):
             pipeline.interpolate(good, sound)
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "says"),
-    [
-        ({"generator": 42}, TypeError, "generator"),
-        ({"generator": generators(1)}, ValueError, "generator"),
-        ({"output_type": "pil"}, ValueError, "output_type"),
-        ({"style": [voice(0.5)] * 3}, ValueError, "style"),
-        ({"vocoder": "tape"}, ValueError, "vocoder"),
-        ({"strength": -0.1}, ValueError, "strength"),
-        ({"strength": "all"}, TypeError, "strength"),
-    ],
-)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_what_a_notebook_may_get_wrong_is_refused_with_words(tiny, family, options, error, says):
-    with pytest.raises(error, match=says):
-        tiny[family].swap_style(**{"content": [voice(0.5)] * 2, "style": voice(0.5), **options})
-
-
-@pytest.mark.parametrize(("family", "task"), CASES)
-def test_reports_each_step_and_stops_within_one(tiny, family, task):
-    seen = []
-
-    def watch(pipe, step, timestep, values):
-        x = values["pred_original_sample"]
-        assert x.ndim == 2 and len(x) == 1 and torch.isfinite(x).all() and x.abs().max() <= 1
-        seen.append((step, values["num_timesteps"]))
-
-    call(tiny[family], task, callback_on_step_end=watch)
-    assert seen and [step for step, _ in seen] == list(range(seen[0][1])), "steps count up to num_timesteps"
-
-    def stop(pipe, step, timestep, values):
-        calls.append(step)
-        raise Stop
-
-    calls = []
-    with pytest.raises(Stop):
-        call(tiny[family], task, callback_on_step_end=stop)
-    assert calls == [0]
-
-
-@pytest.mark.parametrize(("family", "task"), CASES)
-def test_signature_makes_controls_with_help_that_hold_outside_the_app_too(tiny, family, task):
-    for control in controls_of(type(tiny[family]), find_tasks()[task], FAMILIES[family].controls).values():
-        assert control.help, f"{control.name} has no line under Args:"
-        assert control.check(control.default) == control.default
-        wrong = {"choice": ["no such choice"], "integer": ["many", 1.5], "number": ["much", float("nan")]}
-        for value in wrong[control.kind] + ([control.minimum - 1] if control.minimum is not None else []):
-            with pytest.raises((ValueError, TypeError), match=control.name):
-                call(tiny[family], task, **{control.name: value})
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_call_leaves_the_pipeline_as_it_was(tiny, family):
-    pipeline = tiny[family]
-    before = json.dumps(dict(pipeline.config), default=str), dict(vars(pipeline))
-    for name, task in CASES:
-        if name == family:
-            call(pipeline, task)
-    after = json.dumps(dict(pipeline.config), default=str), dict(vars(pipeline))
-    assert before[0] == after[0] and before[1].keys() == after[1].keys()
-    assert all(before[1][k] is after[1][k] for k in before[1] if k != "_internal_dict")
-
-
 # ---- export ----
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_round_trip_with_the_installed_class(tiny, family, tmp_path):
-    tiny[family].save_pretrained(tmp_path / "a")
-    checkpoint = open_checkpoint(tmp_path / "a", discover(installed=False))
-    assert checkpoint.modality == "audio"
-    assert checkpoint.controls("swap_style")["speaker"].choices == ("any", "set/ann", "set/bob", "set/cy")
-    loaded = load_pipeline(checkpoint)
-    for a, b in zip(sounds(call(loaded, "swap_style")), sounds(call(tiny[family], "swap_style")), strict=True):
-        assert near(a, b)
-    loaded.save_pretrained(tmp_path / "b")
-    assert (tmp_path / "a/model_index.json").read_text() == (tmp_path / "b/model_index.json").read_text()
-
-
-def test_round_trip_in_a_bare_diffusers(tiny, tmp_path):
-    """Both families in one process without this repository, a reader of sound files or a resampler.
-
-    Compared are pipelines that were both loaded from the folder: products with one row are rounded otherwise where weights
-    lie elsewhere in memory.
-    """
-    families = discover(installed=False)
-    a, b = voice(0.8), voice(1.1, 200, 1)
-    for name, pipeline in tiny.items():
-        pipeline.save_pretrained(tmp_path / name)
-        pipeline = load_pipeline(open_checkpoint(tmp_path / name, families))
-        swapped = pipeline.swap_style([a, b], [b, a], generators(3, 5), output_type="pt").audios
-        found = [
-            *swapped,
-            *pipeline.interpolate(a, b, 3, output_type="pt").audios,
-            pipeline.anomaly_score([a, b]).scores,
-        ]
-        torch.save([a, b, *found], tmp_path / f"{name}.pt")
-    program = f"""
-import sys
-for name in ("soundfile", "soxr", "librosa", "scipy"):
-    sys.modules[name] = None
-import torch
-from diffusers import DiffusionPipeline
-torch.set_num_threads({torch.get_num_threads()})  # another number of threads sums in another order
-for name in {list(tiny)!r}:
-    pipe = DiffusionPipeline.from_pretrained(name, trust_remote_code=True)
-    for module in pipe.components.values():
-        module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    a, b, *expected = torch.load(name + ".pt")
-    generator = [torch.Generator().manual_seed(s) for s in (3, 5)]
-    found = list(pipe.swap_style([a, b], [b, a], generator, output_type="pt").audios)
-    found += [*pipe.interpolate(a, b, 3, output_type="pt").audios, pipe.anomaly_score([a, b]).scores]
-    assert len(found) == len(expected) == 6
-    different = [i for i, pair in enumerate(zip(found, expected)) if not torch.equal(*pair)]
-    assert not different, (name, different, [float((found[i] - expected[i]).abs().max()) for i in different])
-    print(name, type(pipe).__module__, pipe.style_map(a).names[0])
-assert not any(m.split(".")[0] in ("genarium", "pipelines", "plugins") for m in sys.modules)
-"""
-    output = run_bare(program, tmp_path)
-    for name in tiny:
-        assert f"{name} diffusers_modules" in output and "set/ann" in output
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -555,7 +367,9 @@ def test_a_bare_load_warns_of_nothing_and_shares_its_components(tiny, family, tm
 @pytest.mark.parametrize("family", FAMILIES)
 def test_copies_by_pickle_say_the_same(tiny, family):
     again = pickle.loads(pickle.dumps(tiny[family]))
-    for a, b in zip(sounds(call(again, "swap_style")), sounds(call(tiny[family], "swap_style")), strict=True):
+    for a, b in zip(
+        sounds(call_with_voices(again, "swap_style")), sounds(call_with_voices(tiny[family], "swap_style")), strict=True
+    ):
         assert torch.equal(a, b)
 
 

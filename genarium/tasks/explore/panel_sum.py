@@ -69,7 +69,8 @@ class SumSection:
             _, codes = await self.explorer.encode(name, sources)
             pipeline = await asyncio.to_thread(self.explorer.runtime.pipeline, name)
             kind = pipeline.code_kind
-            answer = coding.combine(kind, *codes, getattr(pipeline, "code_vectors", None))
+            a, b, c = codes
+            answer = coding.combine(kind, a, b, c, getattr(pipeline, "code_vectors", None))
             every = [*codes, answer]
             drawn = await self.explorer.decode(name, coding.stack(every))
         except GenariumError as error:

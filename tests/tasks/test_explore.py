@@ -113,6 +113,16 @@ def test_a_discrete_code_lies_near_those_with_much_in_common(kind, tmp_path):
     assert not found.is_continuous
 
 
+def test_classes_and_paths_have_squares_of_their_own():
+    made = make(torch.arange(4).repeat_interleave(10), "one_hot")
+    columns = [made.points[10 * k : 10 * (k + 1)].mean(0) for k in range(4)]
+    assert np.allclose(columns, [[0.25, 0.75], [0.75, 0.75], [0.25, 0.25], [0.75, 0.25]], atol=0.05)
+    paths = torch.tensor([[0, 0], [0, 3], [3, 3]]).repeat_interleave(4, 0)
+    made = make(paths, "path")
+    assert (np.floor(made.points[:8] * 2) == [0, 1]).all() and (np.floor(made.points[8:] * 2) == [1, 0]).all()
+    assert made.nearest(made.places()[9]) == 9 and made.share == 1
+
+
 def test_entries_that_stand_for_vectors_are_compared_by_these():
     codes = np.array([[0, 0], [1, 1], [2, 2]])
     vectors = np.array([[1.0, 0.0], [0.9, 0.0], [-1.0, 0.0]])

@@ -14,6 +14,8 @@ from genarium.parallel import join
 from genarium.tasks.explore.making import NUM_PICTURES, make_map
 from genarium.tasks.explore.mapping import FILE, CodeMap
 
+SLOW_PICTURES = 400  # on the map of a code that is found step by step
+
 MAP_SHARE = Figure(
     "map_share",
     "Variance shown by the map of codes",
@@ -38,7 +40,10 @@ def map_of(evaluation: ImageEvaluation, number: int = NUM_PICTURES) -> CodeMap:
     """
     pipeline = evaluation.pipeline
     images = evaluation.test_images(number)
-    if pipeline.code_kind == "noise" and _takes_steps(pipeline, images[:1]):
+    steps = _takes_steps(pipeline, images[:1])
+    if steps and pipeline.code_kind != "noise":  # such as an inversion by gradients
+        images = images[:SLOW_PICTURES]
+    if steps and pipeline.code_kind == "noise":
         raise NotMeasurableError(
             "its codes are white noise by construction, in which no direction shows more than another; there is no map"
         )

@@ -12,11 +12,12 @@ import numpy as np
 import PIL.Image
 
 from genarium.tasks.explore.codes import CONTINUOUS, numbers_of, similarity
-from genarium.tasks.explore.mapping import ATLAS_COLUMNS, MAX_BYTES, CodeMap, compact
+from genarium.tasks.explore.mapping import ATLAS_COLUMNS, MAX_BYTES, NESTED, CodeMap, compact
 
 NUM_PICTURES = 2000
 MAX_CODE_BYTES = 90_000  # of discrete codes in the file; with longer codes there are fewer pictures
 MAX_AXES = 8
+ROOM = 3000  # bytes of the file for names and headers
 AXES_NUMBERS = 30_000  # of all axes together; a code of many numbers gets fewer axes
 MAX_SPREADS = 64  # up to this length each number of a code has a slider of its own
 THUMBNAILS = ((28, 50), (24, 45), (24, 30), (20, 50), (20, 35), (16, 50), (16, 30), (12, 30))  # (side, WebP quality)
@@ -55,7 +56,9 @@ def make_map(
         spreads = flat.std(0) if flat.shape[1] <= MAX_SPREADS else None
         own |= {"mean": mean, "axes": axes, "deviations": along.std(0), "spreads": spreads}
     else:
-        points, share = _scaling(similarity(kind, codes, vectors))
+        points, share = (
+            (_nest(np.asarray(codes)), 1.0) if kind in NESTED else _scaling(similarity(kind, codes, vectors))
+        )
         own["codes"] = list(codes) if kind == "words" else np.asarray(codes)
     shape = () if kind == "words" else tuple(np.asarray(codes).shape[1:])
     common: dict[str, Any] = {
@@ -68,7 +71,7 @@ def make_map(
         "pictures": hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:16],
     }
     rest = _size(CodeMap(**common, **own, atlas=b"", side=1))
-    atlas, side = _atlas(images, MAX_BYTES - 1000 - rest)
+    atlas, side = _atlas(images, MAX_BYTES - ROOM - rest)
     return CodeMap(**common, **own, atlas=atlas, side=side)
 
 
@@ -111,6 +114,30 @@ def _scaling(alike: np.ndarray) -> tuple[np.ndarray, float]:
     top = np.maximum(values[::-1][:2], 0)
     signs = np.sign(vectors[np.abs(vectors[:, ::-1][:, :2]).argmax(0), [-1, -2]])
     return vectors[:, ::-1][:, :2] * np.sqrt(top) * signs, float(top.sum() / max(np.maximum(values, 0).sum(), 1e-12))
+
+
+def _nest(codes: np.ndarray) -> np.ndarray:
+    """Return places of classes or paths, [N, 2]: a square for each choice, in it one for each choice of the next level.
+
+    Codes that are equal lie around the middle of their square, as the seeds of a sunflower do.
+
+    Args:
+        codes: int [N] or [N, L].
+    """
+    rows = codes.reshape(len(codes), -1)
+    columns = int(np.ceil(np.sqrt(rows.max() + 1)))
+    corner, side = np.zeros((len(rows), 2)), 1.0
+    for choice in rows.T:
+        side /= columns
+        corner += side * np.stack([choice % columns, columns - 1 - choice // columns], 1)
+    _, leaf, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    leaf = leaf.ravel()
+    rank = np.zeros(len(rows))
+    for i in range(len(counts)):
+        rank[leaf == i] = np.arange(counts[i])
+    radius = 0.45 * side * np.sqrt((rank + 0.5) / counts.max())
+    turn = rank * np.pi * (3 - np.sqrt(5))
+    return corner + side / 2 + radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1)
 
 
 def _atlas(images: np.ndarray, room: int) -> tuple[bytes, int]:

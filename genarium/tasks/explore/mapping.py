@@ -23,6 +23,7 @@ FILE = "explore.npz"
 MAX_BYTES = 200_000  # of the file
 ATLAS_COLUMNS = 50
 DAMAGED = (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile, zlib.error)
+NESTED = ("one_hot", "path")  # kinds whose codes have squares of their own
 REACH = 3.0  # deviations
 STEPS = 7  # of a traversal
 
@@ -32,8 +33,8 @@ class CodeMap:
     """A map of N test pictures' codes.
 
     A continuous code is mean + sum of deviations along axes: the principal ones, or the numbers themselves where there are
-    two. The map is the plane of the first two. A discrete code has the place that classical scaling (Torgerson 1952) of
-    `similarity` gives it.
+    two. The map is the plane of the first two. A class or a path has a square of its own. Another discrete code has the
+    place that classical scaling (Torgerson 1952) of `similarity` gives it.
 
     Args:
         kind: of the code.
@@ -82,6 +83,8 @@ class CodeMap:
     @cached_property
     def box(self) -> tuple[float, float, float, float]:
         """x0, y0, x1, y1 of the shown part: all points, unless a few lie very far out."""
+        if self.kind in NESTED:
+            return 0.0, 0.0, 1.0, 1.0
         low, high = self.points.min(0), self.points.max(0)
         inner_low, inner_high = np.quantile(self.points, 0.005, axis=0), np.quantile(self.points, 0.995, axis=0)
         far = (high - low) > 2 * (inner_high - inner_low)

@@ -14,7 +14,7 @@ from genarium.errors import GenariumError
 from genarium.runtime.request import parse_seed
 from genarium.tasks.explore.drawing import tight
 from genarium.tasks.explore.explorer import Explorer, pick
-from genarium.tasks.explore.mapping import CodeMap
+from genarium.tasks.explore.mapping import NESTED, CodeMap
 from genarium.tasks.explore.panel_plane import build_plane, map_svg, picture_html, sheet_svg
 from genarium.ui.inputs import said
 from genarium.ui.pages import Current, Page
@@ -118,6 +118,7 @@ class MapSection:
             words = f'<p class="explore-name">{title} · {texts.both(key, name=name)}</p>'
             return [gr.update(visible=True), words, "", "", "", ""]
         what = "map_plane" if found.is_plane else "map_axes" if found.is_continuous else "map_scaling"
+        what = "map_nested" if found.kind in NESTED else what
         words = texts.both(what, number=len(found), share=100 * found.share)
         sheet = await self.explorer.manifold(name)
         below = texts.both("manifold_words" if found.is_continuous else "manifold_nearest")

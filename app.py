@@ -47,6 +47,13 @@ def main() -> None:
             mcp_server=importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
             **look,
         )
+    except ValueError as error:  # Gradio asks the app's own address before it says that all is well
+        if "localhost is not accessible" not in str(error):
+            raise
+        parser.error(
+            "the app does not reach itself. Set NO_PROXY=localhost,127.0.0.1 if a proxy is in the way; if this machine is very "
+            "busy, try again."
+        )
     except OSError:  # Gradio's words are about launch(), which nobody called
         where = f"{arguments.host or os.environ.get('GRADIO_SERVER_NAME') or 'this machine'}, port {port or 'of its choice'}"
         parser.error(

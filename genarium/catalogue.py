@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,8 +74,7 @@ def find_checkpoints(families: Families) -> Catalogue:
     broken: list[Broken] = []
     recipes = recipe_paths(families.recipe_folders())
     for root in (paths.checkpoints(), *families.checkpoint_folders()):
-        folders = {file.parent for pattern in (MODEL_INDEX, MODEL_CONFIG) for file in root.glob(f"*/{pattern}")}
-        for folder in sorted(folders):
+        for folder in _folders(root, broken):
             name = folder.name
             if name in found:
                 broken.append(Broken(f"{root.name}/{name}", "an earlier folder of checkpoints has this name already"))
@@ -85,3 +85,26 @@ def find_checkpoints(families: Families) -> Catalogue:
             except Exception as error:  # whatever a folder holds must not stop the app
                 broken.append(Broken.by(f"{root.name}/{name}", error))
     return Catalogue(found, tuple(broken), families)
+
+
+def _folders(root: Path, broken: list[Broken]) -> list[Path]:
+    """Return the folders below `root` that hold a checkpoint, in order of their names. What cannot be entered is broken."""
+    found = []
+    try:
+        places = sorted(root.iterdir()) if root.is_dir() else []
+    except OSError as error:
+        broken.append(Broken(root.name, f"the folder cannot be read: {error.strerror}. Mend its permissions."))
+        return []
+    for place in places:
+        for name in (MODEL_INDEX, MODEL_CONFIG):
+            try:
+                os.stat(place / name)  # pathlib's own tests take what cannot be entered for what is not there
+            except PermissionError as error:
+                origin = f"{root.name}/{place.name}"
+                broken.append(Broken(origin, f"the folder cannot be entered: {error.strerror}. Mend its permissions."))
+            except OSError:
+                continue
+            else:
+                found.append(place)
+            break
+    return found

@@ -24,6 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+try:
+    import fcntl
+except ImportError:  # on Windows: what a killed process left beside a folder stays
+    fcntl = None  # type: ignore[assignment]
+
 from genarium.errors import FileError, GenariumError
 
 if TYPE_CHECKING:
@@ -148,7 +153,7 @@ def new_folder(target: Path, ours: Callable[[str], bool] = lambda name: True) ->
     """Yield an empty folder to fill. It takes the place of `target` when the block ends without an error.
 
     Whatever interrupts the exchange, the old version or the new one is there: an exception puts the old one back, and the
-    next exchange puts back what a killed process left in its working folder.
+    next exchange puts back what a killed process left in its working folder, and deletes the rest of that.
 
     Args:
         target: of the finished folder; an older version may stand there.
@@ -161,8 +166,10 @@ def new_folder(target: Path, ours: Callable[[str], bool] = lambda name: True) ->
     target = Path(target)
     recover(target)
     check_writable(target.parent)
+    _delete_left_over(target)
     desk = Path(tempfile.mkdtemp(prefix=f".{target.name}.part-", dir=target.parent))
     made = desk / target.name
+    lock = _lock(desk)
     try:
         with file_errors(target):
             made.mkdir()
@@ -171,6 +178,8 @@ def new_folder(target: Path, ours: Callable[[str], bool] = lambda name: True) ->
     finally:
         if not os.path.lexists(desk / OLD):
             remove_tree(desk)
+        if lock is not None:
+            os.close(lock)
 
 
 def exchange(made: Path, target: Path, old: Path, ours: Callable[[str], bool] = lambda name: True) -> None:
@@ -203,6 +212,30 @@ def recover(target: Path) -> None:
             (desk / OLD).rename(target)
             remove_tree(desk)
             return
+
+
+def _delete_left_over(target: Path) -> None:
+    """Delete working folders of processes that were killed; not one with the only version that there is."""
+    for desk in target.parent.glob(f".{_escaped(target.name)}.part-*"):
+        if desk.is_symlink() or (os.path.lexists(desk / OLD) and not os.path.lexists(target)):
+            continue
+        lock = _lock(desk)
+        if lock is not None:
+            remove_tree(desk)
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Hold the lock of a folder for as long as this process keeps what is returned open; None if another holds it."""
+    if fcntl is None:
+        return None
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(place)
+        return None
+    return place
 
 
 def remove_tree(folder: Path) -> None:

@@ -29,7 +29,7 @@ _SHORT = _Short()
 
 def quoted(value: Any) -> str:
     """Return how a value is written in Python, cut after `MAX_QUOTED` characters."""
-    return _cut(_SHORT.repr(value), MAX_QUOTED)
+    return shortened(_SHORT.repr(value), MAX_QUOTED)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -40,13 +40,14 @@ def listed(names: Iterable[str]) -> str:
         separator = ", "
         if len(text) > MAX_QUOTED:
             break
-    return printable(_cut(text, MAX_QUOTED))
+    return printable(shortened(text, MAX_QUOTED))
 
 
 def printable(text: str) -> str:
     """Return a text without halves of UTF-16 pairs, which can be neither printed nor sent, and of a bounded length."""
-    return _cut(text, MAX_MESSAGE).encode("utf-8", "backslashreplace").decode()
+    return shortened(text, MAX_MESSAGE).encode("utf-8", "backslashreplace").decode()
 
 
-def _cut(text: str, length: int) -> str:
+def shortened(text: str, length: int) -> str:
+    """Return a text of at most so many characters; dots stand for what is cut off."""
     return text if len(text) <= length else text[: length - 3] + "..."

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -196,6 +197,17 @@ def tiny_checkpoints(families, tmp_path_factory):
     os.environ.pop("GENARIUM_CHECKPOINTS")
     if before is not None:
         os.environ["GENARIUM_CHECKPOINTS"] = before
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that everybody can enter, for `ordinary_user`; pytest's own are its user's alone."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    for place in (folder, *folder.iterdir()):
+        place.chmod(0o755)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

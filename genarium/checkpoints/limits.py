@@ -6,6 +6,7 @@ really be: a header of safetensors lists every tensor with its shape, and the fi
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -86,6 +87,8 @@ def _tensors(name: str, folder: Path) -> tuple[int, int]:
     """Return how many tensors the weights in a folder have, and how many elements together."""
     number = elements = 0
     for path in folder.glob("*.safetensors"):
+        if not os.access(path, os.R_OK):  # safetensors says that there is no such file
+            raise CheckpointError(f"{name}: {path.parent.name}/{path.name} cannot be read: permission denied.")
         try:
             with safe_open(path, "pt") as file:
                 for key in file.keys():  # noqa: SIM118 - it is no dictionary

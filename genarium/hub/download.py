@@ -14,6 +14,7 @@ from huggingface_hub.errors import FileMetadataError, GatedRepoError, Repository
 from tqdm import tqdm
 
 from genarium.errors import HubError
+from genarium.hub.answers import bound_answers
 from genarium.hub.errors import explain, hub_errors
 
 # What reading an answer of another form raises. None of these is a fault of the network or of the disk.
@@ -40,6 +41,7 @@ def telling(repo_id: str, token: str | bool | None) -> Iterator[None]:
     Raises:
         HubError: the Hub refuses, or its answer has another form than huggingface_hub expects.
     """
+    bound_answers()
     with hub_errors(repo_id):
         try:
             yield

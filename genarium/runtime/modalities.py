@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -17,6 +18,7 @@ from genarium.media.spectrogram import mel_picture
 from genarium.tasks import Modality
 
 PREVIEWED_SECONDS = 10  # of sound in a preview: the newest
+PREVIEWED_SIDE = 256  # pixels of a picture in a preview: each is sent in each preview
 
 
 class Medium(ABC):
@@ -72,9 +74,11 @@ class Images(Medium):
         return fit_picture(open_picture(source), size, channels, dark_background=dark, invert=cast(Invert, invert))
 
     def preview(self, checkpoint: Checkpoint, outputs: Sequence[Any], sample: torch.Tensor) -> list[PIL.Image.Image]:
+        step = math.ceil(max(sample.shape[-2:]) / PREVIEWED_SIDE)
+        sample = sample[..., ::step, ::step]
         pixels = ((sample / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)  # [N, C, H, W]
         done = [picture for output in outputs for picture in getattr(output, "images", ())]
-        return done + to_pictures(pixels.permute(0, 2, 3, 1).numpy())
+        return [picture.reduce(step) for picture in done] + to_pictures(pixels.permute(0, 2, 3, 1).numpy())
 
     def load_in_python(self, name: str, checkpoint: str, invert: str) -> str:
         return f'genarium.picture("{name}.png", "{checkpoint}", invert="{invert}")'

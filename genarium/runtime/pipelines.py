@@ -64,6 +64,7 @@ class PipelineCache:
         self._guests: OrderedDict[str, Checkpoint] = OrderedDict()
         self._lock = threading.Lock()  # of the three dictionaries
         self._loading: dict[str, threading.Lock] = {}
+        self._needs: dict[str, int] = {}  # bytes of memory for one sample of a guest
 
     # ---- guests: checkpoints that come while the app runs ----
 
@@ -78,7 +79,7 @@ class PipelineCache:
             Stopped: `stop` was set.
         """
         if not checkpoint.is_foreign:  # the code of a foreign one is trusted already, by the operator
-            try_loading(checkpoint, stop)
+            self._needs[checkpoint.name] = try_loading(checkpoint, stop) or 0
         with self._lock:
             self._guests[checkpoint.name] = checkpoint
             self._guests.move_to_end(checkpoint.name)
@@ -92,6 +93,7 @@ class PipelineCache:
             while len(self._guests) > self.max_guests:
                 name, _ = self._guests.popitem(last=False)
                 self._loaded.pop(name, None)
+                self._needs.pop(name, None)
 
     def guests(self) -> list[Checkpoint]:
         """Return the guests, the least recently used first."""

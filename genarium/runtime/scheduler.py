@@ -30,6 +30,8 @@ except ImportError:
 
 Job = tuple[Checkpoint, Request, Mapping[str, Any]]  # whom to ask, what, and the material in its form
 
+GUEST_MEMORY = 2**30  # bytes for the samples of a guest that are computed at once, by what its trial took for one
+GUEST_PIXELS = 2**24  # of the pictures of a guest in one run: they are kept until the last is done, and shown
 HEARTBEAT_SECONDS = 0.5  # a stream gives a sign this often while it waits, so that its reader can close it
 
 
@@ -98,8 +100,35 @@ class Runtime(PipelineCache):
     def _jobs(self, request: Request, inputs: Mapping[str, Any]) -> list[Job]:
         """Return what each checkpoint of a request is asked, with the material in its form."""
         checkpoints = {name: self.checkpoint(name) for name in request.checkpoints}
-        pairs = zip(checkpoints.values(), request.each(checkpoints), strict=True)
+        pairs = list(zip(checkpoints.values(), request.each(checkpoints), strict=True))
+        for checkpoint, one in pairs:
+            self._check_size(checkpoint, one)
         return [(checkpoint, one, self._material(checkpoint, one, inputs)) for checkpoint, one in pairs]
+
+    def batch_of(self, name: str) -> int:
+        """Return how many samples of a checkpoint are computed at once: of a guest, as many as its trial leaves room for."""
+        with self._lock:
+            needed = self._needs.get(name, 0)
+        return max(1, min(self.max_batch, GUEST_MEMORY // (needed or 1)))
+
+    def _check_size(self, checkpoint: Checkpoint, request: Request) -> None:
+        """Refuse what would take more memory than a guest may have.
+
+        Raises:
+            InputError: so it is; the message says how many pictures are taken.
+        """
+        task = checkpoint.tasks[request.task]
+        frames = request.parameters.get("num_frames", 1)  # of an interpolation, which are one batch
+        if self.guest(checkpoint.name) is None or checkpoint.modality != "image" or checkpoint.is_foreign:
+            return
+        if (most := self.batch_of(checkpoint.name)) < frames:
+            raise InputError(f"{checkpoint.name}: one frame takes so much memory that at most {most} are taken.")
+        side = getattr(self.pipeline(checkpoint.name).config, "sample_size", 1)
+        number = request.batch_size if task.draws else frames
+        if number * side**2 > GUEST_PIXELS:
+            raise InputError(
+                f"At most {GUEST_PIXELS // side**2} pictures of {side} x {side} pixels are made in one run."
+            )
 
     def _events(self, jobs: Sequence[Job]) -> Iterator[Progress | Result | BaseException]:
         """Compute in a thread; yield `Progress`, also as a sign of life, and at last the `Result` or what went wrong."""
@@ -116,7 +145,7 @@ class Runtime(PipelineCache):
                     results = []
                     for checkpoint, asked, material in jobs:
                         pipeline = self.pipeline(asked.checkpoint)
-                        run = Run(pipeline, checkpoint, asked, material, self.max_batch, events, stop)
+                        run = Run(pipeline, checkpoint, asked, material, self.batch_of(checkpoint.name), events, stop)
                         results.append(run.result())
                     events.put(results[0] if len(results) == 1 else Several.of(request, results))
                 finally:

@@ -22,8 +22,9 @@ from genarium.runtime import Request, Runtime
 from genarium.runtime.request import choose_labels, parse_number, parse_seed
 from genarium.tasks import Task, find_tasks
 from genarium.tasks.endpoints import Call, Classes, File, Input, Number, Values, Work
+from genarium.ui.answers import said
 from genarium.ui.files import keep, keep_results
-from genarium.ui.inputs import any_value, said
+from genarium.ui.inputs import any_value
 from genarium.ui.streaming import finish
 from genarium.ui.tab import MAX_SHOWN
 

@@ -23,8 +23,17 @@ MAX_BODY = 4 * MIB  # of a request that uploads no file
 MAX_UPLOAD_BODY = 66 * MIB  # a file of the largest size that is taken, and its frame
 VISIT_GRACE_SECONDS = 300  # a browser that lost its connection may come back
 
+# What may be posted. Gradio has more, which this app has no use for: a recorder of videos, an editor of code.
+POSTS = re.compile(
+    r"/(?:(?:gradio_api/)?(?:queue/join|(?:call|run|api)/(?:v2/)?[^/]+|upload|cancel|reset|component_server|login)"
+    r"|gradio_api/mcp(?:/.*)?)/?$"
+)
+# What may not be read: files of other machines, which the app would fetch, and states of pages, which it would write.
+CLOSED = re.compile(
+    r"/(?:gradio_api/)?(?:proxy=|file[=/]https?:|deep_link|run-history|vibe-|dev/|profiling|monitoring)", re.I
+)
+LONGEST_NAME = 255  # bytes of one part of a path; file systems take no longer ones
 JOIN = re.compile(r"/(?:gradio_api/)?(?:queue/join|call/(?:v2/)?[^/]+)/?$")
-CALL = re.compile(r"/(?:gradio_api/)?(?:queue/join|(?:call|run|api)/(?:v2/)?[^/]+)/?$")
 ARGUMENTS = (LookupError, TypeError, ValueError, RecursionError, FnIndexInferError)
 READ = re.compile(r"/(?:gradio_api/)?call/(?:v2/)?[^/]+/([^/]+)/?$")
 DATA = re.compile(r"/(?:gradio_api/)?queue/data/?$")
@@ -53,7 +62,13 @@ class Gate:
             await self.app(scope, receive, send)
             return
         path, client = scope["path"], (scope.get("client") or ("unknown",))[0]
-        if scope["method"] == "GET":
+        posted = scope["method"] not in ("GET", "HEAD", "OPTIONS")
+        if not POSTS.search(path) if posted else CLOSED.search(path):
+            await _drain(receive, MAX_BODY)
+            await _answer(send, 404, "There is nothing at this address.")
+        elif max(map(len, path.encode(errors="replace").split(b"/"))) > LONGEST_NAME:
+            await _answer(send, 414, "No part of an address may be so long.")
+        elif scope["method"] == "GET":
             await self._get(path, scope, receive, send)
         elif UPLOAD.search(path):
             await self._upload(client, scope, receive, send)
@@ -75,6 +90,9 @@ class Gate:
         if found := READ.search(path):
             event = self.queue().event_ids_to_events.get(found[1])
             session = found[1] if event is None else event.session_hash
+            if session not in self.queue().pending_messages_per_session:  # Gradio would break off in the middle
+                await _answer(send, 404, "There is no such call: its result was read, or the app was started anew.")
+                return
         elif DATA.search(path):
             session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [None])[0]
         if session is None:
@@ -143,17 +161,12 @@ class Gate:
                 await self.app(scope, counted, noted)
         except TooLarge:
             pass
-        except ARGUMENTS as error:  # Gradio has no endpoint of this name, or fails over what it was sent
-            if started or not CALL.search(scope["path"]):
+        except ARGUMENTS as error:  # Gradio has no such endpoint, or fails over what it was sent, or over saying so
+            if started or not POSTS.search(scope["path"]):
                 raise
-            await _answer(send, 400, f"This is no request of an endpoint of this app: {quoted(str(error))}.")
+            await _answer(send, 400, f"This is no request that this app understands: {quoted(str(error))}.")
         if refused and not started:
-            message = {"more_body": True}
-            while (
-                message.get("more_body") and read < 2 * most
-            ):  # a client that is still sending would not see the answer
-                message = await receive()
-                read += len(message.get("body", b""))
+            await _drain(receive, 2 * most - read)
             await _answer(send, 413, f"The request is too large; at most {most / MIB:g} MiB are taken.")
 
 
@@ -166,6 +179,14 @@ def end_visit(session: str) -> None:
     """Delete the results of a page that has been closed."""
     if not VISITS.open(session):
         STORAGE.leave(f"visit {session}")
+
+
+async def _drain(receive: Any, most: int) -> None:
+    """Read what is left of a body, up to so many bytes: a client that is still sending would not see the answer."""
+    more = True
+    while more and most > 0:
+        message = await receive()
+        more, most = message.get("more_body", False), most - len(message.get("body", b""))
 
 
 async def _answer(send: Any, status: int, text: str) -> None:

@@ -7,26 +7,19 @@ for each subclass of a component, Gradio writes a .pyi file beside the module.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
-from genarium import paths
 from genarium.checkpoints import Checkpoint
-from genarium.errors import GenariumError, InputError
 from genarium.media.sounds import MAX_SECONDS
 from genarium.tasks import Modality, Task
+from genarium.ui.answers import said as said  # its place before, for panels that import it from here
 from genarium.ui.texts import TaskTexts, Texts, markup
 
 EXAMPLES = Path(__file__).parent / "examples"
 PAIR_EXAMPLES = 18
-WRONG_ARGUMENT = (
-    "An argument is missing, too many, or of another kind than is taken here. A file is uploaded first, and then given as "
-    '{"path": "...", "meta": {"_type": "gradio.FileData"}}; the page\'s link "Use via API" shows each argument.'
-)
 STRIPS = {1: "grey", 3: "emoji"}  # folder of the example pictures for models of so many channels
 
 
@@ -128,36 +121,6 @@ class SoundInputs:
 
 
 INPUTS: dict[Modality, type[PictureInputs] | type[SoundInputs]] = {"image": PictureInputs, "audio": SoundInputs}
-
-
-def said(error: GenariumError) -> gr.Error:
-    """Return the host's message as Gradio shows it, in the page and to programs; no traceback in the log for it."""
-    return gr.Error(without_folders(str(error)), print_exception=False)
-
-
-def without_folders(text: str) -> str:
-    """Return a message without the folders of this machine, in which the app and its files are."""
-    for folder in (get_upload_folder(), tempfile.gettempdir(), str(paths.ROOT), str(Path.home())):
-        text = text.replace(folder.rstrip("/") + "/", "")
-    return text
-
-
-def refuse_wrong_arguments(app: gr.Blocks) -> None:
-    """Give programs a clear error if they send an argument of another form.
-
-    Gradio's own error has the text "null". This covers the reading of arguments only, and none of our code.
-    """
-    read: Any = app.preprocess_data
-
-    async def preprocess_data(*arguments: Any, **options: Any) -> Any:
-        try:
-            return await read(*arguments, **options)
-        except gr.Error:
-            raise
-        except Exception as error:
-            raise said(InputError(WRONG_ARGUMENT)) from error
-
-    app.preprocess_data = preprocess_data  # type: ignore[method-assign]
 
 
 def picture_input(**options: Any) -> Any:

@@ -12,12 +12,13 @@ from genarium.errors import Broken
 from genarium.runtime import Runtime
 from genarium.tasks import Task, find_tasks, tasks_of
 from genarium.ui.about import build_about
+from genarium.ui.answers import answer_in_words
 from genarium.ui.endpoints import build_endpoints
 from genarium.ui.gate import Gate
 from genarium.ui.hub import HubTab
-from genarium.ui.inputs import refuse_wrong_arguments
 from genarium.ui.notices import show_notes
 from genarium.ui.pages import Current, build_contents, open_page
+from genarium.ui.storage import STORAGE
 from genarium.ui.tab import TaskTab
 from genarium.ui.texts import Texts, markup
 from genarium.ui.theme import CSS, make_theme
@@ -59,7 +60,8 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
         build_endpoints(runtime, tasks)
     for task in (task for task in tasks if task.address):
         _build_page(app, task, runtime, texts)
-    refuse_wrong_arguments(app)
+    answer_in_words(app)
+    _keep_examples(app)
     app.queue(max_size=256, api_open=False)  # no way past the queue
     return app, {
         "theme": make_theme(),
@@ -69,9 +71,17 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
         "ssr_mode": False,
         "state_session_capacity": MAX_SESSIONS,
         "enable_monitoring": False,
+        "run_history": False,
         "app_kwargs": {"middleware": [Middleware(Gate, queue=lambda: app._queue)]},
         "footer_links": ["api", "settings"],
     }
+
+
+def _keep_examples(app: gr.Blocks) -> None:
+    """Let nothing delete the files that are there before the first visitor comes: neither Gradio, by age, nor a budget."""
+    for block in app.blocks.values():
+        block.keep_in_cache |= block.temp_files
+        STORAGE.keep(block.keep_in_cache)
 
 
 def _usable_tasks() -> tuple[list[Task], list[Broken]]:

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gradio as gr
 
@@ -18,7 +18,7 @@ from genarium.hub.publish import export, upload
 from genarium.runtime import Runtime
 from genarium.ui.picker import hub_link
 from genarium.ui.tab import status_html
-from genarium.ui.texts import Texts, markup
+from genarium.ui.texts import TEXTS, Texts, markup
 
 
 def can_sign_in() -> bool:
@@ -34,7 +34,9 @@ class PublishPanel:
         names = [name for name, c in runtime.catalogue.checkpoints.items() if c.card is not None]
         with gr.Accordion(texts("publish"), open=False, elem_classes="settings"):
             markup(f'<div class="intro">{Texts.both("publish_intro")}</div>')
-            gr.LoginButton(cast(str, texts("sign_in")), logout_value="✓ {}")
+            # In both languages at once: Gradio's script compares the label with this text to know whether one is signed in,
+            # and would take a translated label for a name, so that nobody could ever sign in.
+            gr.LoginButton(" · ".join(TEXTS["sign_in"]), logout_value="✓ {}", elem_id="sign-in")
             self.checkpoint = gr.Dropdown(
                 names, value=next(iter(names), None), label=texts("checkpoint"), filterable=False
             )

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections import OrderedDict, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from gradio.utils import get_upload_folder
@@ -39,6 +40,7 @@ class Storage:
     ):
         self.owner_bytes, self.all_bytes = owner_bytes, all_bytes
         self.owner_files, self.all_files = owner_files, all_files
+        self._kept: set[str] = set()  # paths
         self._of: defaultdict[str, OrderedDict[str, int]] = defaultdict(OrderedDict)  # owner -> path -> bytes
         self._lock = threading.Lock()
         self._swept = time.monotonic()
@@ -61,6 +63,11 @@ class Storage:
         if time.monotonic() - self._swept > SWEEP_SECONDS:
             self.sweep()
 
+    def keep(self, paths: Iterable[str | Path]) -> None:
+        """Never delete these files, such as the app's own examples: a visitor may upload the same content again."""
+        with self._lock:
+            self._kept.update(map(str, paths))
+
     def leave(self, owner: str) -> None:
         """Delete the files of an owner who has gone. What others have as well stays: equal contents are one file."""
         with self._lock:
@@ -82,10 +89,11 @@ class Storage:
         folder = Path(get_upload_folder())
         for root, _, names in os.walk(folder) if (folder / LOCK).is_file() else ():
             for name in names:
-                if name == LOCK:
+                path = os.path.join(root, name)
+                if name == LOCK or path in self._kept:
                     continue
                 with contextlib.suppress(OSError):
-                    entry = os.lstat(path := os.path.join(root, name))
+                    entry = os.lstat(path)
                     found.append((entry.st_mtime, entry.st_size, path))
         found.sort()
         total, number = sum(size for _, size, _ in found), len(found)
@@ -102,7 +110,7 @@ class Storage:
                     del self._of[owner]
 
     def _delete(self, path: str) -> None:
-        if not any(path in files for files in self._of.values()):
+        if path not in self._kept and not any(path in files for files in self._of.values()):
             _unlink(path)
 
 

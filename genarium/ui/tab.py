@@ -19,9 +19,10 @@ from genarium.runtime import Progress, Result, Runtime
 from genarium.runtime.program import to_python
 from genarium.runtime.request import Request, parse_number, parse_seed
 from genarium.tasks import Modality, Task, can_do, modality_of
+from genarium.ui.answers import said, without_folders
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
 from genarium.ui.files import columns
-from genarium.ui.inputs import INPUTS, said, without_folders
+from genarium.ui.inputs import INPUTS
 from genarium.ui.pages import Current
 from genarium.ui.panels import Gallery, Panel
 from genarium.ui.picker import Picker
@@ -206,13 +207,15 @@ class TaskTab:
             self.program: gr.update(visible=False),
         }
 
-    def _checkpoint(self, name: str) -> Checkpoint:
-        if name in self.checkpoints:
-            return self.checkpoints[name]
-        guest = self.runtime.guest(name)
+    def _checkpoint(self, name: Any) -> Checkpoint:
+        """Return a checkpoint that this tab offers to somebody. The name comes from a browser, so it may be anything."""
+        known_name = name if isinstance(name, str) else ""
+        if known_name in self.checkpoints:
+            return self.checkpoints[known_name]
+        guest = self.runtime.guest(known_name)
         if guest is not None and self.task.name in guest.tasks:
             return guest
-        hint = " Load it on the Hub tab: it never was here, or had to make room." if "/" in str(name) else ""
+        hint = " Load it on the Hub tab: it never was here, or had to make room." if "/" in known_name else ""
         known = ", ".join(self.checkpoints) or "none"
         raise InputError(f"There is no checkpoint {quoted(name)} here for this. Known: {known}.{hint}")
 

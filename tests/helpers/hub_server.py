@@ -469,7 +469,15 @@ class _Handler(BaseHTTPRequestHandler):
         role = "write" if user.can_write else "read"
         token = {"type": "access_token", "accessToken": {"displayName": "test", "role": role}}
         orgs = [{"type": "org", "name": name, "roleInOrg": "write"} for name in user.orgs]
-        return {"type": "user", "id": user.name, "name": user.name, "fullname": user.name, "orgs": orgs, "auth": token}
+        return {
+            "type": "user",
+            "id": user.name,
+            "name": user.name,
+            "fullname": user.name,
+            "avatarUrl": "",
+            "orgs": orgs,
+            "auth": token,
+        }
 
     def _create(self, body):
         values = json.loads(body)

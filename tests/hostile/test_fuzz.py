@@ -3,27 +3,37 @@
 A thousand by default; another number with
 
     GENARIUM_FUZZ=20000 python -m pytest tests/hostile/test_fuzz.py
+
+Most of these go to the code itself. `benchmarks/fuzz.py` sends inputs to the running app alone.
 """
 
-import io
-import json
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
 import PIL.Image
 import pytest
-import soundfile
+from hostile_inputs import (
+    PICTURES,
+    SOUNDS,
+    calls,
+    changes,
+    damaged,
+    encoded,
+    parameters,
+    requests,
+    shares,
+    values,
+    with_entry,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stranger import API, post, read
 from tabs import build_tab
 
+from benchmarks.fuzz import CANARY, Visitor, send
 from genarium.errors import GenariumError
-from genarium.media import metadata
 from genarium.media.decoding import MAX_SIDE, decode_sound, open_picture
 from genarium.media.pictures import save_picture
 from genarium.runtime.request import Request, choose_labels
@@ -74,90 +84,32 @@ def clear(error: object) -> None:
 
 # ---- values ----
 
-HUGE = {"@huge": "9" * 5000, "@large": "1" + "0" * 400, "@float": "1e999", "@deep": "[" * 900 + "]" * 900}
-texts = st.one_of(
-    st.text(st.characters(exclude_categories=()), max_size=12),
-    st.sampled_from(
-        ["", "any", "cycle", "class 3", "1,2", "<img src=x onerror=alert(1)>", "../../etc/passwd", "\ud800"]
-    ),
-    st.builds(
-        lambda text, times: text * times, st.sampled_from(["a", "1,", "\ud800", "é"]), st.sampled_from([101, 5000])
-    ),
-    st.sampled_from(list(HUGE)),
-)
-scalars = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.integers(-3, 70),
-    st.floats(allow_nan=True, allow_infinity=True),
-    st.sampled_from([2**31, 2**63, -(2**63) - 1, 10**300, 1e308, -0.0, 2.0]),
-    texts,
-)
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=3), max_leaves=6
-)
-parameter_names = (
-    st.sampled_from(["num_inference_steps", "sampler", "eta", "guidance_scale", "temperature", "x"]) | texts
-)
-parameters = st.one_of(values, st.dictionaries(parameter_names, scalars, max_size=3))
-file_data = st.fixed_dictionaries(
-    {},
-    optional={
-        "path": texts | st.sampled_from(["/etc/passwd", "http://127.0.0.1:1/a.png", "", "."]),
-        "url": texts,
-        "size": scalars,
-        "orig_name": texts,
-        "mime_type": texts,
-        "is_stream": scalars,
-        "meta": st.just({"_type": "gradio.FileData"}) | values,
-    },
-)
-files = values | file_data
-checkpoints = st.sampled_from(["tiny-vae", "tiny-vae", "tiny-vqgan", "none"]) | values
-CALLS = {
-    "generate": (checkpoints, st.integers(1, 3) | values, values, values, parameters),
-    "reconstruct": (checkpoints, files, values, values, parameters),
-    "interpolate": (checkpoints, files, files, values, values, parameters),
-    "swap_style": (checkpoints, files, files, values, parameters),
-    "anomaly_score": (checkpoints, files, values, values, parameters),
-}
-calls = st.sampled_from(list(CALLS)).flatmap(lambda name: st.tuples(st.just(name), st.tuples(*CALLS[name])))
+
+def test_over_http(served, tmp_path):
+    """Calls, events of the page, uploads and requests of any route, as `benchmarks/fuzz.py` sends them."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text(CANARY)
+    visitor = Visitor(served, secret)
+    try:
+        send(visitor, round(NUMBER * 0.2))
+        assert not visitor.faults and not visitor.listener.asked
+        assert visitor.answers["a result"] and visitor.answers["an error in words"]
+    finally:
+        visitor.close()
 
 
-def encoded(body: object) -> bytes:
-    """JSON, in which the marks of `HUGE` become what Python itself would not write."""
-    text = json.dumps(body)
-    for mark, literal in HUGE.items():
-        text = text.replace(json.dumps(mark), literal)
-    return text.encode()
-
-
-def answered(http, name: str, answer) -> None:
-    if answer.status_code != 200:
-        assert 400 <= answer.status_code < 500, answer.text[:500]
-        return
-    kind, data = read(http, name, answer.json()["event_id"])
-    assert kind in ("complete", "error")
-    if kind == "error":
-        clear((data or {}).get("error"))
-
-
-@inputs(0.3)
+@inputs(0.15)
 @given(calls)
 def test_arguments(served, drawn):
     name, arguments = drawn
-    answered(served.http, name, post(served.http, name, encoded({"data": list(arguments)})))
-
-
-@inputs(0.05)
-@given(
-    st.binary(max_size=60)
-    | values.map(encoded)
-    | st.dictionaries(st.sampled_from(["data", "session_hash"]), values).map(encoded)
-)
-def test_bodies(served, body):
-    answered(served.http, "generate", post(served.http, "generate", body))
+    answer = post(served.http, name, encoded({"data": list(arguments)}))
+    if answer.status_code != 200:
+        assert 400 <= answer.status_code < 500, answer.text[:500]
+        return
+    kind, data = read(served.http, name, answer.json()["event_id"])
+    assert kind in ("complete", "error")
+    if kind == "error":
+        clear((data or {}).get("error"))
 
 
 @inputs(0.15)
@@ -180,44 +132,6 @@ def test_requests(served, task, seed, number, classes, labels, given_):
 # ---- files ----
 
 
-def picture(form: str) -> bytes:
-    pixels = np.random.default_rng(0).integers(0, 255, (9, 8, 3), np.uint8)
-    data = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(data, form)
-    return data.getvalue()
-
-
-def sound(form: str, subtype: str) -> bytes:
-    data = io.BytesIO()
-    soundfile.write(data, np.sin(np.arange(900) / 9), 16_000, format=form, subtype=subtype)
-    return data.getvalue()
-
-
-PICTURES = [
-    picture(form) for form in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF") if form in PIL.Image.SAVE
-]
-SOUNDS = [
-    sound("WAV", "PCM_16"),
-    sound("FLAC", "PCM_16"),
-    sound("OGG", "VORBIS"),
-    sound("WAV", "FLOAT"),
-    sound("AIFF", "PCM_16"),
-]
-changes = st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=4)), max_size=6)
-
-
-def damaged(whole: bytes, drawn: list[tuple[float, bytes]], keep: float) -> bytes:
-    """Bytes overwritten at some places, more often near the beginning, and the end cut off."""
-    data = bytearray(whole)
-    for place, new in drawn:
-        at = round(place**2 * (len(data) - 1))
-        data[at : at + len(new)] = new
-    return bytes(data[: round(keep * len(data))])
-
-
-shares = st.just(1.0) | st.floats(0, 1)
-
-
 @inputs(0.2)
 @given(st.sampled_from(PICTURES), changes, shares)
 def test_pictures(whole, drawn, keep):
@@ -238,28 +152,6 @@ def test_sounds(whole, drawn, keep):
         ).all()
     except GenariumError as error:
         clear(error)
-
-
-def with_entry(text: bytes, kind: bytes) -> bytes:
-    """A PNG of one pixel with an entry of ours."""
-    packed = {b"tEXt": text, b"zTXt": b"\0" + zlib.compress(text), b"iTXt": b"\0\0\0\0" + text}[kind]
-    data = metadata.KEY.encode() + b"\0" + packed
-    start = picture("PNG")[:33]  # signature and header
-    return start + struct.pack(">I", len(data)) + kind + data + b"\0" * 4 + picture("PNG")[33:]
-
-
-requests = st.fixed_dictionaries(
-    {"checkpoint": st.sampled_from(["tiny-ddpm", "none"]) | values, "task": st.just("generate") | values},
-    optional={
-        "seed": values,
-        "batch_size": values,
-        "class_labels": values | st.lists(st.integers(0, 9), max_size=70),
-        "parameters": parameters,
-        "invert": values,
-        "others": values,
-        "more": values,
-    },
-)
 
 
 @inputs(0.2)

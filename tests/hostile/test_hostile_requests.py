@@ -111,7 +111,7 @@ def test_no_folder_of_this_machine_is_named(tmp_path):
     from gradio.utils import get_upload_folder
 
     from genarium import paths
-    from genarium.ui.inputs import said
+    from genarium.ui.answers import said
 
     for folder in (get_upload_folder(), str(paths.ROOT)):
         text = said(InputError(f"There is no file {folder}/abc/cat.png.")).message

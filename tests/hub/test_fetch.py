@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import shutil
+import subprocess
 import threading
 
 import pytest
@@ -342,6 +343,31 @@ def test_a_full_disk_is_reported_before_and_during(hub, repo, families, monkeypa
             fetch(offer)
     assert not list((tmp_path / "hf-home/hub").rglob("*.incomplete"))
     assert_works_next_time(hub, families)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 64 kB; only root may make one."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_cache_on_a_disk_that_is_really_full(hub, repo, families, monkeypatch, small_disk):
+    """As `test_a_full_disk_is_reported_before_and_during` simulates it."""
+    change(repo, **{"vae__diffusion_pytorch_model_DOT_safetensors": bytes(range(256)) * 1000})
+    cache = small_disk / "hub"
+    offer = look("someone/vae", families, cache=cache)
+    with pytest.raises(HubError, match="MB left"):
+        fetch(offer, cache=cache)
+    monkeypatch.setattr(fetch_module, "SPARE", -(10**9))
+    with pytest.raises(HubError, match="disk is full"):
+        fetch(offer, cache=cache)
+    assert not list(cache.rglob("*.incomplete")) and not list(cache.rglob("*.safetensors"))
 
 
 def test_stop_ends_it_within_a_piece(hub, repo, families, monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """A Hub, or a repository on it, that means harm: endless bodies, heaps of files, deep JSON, answers of another form."""
 
+import gzip
 import json
 import os
 
@@ -8,6 +9,7 @@ from huggingface_hub import constants
 
 from genarium.catalogue import find_checkpoints
 from genarium.errors import CheckpointError, FileError, HubError
+from genarium.hub import answers
 from genarium.hub.fetch import fetch, fetch_address
 from genarium.hub.offer import MAX_FILES, look
 
@@ -130,6 +132,29 @@ def test_an_answer_of_another_form_is_a_sentence(hub, repo, families, answer):
         assert "someone/vae" in str(error) and len(str(error)) < 500
     else:  # what was odd in it is not used here
         assert isinstance(offer.problem, str)
+
+
+def test_an_answer_without_an_end_is_thrown_away(hub, repo, families, monkeypatch):
+    """By the length that it declares, by the bytes that come, or because it is packed: a bomb would unpack to gigabytes."""
+    whole = look("someone/vae", families).commit
+    monkeypatch.setattr(answers, "MAX_ANSWER", 5000)
+    hub.answer("GET", INFO, json.dumps(GOOD).encode() + b" " * 5000)
+    with pytest.raises(HubError, match="was thrown away"):
+        look("someone/vae", families)
+    hub.heal()
+    hub.answer("GET", INFO, gzip.compress(json.dumps(GOOD).encode()), Content_Encoding="gzip")
+    with pytest.raises(HubError, match="packed"):
+        look("someone/vae", families)
+    hub.heal()
+    hub.swell(INFO, more=10**9)
+    with pytest.raises(HubError, match="more than"):
+        look("someone/vae", families)
+    assert hub.swollen < 10**8, "what lies in the buffers of sockets, and no more"
+    hub.heal()
+    monkeypatch.setattr(answers, "MAX_ANSWER", 2**20)
+    assert look("someone/vae", families).commit == whole
+    hooks = answers.get_session().event_hooks
+    assert hooks["response"].count(answers._bound) == 1, "added once, however often it is asked"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -41,17 +42,22 @@ def test_ports(value, monkeypatch):
         environment.check_environment()
 
 
-class Busy:
-    def launch(self, **options):
-        raise OSError(f"Cannot find empty port in range: {options['server_port']}-{options['server_port']}.")
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError("Cannot find empty port in range: 7861-7861."), "Choose another --port"),
+        (ValueError("When localhost is not accessible, a shareable link must be created."), "Set NO_PROXY"),
+    ],
+)
+def test_a_launch_that_fails_is_one_sentence(monkeypatch, capsys, error, says):
+    def launch(**options):
+        raise error
 
-
-def test_a_port_in_use_is_one_sentence(monkeypatch, capsys):
-    monkeypatch.setattr(app, "_build", lambda: (Busy(), {}))
+    monkeypatch.setattr(app, "_build", lambda: (SimpleNamespace(launch=launch), {}))
     monkeypatch.setattr(sys, "argv", ["app.py", "--port", "7861"])
     with pytest.raises(SystemExit) as end:
         app.main()
-    assert end.value.code == 2 and "Choose another --port" in capsys.readouterr().err
+    assert end.value.code == 2 and says in capsys.readouterr().err
 
 
 def test_a_wrong_variable_is_said_before_gradio_reads_it():

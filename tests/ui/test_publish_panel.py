@@ -34,7 +34,7 @@ def signing_in(monkeypatch):
     """As in a Space with sign-in: a stand-in for the button, which needs gradio[oauth]."""
     monkeypatch.setenv("OAUTH_CLIENT_ID", "of this Space")
     monkeypatch.setattr(publishing.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(gr, "LoginButton", lambda value, logout_value: gr.Button(value, elem_id="sign-in"))
+    monkeypatch.setattr(gr, "LoginButton", lambda value, logout_value, elem_id: gr.Button(value, elem_id=elem_id))
 
 
 def press(runtime, *arguments):

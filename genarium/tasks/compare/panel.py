@@ -21,9 +21,10 @@ from genarium.tasks.compare.panel_vote import VotePanel
 from genarium.tasks.compare.running import Board, Compared
 from genarium.tasks.compare.sheet import save_sheet, to_python, zip_of
 from genarium.tasks.compare.table import notes_html, table_html
+from genarium.ui.answers import said, without_folders
 from genarium.ui.controls import seed_row
 from genarium.ui.files import keep, keep_file
-from genarium.ui.inputs import example_pictures, picture_input, said, without_folders
+from genarium.ui.inputs import example_pictures, picture_input
 from genarium.ui.pages import Page
 from genarium.ui.streaming import follow
 from genarium.ui.tab import QUIET, VISITORS, seconds, status_html

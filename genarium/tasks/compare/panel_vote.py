@@ -17,7 +17,8 @@ from genarium.media.decoding import open_picture
 from genarium.tasks.compare.bundled import points
 from genarium.tasks.compare.running import pictures_of
 from genarium.tasks.compare.vote import CHOICES, REAL, Ballot, Tally, draw_ballot
-from genarium.ui.inputs import example_pictures, said
+from genarium.ui.answers import said
+from genarium.ui.inputs import example_pictures
 from genarium.ui.pages import Page
 from genarium.ui.panels import large, picture
 from genarium.ui.streaming import finish

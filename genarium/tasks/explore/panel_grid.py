@@ -12,7 +12,7 @@ from genarium.errors import GenariumError
 from genarium.tasks.explore.explorer import Explorer
 from genarium.tasks.explore.panel_map import numbers
 from genarium.tasks.explore.panel_plane import build_plane, code_grid_svg, picture_html
-from genarium.ui.inputs import said
+from genarium.ui.answers import said
 from genarium.ui.panels import large
 from genarium.ui.texts import TaskTexts, markup
 

@@ -16,7 +16,7 @@ from genarium.tasks.explore.drawing import tight
 from genarium.tasks.explore.explorer import Explorer, pick
 from genarium.tasks.explore.mapping import NESTED, CodeMap
 from genarium.tasks.explore.panel_plane import build_plane, map_svg, picture_html, sheet_svg
-from genarium.ui.inputs import said
+from genarium.ui.answers import said
 from genarium.ui.pages import Current, Page
 from genarium.ui.texts import markup
 

@@ -13,7 +13,7 @@ from genarium.tasks.explore import codes as coding
 from genarium.tasks.explore.explorer import Explorer
 from genarium.tasks.explore.panel_place import PicturePlace, strip_of
 from genarium.tasks.explore.panel_plane import picture_html
-from genarium.ui.inputs import said
+from genarium.ui.answers import said
 from genarium.ui.pages import Current, Page
 from genarium.ui.panels import large
 from genarium.ui.texts import markup

@@ -25,7 +25,7 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 @dataclass(frozen=True, config=STRICT)
 class PairSpec:
-    """Which rows are pairs: equal in the column `same`, unequal in the condition `differ`."""
+    """The definition of pairs: rows equal in the column `same`, unequal in the condition `differ`."""
 
     same: str
     differ: Identifier
@@ -44,7 +44,7 @@ class TextSpec:
 
 @dataclass(frozen=True, config=STRICT)
 class DataSpec:
-    """Which data. `name` is a Hub id; GENARIUM_DATA or `--data` puts a local copy in its place.
+    """The data section for pictures. `name` is a Hub id. GENARIUM_DATA or `--data` puts a local copy in its place.
 
     `conditions` are labels beside the class: the name of the control -> the column. `pairs` brings each row together with
     one of the same content in another style. `texts` are drawn apart from the pictures.
@@ -74,7 +74,7 @@ class DataSpec:
 
 @dataclass(frozen=True, config=STRICT)
 class AudioSpec:
-    """Which speech, `kind: audio`. `names` are Hub ids, whose clips are joined; local copies as for pictures.
+    """The data section for speech, `kind: audio`. `names` are Hub ids, whose clips are joined. Local copies are as for pictures.
 
     A split that one of them lacks is made of the others. `unseen_split` holds speakers of no other split, for `evaluate`.
     Training sees crops of `crop_seconds`; values of `conditions` get their data set's name before them.
@@ -112,7 +112,7 @@ class BorrowSpec:
 
 @dataclass(frozen=True, config=STRICT)
 class TeacherSpec:
-    """For a student: it begins from a finished checkpoint and learns from what that one draws, not from the data.
+    """A teacher: the finished checkpoint that a student begins from, and whose images it learns from in place of the data.
 
     Image i is drawn with the seed `seed` + i and the other `parameters` at their defaults, classes in turn;
     the share `unlabelled` of the batches is drawn without class.
@@ -152,7 +152,7 @@ class StageSpec:
 
 @dataclass(frozen=True, config=STRICT)
 class TrainingSpec:
-    """How the weights are made. One step sees `batch_size` images over all processes together.
+    """The training section. One step sees `batch_size` images over all processes together.
 
     Either `images` says how many, or `stages` say it, each for itself; they run one after the other.
     """
@@ -194,7 +194,7 @@ class TrainingSpec:
 
 @dataclass(frozen=True, config=STRICT)
 class EvaluationSpec:
-    """What `evaluate` measures, and against what."""
+    """The evaluation section: what `evaluate` measures, and against what."""
 
     num_samples: Positive = 5000
     num_test_images: Positive = 2000

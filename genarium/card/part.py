@@ -21,7 +21,7 @@ from genarium.tasks import Modality
 
 @dataclass(frozen=True)
 class HubTask:
-    """What a checkpoint does, in the Hub's terms: its pipeline tag, a title for people, and one more tag."""
+    """A task in the Hub's terms: its pipeline tag, a title for people, and one more tag."""
 
     pipeline_tag: str
     title: str
@@ -30,7 +30,7 @@ class HubTask:
 
 @dataclass(frozen=True)
 class Example:
-    """How to use a checkpoint for a task.
+    """An example on the card: how to use a checkpoint for a task.
 
     Args:
         code: (checkpoint, recipe) -> a program for a bare diffusers.
@@ -51,7 +51,7 @@ def _nothing(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class CardPart:
-    """What the card of a checkpoint shows of a task.
+    """A part of the card: what it shows of a task.
 
     Args:
         modality: of the checkpoints.

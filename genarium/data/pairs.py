@@ -54,7 +54,7 @@ def _pieces(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class Pairs:
-    """Which rows show the same content in different styles.
+    """The rows that show the same content in different styles.
 
     Args:
         contents: int64 [N], what a row shows.

@@ -35,7 +35,7 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 @dataclass(frozen=True)
 class Offer:
-    """What a repository holds at one commit, and what of it would be fetched.
+    """The content of a repository at one commit, and the part of it that would be fetched.
 
     `problem` says in a sentence why it cannot be used; it is empty where it can. `family` is the one that takes it, None
     where none does. `revision` is what was asked for, `commit` what that means today.

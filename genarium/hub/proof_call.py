@@ -16,7 +16,7 @@ def _no_parameters(number: int) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Proof:
-    """How the proof calls a task's method.
+    """A task's declaration for the proof: how its method is called.
 
     Args:
         outputs: names of outputs. The first that the method returns is compared.

@@ -33,7 +33,7 @@ PRELOADED = re.compile(
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a Space of this checkout is made of: paths with their sizes, and a name for this state of the code."""
+    """The files of a Space of this checkout: paths with their sizes, and a name for this state of the code."""
 
     root: Path
     files: dict[str, int]

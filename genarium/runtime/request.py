@@ -22,7 +22,7 @@ MAX_IMAGES = 10_000
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked of which checkpoint.
+    """A request: what is asked of which checkpoint.
 
     Args:
         checkpoint: its name.

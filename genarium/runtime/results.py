@@ -19,7 +19,7 @@ from genarium.tasks import Modality, Task
 
 
 class RunContext(Protocol):
-    """What a result may read of the run that made it: the loaded pipeline, its checkpoint, and the inputs by parameter."""
+    """The part of a run that a result may read: the loaded pipeline, its checkpoint, and the inputs by parameter."""
 
     pipeline: Any
     checkpoint: Checkpoint
@@ -28,7 +28,7 @@ class RunContext(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Result(ABC):
-    """What all results have in common.
+    """The common part of all results.
 
     Args:
         request: with every parameter filled in.

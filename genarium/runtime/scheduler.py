@@ -46,7 +46,7 @@ def on_gpu(generator_function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Runtime(PipelineCache):
-    """Runs requests with the pipelines of its cache.
+    """A scheduler of requests, which runs them with the pipelines of its cache.
 
     Args:
         max_batch: samples computed at once.

@@ -59,7 +59,7 @@ Input = File | Number | Classes | Values
 
 @dataclass(frozen=True)
 class Call:
-    """What a program asked for, beside checkpoint, seed and parameters.
+    """The arguments of a program's call beside checkpoint, seed and parameters.
 
     Args:
         files: paths of the task's inputs, in order.

@@ -16,7 +16,7 @@ from genarium.training.run_folder import RunFolder
 
 
 class Progress:
-    """How far a run has come: steps, time, the log, and what the terminal shows."""
+    """The progress of a run: steps, time, the log, and the bar on the terminal."""
 
     def __init__(
         self, name, accelerator: Accelerator, run: RunFolder, step: int, num_steps: int, seconds: float, on_step

@@ -51,7 +51,7 @@ class Current:
 
 @dataclass(frozen=True)
 class Page:
-    """What a task's `panel.build(page)` gets to build its contents with.
+    """The argument of a task's `panel.build(page)`.
 
     Args:
         task: whose page it is.

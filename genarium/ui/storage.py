@@ -23,7 +23,7 @@ SWEEP_SECONDS = 10
 
 
 class Storage:
-    """Who has which files, and how many bytes they take.
+    """A record of which visitor has which files, and how many bytes they take.
 
     Args:
         owner_bytes: that the files of one owner may take: of a client, or of a visit.

@@ -86,7 +86,7 @@ OF_REAL = Figure(
 
 @dataclass(frozen=True)
 class Swaps:
-    """Which images are swapped, as rows of the test split, int64 [N] each.
+    """The chosen swaps, as rows of the test split, int64 [N] each.
 
     Args:
         contents: which are drawn anew.

@@ -105,6 +105,7 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
         num_inference_steps: Annotated[int, {"minimum": 1, "maximum": 2000, "step": 1}] = 200,
         start: Literal["annealed", "noise"] = "annealed",
         temperature: Annotated[float, {"minimum": 0.1, "maximum": 2.0, "step": 0.05}] = 1.0,
+        guidance_scale: Annotated[float, {"minimum": 0.0, "maximum": 5.0, "step": 0.1, "needs": "classes"}] = 2.0,
         pixels: Literal["probabilities", "binary"] = "probabilities",
     ):
         """Generate images by Gibbs sampling; each step is a frame of the chain as it moves.
@@ -114,6 +115,7 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
             num_inference_steps: Gibbs steps; a chain that begins at noise needs hundreds to find a picture.
             start: "annealed" begins at independent pixels and turns the weights on over the first half of the steps, which reaches more kinds of pictures; "noise" begins at random pixels with all weights on, and shows how a chain finds its way and then stays where it is.
             temperature: Below 1 the chain keeps to the likeliest pictures and moves less; above 1 it roams.
+            guidance_scale: Factor on the weights of a clamped class unit; 1 samples the model's own p(x | class), 0 ignores the class.
             pixels: What is shown: "probabilities" of the pixels in the last step, or the "binary" pixels drawn from them.
         """
         machine, draw = self._top, uniform_rows(batch_size, generator, self._execution_device)
@@ -121,7 +123,8 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
         if start == "noise":
             v = (draw(machine.num_visible) < 0.5).float()
         clamped = self._one_hot(labels, batch_size)
-        y = y if clamped is None else clamped
+        if clamped is not None:  # its weights times the scale, as they act on the hidden units
+            y = machine.class_mean + guidance_scale * (clamped - machine.class_mean)
         warm = num_inference_steps // 2 if start == "annealed" else 0
         x = v
         for i in range(num_inference_steps):

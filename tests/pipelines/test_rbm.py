@@ -144,6 +144,8 @@ def test_a_clamped_class_stays_and_draws_its_own_pictures():
     pipeline.prepare("rbm", [data()])
     train(pipeline, "rbm", 200, 0.05)
     options = {"num_inference_steps": 60, "output_type": "pt", "pixels": "binary"}
+    some = [pipeline(9, seeded(*range(9)), label, guidance_scale=0.0, **options).images for label in (0, 1)]
+    assert torch.equal(*some)
     for label in (0, 1):
         x = pipeline(200, torch.Generator().manual_seed(0), label, **options).images[:, 0]
         assert set(x.unique().tolist()) <= {0.0, 1.0}

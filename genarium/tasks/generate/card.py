@@ -14,6 +14,7 @@ from genarium.recipe import Recipe
 from genarium.runtime.request import Request, choose_labels
 
 COLUMNS, ROWS = 10, 5
+MAX_FIELDS = 160  # receptive fields
 
 
 def draw(evaluation: ImageEvaluation) -> None:
@@ -35,9 +36,9 @@ def draw_fields(evaluation: ImageEvaluation) -> None:
     """Write receptive_fields.png: what each hidden unit looks for, of families that can say."""
     if not hasattr(evaluation.pipeline, "receptive_fields"):
         return
-    fields = evaluation.pipeline.receptive_fields().images
+    fields = evaluation.pipeline.receptive_fields().images[:MAX_FIELDS]
     save_sheet(
-        grid(fields, math.ceil(1.3 * math.sqrt(len(fields)))), evaluation.checkpoint.folder / "receptive_fields.png"
+        grid(fields, math.ceil(1.5 * math.sqrt(len(fields)))), evaluation.checkpoint.folder / "receptive_fields.png"
     )
 
 
@@ -83,7 +84,7 @@ PARTS = (
         picture(
             "receptive_fields.png",
             "Receptive fields",
-            "Each picture belongs to a hidden unit. White pixels turn it on, black ones turn it off.",
+            f"Each picture belongs to a hidden unit; the first {MAX_FIELDS} are shown. White pixels turn it on, black ones off.",
         ),
         "Receptive fields",
         draw_fields,

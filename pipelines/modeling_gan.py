@@ -18,7 +18,7 @@ Papers:
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -104,6 +104,11 @@ class GeneratorModel(ModelMixin, ConfigMixin):
             grow.weight.data = grow.weight.data[::4].repeat_interleave(4, dim=0)
             layers += [nn.SiLU(), grow, nn.PixelShuffle(2)]
         self.layers = nn.ModuleList([*layers, nn.SiLU(), nn.Conv2d(LAST_WIDTH, channels, 3, padding=1)])
+        # Each layer keeps the size of its input. With torch's own start, noise would all but vanish on the way to the features,
+        # and every picture of a class would stay the same.
+        for linear in (self.mapping[0], self.mapping[2], self.first[0]):
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="linear")
+            nn.init.zeros_(linear.bias)
         # mean of w for each class and, in the last row, for all; and its standard deviation; see `measure_styles`
         self.register_buffer("style_means", torch.zeros(max(num_classes, 1) + 1, style_dim))
         self.register_buffer("style_std", torch.ones(style_dim))
@@ -183,7 +188,7 @@ class CriticModel(ModelMixin, ConfigMixin):
     """A residual critic without batch normalisation, class-conditional by projection.
 
     Args:
-        sample_size, channels, num_classes, block_out_channels, layers_per_block: as in `GeneratorModel`.
+        sample_size, channels, latent_dim, num_classes, block_out_channels, layers_per_block: as in `GeneratorModel`.
         feature_dim: length of phi(x).
     """
 
@@ -194,6 +199,7 @@ class CriticModel(ModelMixin, ConfigMixin):
         self,
         sample_size: int = 28,
         channels: int = 1,
+        latent_dim: int = 64,
         num_classes: int = 0,
         block_out_channels: tuple[int, ...] = (48, 128),
         layers_per_block: int = 1,
@@ -206,27 +212,30 @@ class CriticModel(ModelMixin, ConfigMixin):
         last = nn.Linear(widths[-1] * side**2, feature_dim)
         self.trunk = nn.Sequential(*trunk, nn.SiLU(), nn.Flatten(), last, nn.SiLU())
         self.head = nn.Linear(feature_dim, 1)
+        self.noise_head = nn.Linear(feature_dim, latent_dim)  # only training needs it
         self.class_embedding = nn.Embedding(max(num_classes, 1), feature_dim)
         nn.init.zeros_(self.class_embedding.weight)
         # moving averages of its scores: of images that it learns from, and of images held out
         self.register_buffer("running_scores", torch.zeros(2))
 
-    def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None, with_noise: bool = False) -> Any:
         """Score images, high for real ones.
 
         Args:
             x: [B, C, S, S] in [-1, 1].
             labels: int64 [B]. Where it is -1 or None, the class counts for nothing.
 
+            with_noise: also guess the noise that generated images were drawn from.
+
         Returns:
-            float32 [B].
+            float32 [B]; with noise, also float32 [B, latent_dim].
         """
         phi = self.trunk(x)  # [B, feature_dim]
         score = self.head(phi)[:, 0]
         if labels is not None:
             projection = (self.class_embedding(labels.clamp(min=0)) * phi).sum(1)
             score = score + torch.where(labels < 0, torch.zeros_like(projection), projection)
-        return score.float()
+        return (score.float(), self.noise_head(phi).float()) if with_noise else score.float()
 
     @apply_forward_hook
     def best_class(self, x: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ back: an encoder is trained after the generator, and gradient descent on w goes 
 Papers:
     Goodfellow et al.: Generative Adversarial Nets, 2014, https://arxiv.org/abs/1406.2661
     Gulrajani et al.: Improved Training of Wasserstein GANs, 2017, https://arxiv.org/abs/1704.00028
+    Chen et al.: InfoGAN, 2016, https://arxiv.org/abs/1606.03657 (eq. 6: the noise can be read off the picture)
     Huang et al.: The GAN is dead; long live the GAN! A Modern Baseline GAN, 2024, https://arxiv.org/abs/2501.05441
     Zhu et al.: Generative Visual Manipulation on the Natural Image Manifold, 2016, https://arxiv.org/abs/1609.03552 (inversion)
     Schlegl et al.: f-AnoGAN, 2019, https://doi.org/10.1016/j.media.2019.01.010 (inversion as an anomaly score)
@@ -63,6 +64,8 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         penalty_every: the penalty is added in one of so many steps, times that number (Karras et al. 2020 appendix B).
         penalty_share: part of the batch that it is measured on.
         critic_steps: the generator makes a step in one of so many steps of the critic.
+        information_weight: weight of the noise that the critic guesses from generated images, for both sides (InfoGAN). Without
+            it, all pictures of a class become the same.
         clip: limit of the critic's weights, for "wgan_clip".
         augmentations: of AUGMENTATIONS, of what the critic sees; None: no augmentation.
         id2label: names of the classes.
@@ -91,6 +94,7 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         penalty_every: int = 4,
         penalty_share: float = 0.5,
         critic_steps: int = 1,
+        information_weight: float = 3.0,
         clip: float = 0.01,
         augmentations: list[str] | None = None,
         id2label: dict[str, str] | None = None,
@@ -147,7 +151,7 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         widths = {"block_out_channels": tuple(block_out_channels), "layers_per_block": layers_per_block}
         return cls(
             GeneratorModel(**of_images, **of_codes, **widths),
-            CriticModel(**of_images, **widths, feature_dim=feature_dim),
+            CriticModel(**of_images, **widths, latent_dim=latent_dim, feature_dim=feature_dim),
             EncoderModel(**of_images, **of_codes, block_out_channels=tuple(encoder_channels)),
             id2label=known,
             **options,
@@ -185,7 +189,8 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
             stage: which.
 
         Returns:
-            (scalar, {name: scalar}). Of the adversaries: "critic" and "generator", what each minimises; "penalty" without
+            (scalar, {name: scalar}). Of the adversaries: "critic" and "generator", what each minimises; "information", the
+            mean squared error of the noise that the critic guesses, 1 where it knows nothing; "penalty" without
             weight; "distance", the mean score of real less that of generated images, which under a Wasserstein objective
             estimates the distance times the critic's slope; "gap", the running mean score of the images that the critic learns
             from less that of those held out.
@@ -212,18 +217,18 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
             fake = self.generator(z, labels)
         kinds = tuple(config.augmentations or ())
         shown, faked = (augment(images, kinds, generator) for images in (x.float(), fake))
-        real, of_fake = critic(shown, labels), critic(faked.detach(), labels)
+        real, (of_fake, guess) = critic(shown, labels), critic(faked.detach(), labels, True)
         held = held_out(x)
         learnt = (~held).float()
         loss_critic = (learnt * critic_loss(config.objective, real, of_fake)).sum() / learnt.sum().clamp(min=1)
         gap = critic.score_gap(real.detach(), held)
-        parts = {"critic": loss_critic, "distance": (real - of_fake).mean(), "gap": gap}
-        total = loss_critic
+        information = (guess - z).square().mean()
+        parts = {"critic": loss_critic, "distance": (real - of_fake).mean(), "gap": gap, "information": information}
+        total = loss_critic + config.information_weight * information
         if fake.requires_grad:
-            parts["generator"] = generator_loss(
-                config.objective, real, with_detached_weights(critic, faked, labels)
-            ).mean()
-            total = total + parts["generator"]
+            score, guess = with_detached_weights(critic, faked, labels, True)
+            parts["generator"] = generator_loss(config.objective, real, score).mean()
+            total = total + parts["generator"] + config.information_weight * (guess - z).square().mean()
         if chance[1] * config.penalty_every < 1:
             rows = (~held).nonzero()[:, 0][: max(1, round(config.penalty_share * number))]
             known = None if labels is None else labels[rows]

@@ -62,15 +62,18 @@ def test_each_side_gets_the_gradient_of_its_own_loss_only(objective):
 
     source = generator()
     torch.rand(2, generator=source)  # whether the generator steps, and whether there is a penalty
-    fake = model(torch.randn(len(x), 8, generator=source), labels)
+    z = torch.randn(len(x), 8, generator=source)
+    fake = model(z, labels)
     real = critic(x, labels).detach()
-    own = generator_loss(objective, real, with_detached_weights(critic, fake, labels)).mean()
-    own.backward()
+    score, guess = with_detached_weights(critic, fake, labels, True)
+    (generator_loss(objective, real, score).mean() + 3 * (guess - z).square().mean()).backward()
     assert same(found[0], gradients(model)), "no gradient from the critic's step reaches the generator"
     assert all(p.grad is None for p in critic.parameters())
 
-    theirs = critic_loss(objective, critic(x, labels), critic(fake.detach(), labels)).mean()
+    score, guess = critic(fake.detach(), labels, True)
+    theirs = critic_loss(objective, critic(x, labels), score).mean()
     assert parts["critic"].item() == pytest.approx(theirs.item(), abs=1e-5)
+    theirs = theirs + 3 * (guess - z).square().mean()
     rows = slice(0, 6)
     slope = penalty(
         objective, lambda x: critic(x, labels[rows]), x[rows], fake[rows].detach(), torch.rand(6, generator=source)
@@ -96,7 +99,7 @@ def descend_on(pipeline, module, name, data, steps=30):
 
 @pytest.mark.parametrize("objective", ["non_saturating", "wgan_gp", "relativistic"])
 def test_thirty_steps_move_the_losses_the_right_way(objective):
-    pipeline, data = tiny(objective=objective), batch()
+    pipeline, data = tiny(objective=objective, penalty_every=1), batch()
     before, after = descend_on(pipeline, pipeline.critic, "critic", data)
     assert after < before - 0.05
     before, after = descend_on(pipeline, pipeline.generator, "generator", data)
@@ -121,7 +124,7 @@ def test_thirty_steps_of_the_encoder():
 
 
 def test_the_critic_learns_nothing_from_what_is_held_out():
-    pipeline, source = tiny(penalty_every=1), (pictures(600, 1) * 127.5).round() / 127.5
+    pipeline, source = tiny(penalty_every=1, information_weight=0.0), (pictures(600, 1) * 127.5).round() / 127.5
     held = source[held_out(source)][:6]
     assert len(held) == 6
     loss, parts = pipeline.loss({"images": held, "class_labels": torch.arange(6)}, generator(), stage="adversarial")
@@ -157,9 +160,8 @@ def test_clipping_and_the_schedule_of_the_penalty():
     pipeline = tiny(objective="non_saturating", penalty_every=1, penalty_weights=[4.0, 1.0])
     for progress, weight in ((0.0, 4.0), (0.5, 2.0), (1.0, 1.0)):
         loss, parts = pipeline.loss(data, generator(), progress, stage="adversarial")
-        assert loss.item() == pytest.approx(
-            (parts["critic"] + parts["generator"] + weight * parts["penalty"]).item(), rel=1e-4
-        )
+        expected = parts["critic"] + parts["generator"] + weight * parts["penalty"] + 2 * 3 * parts["information"]
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize(

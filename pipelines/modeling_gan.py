@@ -18,7 +18,7 @@ Papers:
 from __future__ import annotations
 
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ from torch import nn
 from pipelines.blocks import ResidualBlock, convolutional_encoder, shrinking_layers, smallest_side
 
 RUNNING = 0.99  # decay of the running means of the critic's scores
+COARSE = 7  # side of the view of a picture by which its noise is guessed
 LAST_WIDTH = 8  # channels at the images' own resolution, where every one is costly
 
 
@@ -212,30 +213,38 @@ class CriticModel(ModelMixin, ConfigMixin):
         last = nn.Linear(widths[-1] * side**2, feature_dim)
         self.trunk = nn.Sequential(*trunk, nn.SiLU(), nn.Flatten(), last, nn.SiLU())
         self.head = nn.Linear(feature_dim, 1)
-        self.noise_head = nn.Linear(feature_dim, latent_dim)  # only training needs it
+        # It guesses the noise that a picture was drawn from, by a coarse view of it. Only training needs it.
+        guess = nn.Linear(channels * COARSE**2, 2 * feature_dim), nn.SiLU(), nn.Linear(2 * feature_dim, latent_dim)
+        self.noise_head = nn.Sequential(nn.Flatten(), *guess)
         self.class_embedding = nn.Embedding(max(num_classes, 1), feature_dim)
         nn.init.zeros_(self.class_embedding.weight)
         # moving averages of its scores: of images that it learns from, and of images held out
         self.register_buffer("running_scores", torch.zeros(2))
 
-    def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None, with_noise: bool = False) -> Any:
+    def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Score images, high for real ones.
 
         Args:
             x: [B, C, S, S] in [-1, 1].
             labels: int64 [B]. Where it is -1 or None, the class counts for nothing.
 
-            with_noise: also guess the noise that generated images were drawn from.
-
         Returns:
-            float32 [B]; with noise, also float32 [B, latent_dim].
+            float32 [B].
         """
         phi = self.trunk(x)  # [B, feature_dim]
         score = self.head(phi)[:, 0]
         if labels is not None:
             projection = (self.class_embedding(labels.clamp(min=0)) * phi).sum(1)
             score = score + torch.where(labels < 0, torch.zeros_like(projection), projection)
-        return (score.float(), self.noise_head(phi).float()) if with_noise else score.float()
+        return score.float()
+
+    @staticmethod
+    def coarse(x: torch.Tensor, disturbance: torch.Tensor) -> torch.Tensor:
+        """Return the coarse, disturbed view that `noise_head` guesses from: two [B, C, S, S] -> [B, C, 7, 7].
+
+        Neither a fine pattern nor a faint one can be seen in it, so that noise must show in what a picture depicts.
+        """
+        return F.adaptive_avg_pool2d(x.float() + disturbance / 2, COARSE)
 
     @apply_forward_hook
     def best_class(self, x: torch.Tensor) -> torch.Tensor:

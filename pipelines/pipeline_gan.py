@@ -8,7 +8,6 @@ back: an encoder is trained after the generator, and gradient descent on w goes 
 
 Papers:
     Goodfellow et al.: Generative Adversarial Nets, 2014, https://arxiv.org/abs/1406.2661
-    Gulrajani et al.: Improved Training of Wasserstein GANs, 2017, https://arxiv.org/abs/1704.00028
     Chen et al.: InfoGAN, 2016, https://arxiv.org/abs/1606.03657 (eq. 6: the noise can be read off the picture)
     Huang et al.: The GAN is dead; long live the GAN! A Modern Baseline GAN, 2024, https://arxiv.org/abs/2501.05441
     Zhu et al.: Generative Visual Manipulation on the Natural Image Manifold, 2016, https://arxiv.org/abs/1609.03552 (inversion)
@@ -64,8 +63,8 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         penalty_every: the penalty is added in one of so many steps, times that number (Karras et al. 2020 appendix B).
         penalty_share: part of the batch that it is measured on.
         critic_steps: the generator makes a step in one of so many steps of the critic.
-        information_weight: weight of the noise that the critic guesses from generated images, for both sides (InfoGAN). Without
-            it, all pictures of a class become the same.
+        information_weight: weight, for both sides, of the noise that the critic guesses from generated images (InfoGAN); it
+            falls to a tenth. Without it, all pictures of a class become the same.
         clip: limit of the critic's weights, for "wgan_clip".
         augmentations: of AUGMENTATIONS, of what the critic sees; None: no augmentation.
         id2label: names of the classes.
@@ -217,18 +216,21 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
             fake = self.generator(z, labels)
         kinds = tuple(config.augmentations or ())
         shown, faked = (augment(images, kinds, generator) for images in (x.float(), fake))
-        real, (of_fake, guess) = critic(shown, labels), critic(faked.detach(), labels, True)
+        real, of_fake = critic(shown, labels), critic(faked.detach(), labels)
         held = held_out(x)
         learnt = (~held).float()
         loss_critic = (learnt * critic_loss(config.objective, real, of_fake)).sum() / learnt.sum().clamp(min=1)
         gap = critic.score_gap(real.detach(), held)
-        information = (guess - z).square().mean()
+        seen = critic.coarse(fake, torch.randn(x.shape, generator=generator, device=x.device))
+        information = (critic.noise_head(seen.detach()) - z).square().mean()
+        informing = config.information_weight * (1 - 0.9 * progress)
         parts = {"critic": loss_critic, "distance": (real - of_fake).mean(), "gap": gap, "information": information}
-        total = loss_critic + config.information_weight * information
+        total = loss_critic + informing * information
         if fake.requires_grad:
-            score, guess = with_detached_weights(critic, faked, labels, True)
+            score = with_detached_weights(critic, faked, labels)
             parts["generator"] = generator_loss(config.objective, real, score).mean()
-            total = total + parts["generator"] + config.information_weight * (guess - z).square().mean()
+            found = (with_detached_weights(critic.noise_head, seen) - z).square().mean()
+            total = total + parts["generator"] + informing * found
         if chance[1] * config.penalty_every < 1:
             rows = (~held).nonzero()[:, 0][: max(1, round(config.penalty_share * number))]
             known = None if labels is None else labels[rows]
@@ -324,8 +326,7 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         """Return the critic's scores of images, of their class or of the one that suits best: float32 [N], high for real ones.
 
         Args:
-            images, class_labels: as in `anomaly_score`.
-            generator: not used.
+            images, class_labels: as in `anomaly_score`. `generator` is not used.
         """
         x = self._to_tensor(images)
         labels = self._to_labels(class_labels, len(x))
@@ -369,8 +370,7 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         model = self.generator
         groups = len(model.style_means) - 1
         noise = self._randn((batch_size, model.config.latent_dim + 1), generator).float()
-        if labels is None:
-            labels = (torch.special.ndtr(noise[:, -1]) * groups).long().clamp(max=groups - 1)
+        labels = (torch.special.ndtr(noise[:, -1]) * groups).long().clamp(max=groups - 1) if labels is None else labels
         w = model.style(noise[:, :-1], model.embed(labels if self.config.id2label else None, batch_size))
         w = torch.lerp(model.style_means.float()[labels], w, truncation)
         x = model.synthesize(w)

@@ -92,22 +92,20 @@ class DiscreteCodesMixin:
 
     @torch.no_grad()
     def node_images(self) -> list[list[PIL.Image.Image]]:
-        """Return what the parts of the code look like.
+        """Return the pictures of a tree's nodes, or of the classes, level by level, the root alone first.
 
-        Returns:
-            For classes and paths: the pictures of each level's nodes, the root alone first. Node n has the children
-            n K ... n K + K - 1. For bits: the picture of the mean code, and the same with each bit at 0, and at 1.
+        Node n of a level has the children n K ... n K + K - 1.
+
+        Raises:
+            ValueError: the code is of bits, which have no picture one by one.
         """
-        device, size = self._execution_device, self.branching
         if self.config.code == "binary":
-            counts = self.config.code_counts or [1] * size + [2]
-            mean = torch.tensor(counts[:-1], device=device) / counts[-1]
-            one = torch.eye(size, device=device)
-            groups = [mean[None], mean * (1 - one), mean * (1 - one) + one]
-        else:
-            nodes = [torch.arange(size**level, device=device) for level in range(self.depth + 1)]
-            groups = [path_to(node, size, level) for level, node in enumerate(nodes)]
-        return [self._to_output(self._decoded(codes), "pil") for codes in groups]
+            raise ValueError("node_images: bits have no picture one by one; decode whole codes.")
+        levels = []
+        for level in range(self.depth + 1):
+            nodes = torch.arange(self.branching**level, device=self._execution_device)
+            levels.append(self._to_output(self._decoded(path_to(nodes, self.branching, level)), "pil"))
+        return levels
 
     def _surprise(self, code: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """Return -log p(code) in nats under the prior: [N, K] or [N, L] -> float32 [N]."""

@@ -1,7 +1,7 @@
 """What each value of a discrete code looks like and how many test pictures have it, as `evaluate` stores it with a checkpoint.
 
-codebook.png is a sheet of the pictures that `node_images` of a pipeline returns, level by level. codebook.json says what they
-are of.
+codebook.png is a sheet of the pictures of classes or of a tree's nodes, level by level. Of bits it has the mean test picture,
+and the means of the test pictures with each bit at 0 and at 1. codebook.json says what the pictures are of.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Codebook:
 
         Args:
             folder: of the checkpoint.
-            levels: as `node_images` of the pipeline returns them.
+            levels: of nodes, the root alone first; of bits the mean, and those with each bit at 0, and at 1.
         """
         sheet = grid([picture for level in levels for picture in level], COLUMNS, GAP)
         write_file(folder / SHEET, lambda part: sheet.save(part, format="PNG", optimize=True))

@@ -16,6 +16,7 @@ from genarium.media.codebook import COLUMNS, Codebook, members_of
 from genarium.recipe import DataSpec, EvaluationSpec, Recipe, TrainingSpec
 from genarium.runtime import Runtime
 from genarium.tasks import find_tasks
+from genarium.tasks.reconstruct.codebook import _means
 from genarium.ui.codebook import codebook_html
 from genarium.ui.texts import Texts
 from pipelines.pipeline_discrete_ae import DiscreteAutoencoderPipeline
@@ -139,3 +140,10 @@ def test_evaluate_measures_and_stores_the_codebook(tmp_path):
     assert stored.members == {
         str(code): {ID2LABEL[str(9 - code)]: int((codes == code).sum())} for code in sorted(codes.unique().tolist())
     }
+
+
+def test_bits_show_the_means_of_the_pictures_that_have_them():
+    images = torch.tensor([10, 20, 60], dtype=torch.uint8)[:, None, None, None].expand(3, 1, 4, 4)
+    codes = torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
+    mean, zero, one = _means(images, codes)
+    assert [np.asarray(p)[0, 0] for p in (*mean, *zero, *one)] == [30, 15, 30, 60, 30]

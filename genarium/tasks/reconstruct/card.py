@@ -44,7 +44,7 @@ PARTS = (
             "codebook.png",
             "What the values of the code look like",
             "What the values of the code look like. Of classes and trees: first the picture of all, then each level in order. Of "
-            "bits: the mean code, each bit at 0, each bit at 1.",
+            "bits: the mean of all test images, of those with each bit at 0, and of those with each bit at 1.",
         ),
         "Codebook",
     ),

@@ -6,6 +6,7 @@ Paper:
 
 from __future__ import annotations
 
+import PIL.Image
 import torch
 
 from genarium.errors import NotMeasurableError
@@ -13,6 +14,7 @@ from genarium.evaluation.figure import Column, Figure, Metric, Part
 from genarium.evaluation.images import ImageEvaluation
 from genarium.evaluation.measures import matched_accuracy, normalised_information
 from genarium.media.codebook import Codebook, members_of
+from genarium.media.pictures import to_pictures
 from genarium.parallel import join
 
 OF = "the {n} images of {test}, labels used for this figure alone"
@@ -59,7 +61,8 @@ def measure(evaluation: ImageEvaluation) -> list[Metric]:
         named = [""] * len(images) if labels is None else [names.get(str(label), "") for label in labels.tolist()]
         book = Codebook(**facts, images=len(images), members=members_of(paths.tolist(), named))
     if join().is_main_process:
-        book.save(evaluation.checkpoint.folder, pipeline.node_images())
+        levels = _means(images, codes) if kind == "binary" else pipeline.node_images()
+        book.save(evaluation.checkpoint.folder, levels)
     number = pipeline.branching**pipeline.depth
     said = {"number": number, "test": evaluation.test_name}
     if kind == "binary":
@@ -75,6 +78,22 @@ def measure(evaluation: ImageEvaluation) -> list[Metric]:
     if kind == "one_hot":
         found.append(evaluation.metric(ACCURACY, matched_accuracy(values, labels), len(images), said))
     return found
+
+
+def _means(images: torch.Tensor, codes: torch.Tensor) -> list[list[PIL.Image.Image]]:
+    """Return the mean picture, those of the pictures with each bit at 0, and those of the pictures with each bit at 1.
+
+    Args:
+        images: uint8 [N, C, H, W].
+        codes: float32 [N, K] of 0 and 1. Where no picture has a bit at a value, the mean picture stands.
+    """
+    x = images.flatten(1).float()
+    levels = [x.mean(0, keepdim=True)]
+    for bits in (1 - codes, codes):
+        number = bits.sum(0)[:, None]  # [K, 1]
+        levels.append(torch.where(number > 0, bits.T @ x / number.clamp(min=1), levels[0]))
+    pixels = (level.reshape(-1, *images.shape[1:]).round().to(torch.uint8) for level in levels)
+    return [to_pictures(level.permute(0, 2, 3, 1).numpy()) for level in pixels]
 
 
 PART = Part(

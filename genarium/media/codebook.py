@@ -50,7 +50,7 @@ class Codebook:
             folder: of the checkpoint.
             levels: of nodes, the root alone first; of bits the mean, and those with each bit at 0, and at 1.
         """
-        sheet = grid([picture for level in levels for picture in level], COLUMNS, GAP)
+        sheet = grid([picture for level in levels for picture in level], self.columns, GAP)
         write_file(folder / SHEET, lambda part: sheet.save(part, format="PNG", optimize=True))
         write_json(folder / FACTS, asdict(self))
 
@@ -65,7 +65,7 @@ class Codebook:
                 width, height = sheet.size
             fits = found.kind in ("binary", "one_hot", "path") and 0 < found.nodes <= MAX_NODES
             fits = fits and all(isinstance(n, int) for member in found.members.values() for n in member.values())
-            number = min(found.nodes, COLUMNS), -(-found.nodes // COLUMNS)
+            number = found.columns, -(-found.nodes // found.columns)
             fits = fits and all(n * (found.side + GAP) - GAP <= size for n, size in zip(number, (width, height)))
         except Exception:  # files that somebody else wrote: whatever is wrong with them, there is then no codebook
             return None
@@ -78,11 +78,16 @@ class Codebook:
             return 1 + 2 * self.size
         return sum(self.size**level for level in range(self.depth + 1)) if self.depth < 13 else 0
 
+    @property
+    def columns(self) -> int:
+        """Number of columns of the sheet."""
+        return min(self.nodes, COLUMNS)
+
     def place(self, level: int, node: int) -> tuple[int, int]:
         """Return column and row of a picture on the sheet: of node `node` of level `level`; of bits, level 1 is 0 and 2 is 1."""
         sizes = (1, self.size, self.size) if self.kind == "binary" else tuple(self.size**k for k in range(level + 1))
         number = sum(sizes[:level]) + node
-        return number % COLUMNS, number // COLUMNS
+        return number % self.columns, number // self.columns
 
     def labels_below(self, path: Sequence[int]) -> Counter[str]:
         """Return the labels of the test pictures whose path begins so, with their numbers."""

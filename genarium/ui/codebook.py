@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from genarium.checkpoints import Checkpoint
-from genarium.media.codebook import COLUMNS, GAP, SHEET, Codebook
+from genarium.media.codebook import GAP, SHEET, Codebook
 from genarium.ui.texts import TaskTexts
 
 ZOOM = 2  # of the pictures on the screen
@@ -31,7 +31,7 @@ def codebook_html(checkpoint: Checkpoint, texts: TaskTexts, codes: np.ndarray | 
     draw = {"binary": _bits, "one_hot": _classes, "path": _tree}[book.kind]
     data = base64.b64encode(Path(checkpoint.folder / SHEET).read_bytes()).decode()
     zoomed = ZOOM * (book.side + GAP)
-    style = f"--sheet:url(data:image/png;base64,{data});--side:{ZOOM * book.side}px;--wide:{zoomed * COLUMNS - ZOOM * GAP}px"
+    style = f"--sheet:url(data:image/png;base64,{data});--side:{ZOOM * book.side}px;--wide:{zoomed * book.columns - ZOOM * GAP}px"
     about = texts.both(f"codebook_{book.kind}", number=book.size, leaves=book.size**book.depth, images=book.images)
     return f'<div class="codebook" style="{style}"><p class="note">{about}</p>{draw(book, texts, code)}</div>'
 

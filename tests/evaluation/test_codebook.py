@@ -65,6 +65,7 @@ def test_a_codebook_is_read_as_it_was_written(tmp_path):
     many = book(size=10, depth=1)
     assert many.place(1, 5) == (6, 0) and book(size=40, depth=1).place(1, 39) == (40 % COLUMNS, 1)
     assert Codebook("binary", 5, 1, 6, 9).place(2, 0) == (6, 0)
+    assert (many.columns, book(size=40, depth=1).columns) == (11, COLUMNS)
 
 
 def test_members_are_counted_by_prefix():

@@ -160,9 +160,10 @@ card: {time: 3 minutes}
 
 def test_what_is_lacking_is_the_parts_without_figures(runtime):
     catalogue = runtime.catalogue
-    assert lacking(catalogue["one"]) == ["nearness", "likelihood"] and lacking(catalogue["two"]) == ["nearness"]
+    assert lacking(catalogue["one"]) == ["nearness", "likelihood", "explore"]
+    assert lacking(catalogue["two"]) == ["nearness", "explore"]
     assert sorted(lacking(catalogue["four"])) == [
-        *("anomaly", "distance", "likelihood", "nearness", "reconstruction", "speed"),
+        *("anomaly", "distance", "explore", "likelihood", "nearness", "reconstruction", "speed"),
     ]
     recipe = genarium.recipe.find_recipe("dit-fashion-mnist")
     assert images_seen(recipe) == sum(stage.images for stage in recipe.training.stages)

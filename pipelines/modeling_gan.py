@@ -107,9 +107,10 @@ class GeneratorModel(ModelMixin, ConfigMixin):
         self.layers = nn.ModuleList([*layers, nn.SiLU(), nn.Conv2d(LAST_WIDTH, channels, 3, padding=1)])
         # Each layer keeps the size of its input. With torch's own start, noise would all but vanish on the way to the features,
         # and every picture of a class would stay the same.
-        for linear in (self.mapping[0], self.mapping[2], self.first[0]):
-            nn.init.kaiming_normal_(linear.weight, nonlinearity="linear")
-            nn.init.zeros_(linear.bias)
+        for layer in (*self.mapping, *self.first):
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+                nn.init.zeros_(layer.bias)
         # mean of w for each class and, in the last row, for all; and its standard deviation; see `measure_styles`
         self.register_buffer("style_means", torch.zeros(max(num_classes, 1) + 1, style_dim))
         self.register_buffer("style_std", torch.ones(style_dim))

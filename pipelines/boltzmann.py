@@ -153,7 +153,7 @@ class BoltzmannMachine(nn.Module):
 
     def class_free_energies(self, v: torch.Tensor, beta: float = 1.0, base: float = 0.0) -> torch.Tensor:
         """Return F(v, y) for each class y: [N, D] -> float32 [N, K]. Their softmax over -F is p(y | v), exactly."""
-        y = torch.eye(self.num_classes, device=v.device)
+        y = torch.eye(self.num_classes, device=v.device, dtype=torch.float32)
         shift = (y - self.class_mean.float()) @ self.class_weight.float()  # [K, H]
         gain = self._gain(self.hidden_logits(v)[:, None] + shift, beta)  # [N, K]
         return self._visible_energy(v, beta, base)[:, None] - gain + self._class_energy(y, beta, base)
@@ -183,7 +183,7 @@ class BoltzmannMachine(nn.Module):
 
     def _class_energy(self, y: torch.Tensor | None, beta: float = 1.0, base: float = 0.0) -> torch.Tensor:
         if y is None:
-            return torch.zeros((), device=self.weight.device)
+            return torch.zeros((), device=self.weight.device, dtype=torch.float32)
         energy = -beta * ((y - self.class_mean.float()) @ self.class_bias.float())
         return energy - base * (y @ self.base_class_logits()) if base else energy
 

@@ -235,7 +235,7 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
         """
         machine = self._top
         ends = [machine.hidden_means(machine(self._up(to_unit_range(image)))) for image in (a, b)]
-        weights = torch.linspace(0, 1, num_frames, device=ends[0].device)[:, None]
+        weights = torch.linspace(0, 1, num_frames, device=ends[0].device, dtype=ends[0].dtype)[:, None]
         h = torch.lerp(ends[0], ends[1], weights)
         total = num_inference_steps + 1
         for i in range(total):
@@ -298,7 +298,7 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
         Of one machine this is F(v, y), exactly. Of a stack, -F - log Z is one sample of the lower bound
         E_q[log p(v, h) - log q(h | v)] with q the way up (Salakhutdinov and Murray 2008 eq. 20).
         """
-        bound = torch.zeros(len(v), device=v.device)
+        bound = torch.zeros(len(v), device=v.device, dtype=torch.float32)
         for machine in self._machines[:-1]:
             a = machine(v)
             h = machine.sample_hidden(a, draw(machine.num_hidden))

@@ -191,8 +191,8 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
             (scalar, {name: scalar}). Of the adversaries: "critic" and "generator", what each minimises; "information", the
             mean squared error of the noise that the critic guesses, 1 where it knows nothing; "penalty" without
             weight; "distance", the mean score of real less that of generated images, which under a Wasserstein objective
-            estimates the distance times the critic's slope; "gap", the running mean score of the images that the critic learns
-            from less that of those held out.
+            estimates the distance times the critic's slope; "gap", the running mean score of training images less that of images
+            held out.
 
         Raises:
             ValueError: an unknown stage.
@@ -406,7 +406,7 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
             num_inference_steps: Gradient steps on the two codes after the encoder's guess.
         """
         model, x = self.generator, torch.cat([a, b])
-        weights = torch.linspace(0, 1, num_frames, device=x.device)
+        weights = torch.linspace(0, 1, num_frames, device=x.device, dtype=torch.float32)
         if mode == "lerp":
             w, _ = self._invert(x, report, num_inference_steps)
             return model.synthesize(torch.lerp(w[:1], w[1:], weights[:, None]))

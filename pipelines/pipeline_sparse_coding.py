@@ -3,8 +3,8 @@
     a* = argmin_{a >= 0} 1/2 |x - a D|^2 + lambda |a|_1            Olshausen and Field 1996; solved by FISTA
     L  = 1/2 |x - a* D|^2 + 1/2 |x - E(x) D|^2                     over D with |d_k| = 1, and the fast encoder E
 
-The gradient of the first term by D needs none through a*, since a* is optimal (Mairal et al. 2009 sec. 3). While training, FISTA starts
-from E(x), so a few steps do. Atoms that hardly any picture uses are replaced by what is left of badly coded ones.
+The gradient of the first term by D needs none through a*, since a* is optimal (Mairal et al. 2009 sec. 3). While training, FISTA
+starts from E(x), so a few steps do. Atoms that hardly any picture uses are replaced by what is left of badly coded ones.
 
 Papers:
     Olshausen, Field: Emergence of Simple-Cell Receptive Field Properties by Learning a Sparse Code for Natural Images, 1996,
@@ -378,7 +378,7 @@ class SparseCodingPipeline(ImageFamilyMixin, DiffusionPipeline):
         """
         x = self._signals(torch.cat([a, b]))
         first, last = self._refitted(x, self._codes(x, FIT_STEPS), FIT_STEPS)  # 2 x [K]
-        t = torch.linspace(0, 1, num_frames, device=first.device)[:, None]  # [M, 1]
+        t = torch.linspace(0, 1, num_frames, device=first.device, dtype=first.dtype)[:, None]  # [M, 1]
         codes = torch.lerp(first[None], last[None], t)
         if mode == "one_by_one":
             leaves, comes = (_turn(-first, first), _turn(-last, last))  # when an atom goes and comes: [K] in [0, 1]

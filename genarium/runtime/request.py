@@ -109,6 +109,8 @@ class Request:
         """
         controls = checkpoint.controls(self.task)
         task = checkpoint.tasks[self.task]
+        if not task.method:
+            raise InputError(f"{self.task}: is a page, which asks models by other tasks; name one of those.")
         unknown = set(self.parameters) - set(controls)
         if unknown:
             raise InputError(f"{listed(sorted(unknown))}: not a parameter here; there are {', '.join(controls)}.")

@@ -184,7 +184,7 @@ def test_evaluate_writes_figures_quantiles_and_card(mine):
     metrics = {(m["name"], m.get("score")): m for m in result["metrics"]}
     assert {name for name, _ in metrics} == {
         *("frechet_distance", "frechet_distance_of_real", "precision", "recall", "psnr", "ssim", "log_likelihood"),
-        *("bits_per_dim", "auroc_other_data", "auroc_noise", "auroc_one_class", "seconds_per_image"),
+        *("bits_per_dim", "auroc_other_data", "auroc_noise", "auroc_one_class", "seconds_per_image", "map_share"),
     }
     assert all(np.isfinite(m["value"]) and m["n"] > 0 and m["seed"] == 3 and m["protocol"] for m in metrics.values())
     distance = metrics["frechet_distance", None]

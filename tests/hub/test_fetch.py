@@ -228,8 +228,8 @@ def pickled(repo):
     ("damage", "says"),
     [
         (
-            lambda r: change(r, model_index_DOT_json=b'{"_class_name": ["pipeline_gan", "GANPipeline"]}'),
-            "'GANPipeline'.*VAEPipeline",
+            lambda r: change(r, model_index_DOT_json=b'{"_class_name": ["pipeline_nobody", "NobodysPipeline"]}'),
+            "'NobodysPipeline'.*VAEPipeline",
         ),
         (
             lambda r: change(r, model_index_DOT_json=b'{"_class_name": "LDMPipeline"}'),

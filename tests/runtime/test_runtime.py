@@ -320,7 +320,7 @@ def change_index(folder, **changes):
     ("damage", "says"),
     [
         (lambda f: (f / "model_index.json").write_text("{"), "no readable model_index.json"),
-        (lambda f: (f / "model_index.json").write_text('{"_class_name": "GANPipeline"}'), "no installed plugin"),
+        (lambda f: (f / "model_index.json").write_text('{"_class_name": "NobodysPipeline"}'), "no installed plugin"),
         (lambda f: change_index(f, _class_name=[]), "no readable model_index.json"),
         (lambda f: change_index(f, id2label=["Bag"]), "id2label"),
         (lambda f: change_index(f, id2label={"bag": "Bag"}), "id2label"),

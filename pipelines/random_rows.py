@@ -22,9 +22,9 @@ def uniform_rows(number: int, generator: Generators, device: torch.device) -> Dr
 
     def draw(width: int) -> torch.Tensor:
         if isinstance(generator, list):
-            rows = [torch.rand(width, generator=g, device=g.device) for g in generator]
+            rows = [torch.rand(width, generator=g, device=g.device, dtype=torch.float32) for g in generator]
             return torch.stack([row.to(device) for row in rows])
         where = device if generator is None else generator.device
-        return torch.rand(number, width, generator=generator, device=where).to(device)
+        return torch.rand(number, width, generator=generator, device=where, dtype=torch.float32).to(device)
 
     return draw

@@ -99,7 +99,8 @@ def test_what_is_wrong_is_said_beside_the_field(page, address, says):
 
 def test_an_unknown_class_is_shown_with_its_reason_and_not_loaded(page, hub):
     hub.add_repo(
-        "someone/gan", {"model_index.json": b'{"_class_name": "NobodysPipeline"}', "README.md": b"---\nlicense: mit\n---\n"}
+        "someone/gan",
+        {"model_index.json": b'{"_class_name": "NobodysPipeline"}', "README.md": b"---\nlicense: mit\n---\n"},
     )
     shown = press_look(page, "someone/gan")
     assert "NobodysPipeline" in shown[page.hub.facts] and "mit" in shown[page.hub.facts]

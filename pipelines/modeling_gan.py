@@ -138,7 +138,8 @@ class GeneratorModel(ModelMixin, ConfigMixin):
         w = w.to(self.class_embedding.weight.dtype)
         h = self.first(w)
         for layer in self.layers:
-            h = layer.modulated(h, w) if isinstance(layer, ModulatedBlock) else layer(h)
+            # Not by its class: diffusers loads this file once for each component, and each time makes the class anew.
+            h = layer.modulated(h, w) if hasattr(layer, "modulated") else layer(h)
         return h.float()
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:

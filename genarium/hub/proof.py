@@ -77,10 +77,7 @@ def prove(checkpoint: Checkpoint) -> list[str]:
         raise CheckpointError(
             f"{checkpoint.name}: the bare diffusers loaded its class from {module}, not from the folder."
         )
-    # Products of few rows are rounded by where the weights lie in memory. An 8-bit step is 4e-3.
-    different = [
-        name for name, values in expected.items() if not np.allclose(values, results[name], rtol=1e-3, atol=1e-3)
-    ]
+    different = [name for name, values in expected.items() if not np.array_equal(values, results[name])]
     if different:
         raise CheckpointError(
             f"{checkpoint.name}: in a bare diffusers its {', '.join(different)} gives other numbers than here. Its files and "

@@ -14,7 +14,7 @@ import shutil
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
@@ -96,6 +96,9 @@ def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: st
 
 def _write(checkpoint: Checkpoint, pipeline, folder: Path, known: str | None, repo_id: str) -> str:
     """Write all files of the upload into a folder, and return the text of the card."""
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module):  # also one that computes in float32, whatever is asked for
+            cast(Any, component).to(_stored_dtype(checkpoint))
     pipeline.save_pretrained(folder)
     _keep_config(checkpoint.index, folder / MODEL_INDEX)
     for config in folder.glob("*/*.json"):

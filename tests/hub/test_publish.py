@@ -12,7 +12,6 @@ from conftest import build_tiny, picture_families, run_bare
 from furnishing import furnish
 from hub_server import sha256
 from huggingface_hub import ModelCard
-from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from genarium import paths
@@ -145,8 +144,7 @@ def check(pipe, name):
         images = pipe(2, generator, [3, 5], output_type="pt").images
     else:
         images = pipe.reconstruct(torch.zeros(2, 1, 28, 28), output_type="pt").images
-    difference = (images - torch.load(name + ".pt")).abs().max()  # products of few rows round by where weights lie in memory
-    assert difference <= 1e-3, (name, difference)
+    assert torch.equal(images, torch.load(name + ".pt")), name
 
 pipes = {{name: load("user/" + name) for name in {names!r}}}
 for name, pipe in pipes.items():  # each after all were loaded
@@ -182,16 +180,11 @@ def test_each_bundled_checkpoint_is_fit_to_be_published(name, monkeypatch, tmp_p
     render_card(checkpoint, checkpoint.recipe, load_pipeline(checkpoint)).save(checkpoint.folder / "README.md")
     (tmp_path / "export").mkdir()
     done = export(checkpoint, tmp_path / "export", catalogue.families)
-    assert set(done.proved) == {task.name for task in checkpoint.tasks.values() if task.method}
+    assert set(done.proved) == set(checkpoint.tasks) - {"explore", "compare"}
     for path in original.rglob("*"):
         if path.suffix in (".png", ".safetensors") or path.name == "evaluation.json":
             there = tmp_path / "export" / path.relative_to(original)
-            if path.suffix == ".safetensors":  # a model that computes in float32 is written so
-                before, after = load_file(path), load_file(there)
-                assert before.keys() == after.keys()
-                assert all(torch.equal(before[key].float(), after[key].float()) for key in before)
-            else:
-                assert there.read_bytes() == path.read_bytes(), f"{path.name} has changed on the way"
+            assert there.read_bytes() == path.read_bytes(), f"{path.name} has changed on the way"
     assert "_name_or_path" not in "".join(p.read_text() for p in (tmp_path / "export").rglob("*.json"))
 
 

@@ -31,9 +31,7 @@ from pipelines.score_samplers import reverse_diffusion
 QUICK = {"num_inference_steps": 2, "num_refinements": 0, "num_frames": 3, "num_noise_levels": 1, "num_samples": 1}
 
 
-def with_method(checkpoint) -> set[str]:
-    """Return the names of the checkpoint's tasks that call a method; pages such as Explore call none."""
-    return {task.name for task in checkpoint.tasks.values() if task.method}
+PAGES = {"explore", "compare"}  # which call no method of their own
 
 
 @pytest.mark.parametrize(
@@ -49,10 +47,10 @@ def test_a_stock_checkpoint_works_in_every_task(kind, family, tmp_path, families
     stock(kind).save_pretrained(tmp_path / "stock")
     checkpoint = open_checkpoint(tmp_path / "stock", families)
     assert checkpoint.family.name == family and not checkpoint.class_names
-    assert with_method(checkpoint) == {"generate", "reconstruct", "interpolate", "anomaly"}
+    assert set(checkpoint.tasks) == {"generate", "reconstruct", "interpolate", "anomaly"} | PAGES
     runtime = Runtime(Catalogue({"stock": checkpoint}, (), families), device="cpu")
     picture = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8))
-    for name in with_method(checkpoint):
+    for name in set(checkpoint.tasks) - PAGES:
         task = checkpoint.tasks[name]
         parameters = {k: v for k, v in QUICK.items() if k in checkpoint.controls(name)}
         request = Request("stock", name, seed=3, batch_size=2, parameters=parameters)
@@ -342,7 +340,7 @@ def test_a_lone_autoencoder_kl_reconstructs_as_in_diffusers(tmp_path, families):
 def test_what_a_lone_autoencoder_kl_lacks_is_neither_offered_nor_done(tmp_path, families):
     kl_model().save_pretrained(tmp_path / "vae")
     checkpoint = open_checkpoint(tmp_path / "vae", families)
-    assert with_method(checkpoint) == LEFT and list(checkpoint.controls("interpolate")) == ["num_frames"]
+    assert set(checkpoint.tasks) == LEFT | PAGES and list(checkpoint.controls("interpolate")) == ["num_frames"]
     assert checkpoint.controls("reconstruct")["method"].choices == ("autoencoder",)
     adopted = load_pipeline(checkpoint)
     calls = {
@@ -359,7 +357,7 @@ def test_what_a_lone_autoencoder_kl_lacks_is_neither_offered_nor_done(tmp_path, 
 def test_what_a_lone_vq_model_lacks_is_neither_offered_nor_done(tmp_path, families):
     vq_model().save_pretrained(tmp_path / "vq")
     checkpoint = open_checkpoint(tmp_path / "vq", families)
-    assert with_method(checkpoint) == LEFT and not checkpoint.controls("reconstruct")
+    assert set(checkpoint.tasks) == LEFT | PAGES and not checkpoint.controls("reconstruct")
     score = checkpoint.controls("anomaly")["score"]
     assert (score.default, score.choices, score.hidden) == ("reconstruction", ("reconstruction",), True)
     with pytest.raises(CheckpointError, match=r"cannot generate; it can: reconstruct.*It has no transformer"):
@@ -387,11 +385,11 @@ def test_a_lone_auto_encoder_works_in_the_app_and_saved_anew(model, family, tmp_
     picture = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8))
     seen = {}
     for name, checkpoint in catalogue.checkpoints.items():
-        assert checkpoint.family.name == family and with_method(checkpoint) == LEFT
+        assert checkpoint.family.name == family and set(checkpoint.tasks) == LEFT | PAGES
         results = [
             runtime.run(Request(name, task.name), dict.fromkeys(task.inputs, picture))
             for task in checkpoint.tasks.values()
-            if task.method
+            if task.name not in PAGES
         ]
         seen[name] = [np.asarray(p) for result in results[:-1] for p in result.pictures] + [results[-1].scores]
         assert seen[name][0].shape == (32, 32, 3) and seen[name][0].std() > 1

@@ -222,15 +222,11 @@ def test_round_trip_with_the_installed_class(tiny, family, tmp_path, families):
 
 
 def write_pictures(tiny, folder, families):
-    """Save the pipelines and what they make of two pictures; return a program that compares a bare load with that.
-
-    Compared are pipelines that were both loaded from the folder, as in `write_voices`.
-    """
+    """Save the pipelines and what they make of two pictures; return a program that compares a bare load with that."""
     given = pictures(2)
     torch.save(given, folder / "given.pt")
     for name, pipeline in tiny.items():
         pipeline.save_pretrained(folder / name)
-        pipeline = load_pipeline(open_checkpoint(folder / name, families))
         if name in GENERATING:
             images = pipeline(2, generators(3, 5), [3, 5], output_type="pt").images
         else:
@@ -244,8 +240,7 @@ torch.set_num_threads({torch.get_num_threads()})  # another number of threads su
 for name in {list(tiny)!r}:
     pipe = DiffusionPipeline.from_pretrained(str(Path({str(folder)!r}) / name), trust_remote_code=True)
     for module in pipe.components.values():
-        if isinstance(module, torch.nn.Module):
-            module.to(memory_format=torch.channels_last).eval()
+        module.eval() if isinstance(module, torch.nn.Module) else None
     generator = [torch.Generator().manual_seed(s) for s in (3, 5)]
     if name in {GENERATING!r}:
         images = pipe(2, generator, [3, 5], output_type="pt").images

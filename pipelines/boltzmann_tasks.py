@@ -15,6 +15,7 @@ Papers:
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -57,8 +58,9 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
     )
 
     @property
+    @abstractmethod
     def _machines(self) -> Sequence[BoltzmannMachine]:
-        raise NotImplementedError
+        """The machines, from the pixels up."""
 
     @property
     def _top(self) -> BoltzmannMachine:

@@ -139,7 +139,8 @@ class GeneratorModel(ModelMixin, ConfigMixin):
         h = self.first(w)
         for layer in self.layers:
             # Not by its class: diffusers loads this file once for each component, and each time makes the class anew.
-            h = layer.modulated(h, w) if hasattr(layer, "modulated") else layer(h)
+            modulated = getattr(layer, "modulated", None)
+            h = layer(h) if modulated is None else modulated(h, w)
         return h.float()
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:

@@ -14,7 +14,18 @@ results.py      what comes of a request
 from genarium.runtime.execution import Progress
 from genarium.runtime.pipelines import EVALUATIONS, pick_dtype
 from genarium.runtime.request import Request
-from genarium.runtime.results import Pictures, Result, Several, Sounds
+from genarium.runtime.results import Pictures, Result, RunResult, Several, Sounds
 from genarium.runtime.scheduler import Runtime
 
-__all__ = ["EVALUATIONS", "Pictures", "Progress", "Request", "Result", "Runtime", "Several", "Sounds", "pick_dtype"]
+__all__ = [
+    "EVALUATIONS",
+    "Pictures",
+    "Progress",
+    "Request",
+    "Result",
+    "RunResult",
+    "Runtime",
+    "Several",
+    "Sounds",
+    "pick_dtype",
+]

@@ -37,13 +37,7 @@ class Result(ABC):
         evaluations: passes through the network for each sample made or scored, on average; guidance counts twice.
         device: on which it was computed, such as "cpu".
         dtype: of the computation, such as "bfloat16".
-
-    `python_use` are the lines of a program that uses the pipeline's `output`, and `python_imports` those that import what
-    they need.
     """
-
-    python_use: ClassVar[tuple[str, ...]] = ()
-    python_imports: ClassVar[tuple[str, ...]] = ()
 
     request: Request
     inputs: list[Any] = field(default_factory=list)
@@ -51,11 +45,6 @@ class Result(ABC):
     evaluations: float = 0.0
     device: str = ""
     dtype: str = ""
-
-    @classmethod
-    @abstractmethod
-    def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
-        """Return the fields of this class alone, from what the pipeline returned for each batch."""
 
     @property
     @abstractmethod
@@ -87,7 +76,24 @@ class Result(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures(Result):
+class RunResult(Result):
+    """The result of one run through one pipeline, which a task returns.
+
+    `python_use` are the lines of a program that uses the pipeline's `output`, and `python_imports` those that import what
+    they need.
+    """
+
+    python_use: ClassVar[tuple[str, ...]] = ()
+    python_imports: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    @abstractmethod
+    def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
+        """Return the fields of this class alone, from what the pipeline returned for each batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures(RunResult):
     """Pictures that a model made.
 
     Args:
@@ -124,7 +130,7 @@ class Pictures(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sounds(Result):
+class Sounds(RunResult):
     """Sounds that a model made.
 
     Args:
@@ -183,10 +189,6 @@ class Several(Result):
     results: tuple[Result, ...]
 
     @classmethod
-    def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
-        raise NotImplementedError("the runtime puts the results of several checkpoints together itself")
-
-    @classmethod
     def of(cls, request: Request, results: Sequence[Result]) -> Several:
         """Put the results of each checkpoint together."""
         samples = sum(result.num_samples for result in results)
@@ -209,10 +211,10 @@ class Several(Result):
         return [path for result in self.results for path in result.write(folder)]
 
 
-RESULTS: Mapping[Modality, type[Result]] = {"image": Pictures, "audio": Sounds}  # where a task has no results.py
+RESULTS: Mapping[Modality, type[RunResult]] = {"image": Pictures, "audio": Sounds}  # where a task has no results.py
 
 
-def result_class(task: Task, modality: Modality) -> type[Result]:
+def result_class(task: Task, modality: Modality) -> type[RunResult]:
     """Return the class of what a task returns on a modality."""
     part = task.part("results")
     return {**RESULTS, **(part.RESULTS if part else {})}[modality]

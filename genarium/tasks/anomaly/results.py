@@ -12,12 +12,12 @@ import numpy as np
 from genarium.checkpoints import Checkpoint
 from genarium.evaluation.measures import percentile
 from genarium.media.pictures import heat_map, save_picture
-from genarium.runtime.results import Result, RunContext
+from genarium.runtime.results import RunContext, RunResult
 from genarium.tasks.anomaly.quantiles import stored_quantiles
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores(Result):
+class Scores(RunResult):
     """Scores of inputs.
 
     Args:

@@ -181,3 +181,11 @@ def pyramid_distance(x: torch.Tensor, y: torch.Tensor, levels: int = 4) -> torch
     """
     bands = laplacian_pyramid((x - y).float(), levels)  # the pyramid is linear
     return torch.stack([band.abs().mean() for band in bands]).sum()
+
+
+def logits_of(
+    answer: tuple[torch.Tensor, list[torch.Tensor]], classes: torch.Tensor
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Return a discriminator's logits for each image's class, [B, h, w] of [B, K, h, w], and its features."""
+    logits, features = answer
+    return logits[torch.arange(len(logits), device=logits.device), classes], features

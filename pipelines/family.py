@@ -74,6 +74,19 @@ class FamilyMixin:
         self.register_modules(**{name: value for name, value in values.items() if name in components})
         self.register_to_config(**{name: value for name, value in values.items() if name not in components})
 
+    def _require(self, component: str, what: str) -> None:
+        """Refuse what an auto-encoder alone cannot do.
+
+        Args:
+            component: an optional one, which `what` needs.
+            what: was asked for, as the beginning of a sentence.
+
+        Raises:
+            ValueError: the pipeline does not have the component.
+        """
+        if getattr(self, component) is None:
+            raise ValueError(f"{what} needs a {component}, and this checkpoint is an auto-encoder alone.")
+
     def _condition_names(self, condition: str) -> list[str]:
         """Return the names of a condition's values in the order of their numbers; none if the model has no such condition."""
         names = (self.config.get("conditions") or {}).get(condition) or {}

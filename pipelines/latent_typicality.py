@@ -45,7 +45,6 @@ class LatentTypicalityMixin(ImageFamilyMixin):
     _follow: Callable[..., torch.Tensor]  # (u, start, end, labels, num_steps, report) -> u at `end`
     _labels: Callable[..., torch.Tensor | None]  # (N, classes, styles) -> labels [N, K] or None
     _report: Callable[..., None]  # (report, step, r, number of steps, latents)
-    _need_transformer: Callable[[str], None]
 
     @task
     def anomaly_score(
@@ -95,7 +94,7 @@ class LatentTypicalityMixin(ImageFamilyMixin):
             z, error, _ = self._restored(x)
             self._report(report, 0, 0.0, 1, z)
             return error.mean((1, 2, 3)).float(), error.mean(1).float(), "mean squared error"
-        self._need_transformer(f"score: {score!r}")
+        self._require("transformer", f"score: {score!r}")
         labels = self._labels(len(x), labels, None)
         if score == "denoising":
             (errors,), (map_,) = self._denoising_errors(self._latents(x), [labels], generator, report)

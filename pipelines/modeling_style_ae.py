@@ -11,6 +11,7 @@ and Content Representations with Instance Normalization, 2019 (https://arxiv.org
 """
 
 import itertools
+import math
 
 import torch
 import torch.nn.functional as F
@@ -203,6 +204,29 @@ class StyleAutoencoder(ModelMixin, ConfigMixin):
     def decode(self, content: list[torch.Tensor], style: torch.Tensor) -> torch.Tensor:
         """Decode content maps and styles [B, style_dim] to images, float32 [B, C, H, W], nearly in [-1, 1]."""
         return self.decoder(content, style.to(content[0].dtype)).float()
+
+    @property
+    def content_shapes(self) -> list[tuple[int, int, int]]:
+        """Shapes [c, h, w] of the content's maps, the finest first."""
+        sides = [self.config.sample_size // 2 ** (i + 1) for i in range(len(self.config.content_channels))]
+        return [(c, side, side) for c, side in zip(self.config.content_channels, sides, strict=True)]
+
+    @property
+    def vector_size(self) -> int:
+        """Length of the vectors of `encode_vector`."""
+        return self.config.style_dim + sum(math.prod(shape) for shape in self.content_shapes)
+
+    def encode_vector(self, x: torch.Tensor) -> torch.Tensor:
+        """Encode images as vectors, the style's numbers first, then the content's maps: float32 [B, vector_size]."""
+        content = [maps.flatten(1).float() for maps in self.encode_content(x)]
+        return torch.cat([self.encode_style(x), *content], 1)
+
+    def decode_vector(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Decode the vectors of `encode_vector` to images, float32 [B, C, H, W]."""
+        shapes = self.content_shapes
+        style, *content = vectors.split([self.config.style_dim, *(math.prod(shape) for shape in shapes)], 1)
+        maps = [part.unflatten(1, shape).to(self.dtype) for part, shape in zip(content, shapes, strict=True)]
+        return self.decode(maps, style)
 
     def forward(
         self, content: torch.Tensor, style: torch.Tensor, mixing: torch.Tensor | None = None

@@ -42,7 +42,6 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     ModelMixin,
     SchedulerMixin,
-    UniPCMultistepScheduler,
 )
 from torch import nn
 
@@ -56,7 +55,7 @@ from pipelines.modeling_dit import DiTModel
 from pipelines.modeling_kl_autoencoder import KLAutoencoder, autoencoder_loss
 from pipelines.ode import check_strength, midpoint
 from pipelines.stock_dit import StockAutoencoder, StockTransformer, stock_schedule
-from pipelines.velocity import falling_times, flow_scheduler, from_velocity
+from pipelines.velocity import flow_scheduler, from_velocity
 
 Sampler = Literal["unipc", "euler", "heun"]
 Style = Annotated[str, {"choices_from": "style"}]
@@ -150,19 +149,10 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
         Raises:
             ValueError: there is none.
         """
-        self._need_transformer("This")
+        self._require("transformer", "This")
         if isinstance(self.transformer, DiTTransformer2DModel):
             return StockTransformer(self.transformer, self.scheduler.config.num_train_timesteps)
         return self.transformer
-
-    def _need_transformer(self, what: str) -> None:
-        """Refuse what an auto-encoder alone cannot do.
-
-        Raises:
-            ValueError: there is none.
-        """
-        if self.transformer is None:
-            raise ValueError(f"{what} needs a transformer, and this checkpoint is an auto-encoder alone.")
 
     @classmethod
     def build(
@@ -248,7 +238,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
         if stage not in STAGES:
             raise ValueError(f"stage: choose {' or '.join(map(repr, STAGES))}, not {stage!r}.")
         if stage == "transformer":
-            self._need_transformer("stage: 'transformer'")
+            self._require("transformer", "stage: 'transformer'")
         elif isinstance(self.autoencoder, AutoencoderKL):
             raise ValueError("stage: diffusers' AutoencoderKL is not trained here.")
         return {stage: getattr(self, stage)}
@@ -373,7 +363,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
         z = self._latents(x)
         if strength == 0:
             return z
-        self._need_transformer("strength above 0")
+        self._require("transformer", "strength above 0")
         check_strength(strength)
         turn = strength * self._start
         return self._follow(z, 0.0, turn, self._labels(len(x), labels, None), num_inference_steps, report)
@@ -389,7 +379,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
         """
         if strength == 0:
             return self._decoded(codes)
-        self._need_transformer("strength above 0")
+        self._require("transformer", "strength above 0")
         check_strength(strength)
         turn = strength * self._start
         labels = self._labels(len(codes), labels, None)
@@ -482,18 +472,10 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
 
     def _scheduler(self, sampler: str, num_inference_steps: int) -> SchedulerMixin:
         """Return a fresh scheduler that goes from `_start` to 0 in equal steps of r."""
-        number, device = self.scheduler.config.num_train_timesteps, self._execution_device
-        if sampler != "unipc":
-            stock = isinstance(self.scheduler, DDPMScheduler)
-            config = {"num_train_timesteps": number} if stock else self.scheduler.config
-            return flow_scheduler(sampler, config, num_inference_steps, self._start, device)
-        options = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "solver_order": 2}
-        scheduler = UniPCMultistepScheduler(num_train_timesteps=number, **options)
-        scheduler.set_timesteps(sigmas=falling_times(self._start, num_inference_steps), device=device)
-        # `step` solves for its coefficients in the default dtype.
-        scheduler.sigmas = scheduler.sigmas.to(torch.get_default_dtype())
-        scheduler.set_begin_index(0)
-        return scheduler
+        config = self.scheduler.config
+        if isinstance(self.scheduler, DDPMScheduler):
+            config = {"num_train_timesteps": config.num_train_timesteps}
+        return flow_scheduler(sampler, config, num_inference_steps, self._start, self._execution_device)
 
     def _follow(
         self,
@@ -542,7 +524,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
             num_inference_steps: Steps of the sampler, fewer is faster; Heun evaluates the network twice a step.
             guidance_scale: Above 1 samples follow class and style more closely and vary less; 0 ignores both.
         """
-        self._need_transformer("Generating")
+        self._require("transformer", "Generating")
         noise = self._randn((batch_size, *self.coder.latent_shape), generator)
         labels = self._labels(batch_size, labels, self._to_condition("style", style, batch_size, generator))
         return self._decoded(self._sample(noise, labels, sampler, num_inference_steps, guidance_scale, report))
@@ -575,7 +557,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
             guidance_scale: Above 1 the way back follows the given class and style more closely.
         """
         if method != "autoencoder":
-            self._need_transformer(f"method: {method!r}")
+            self._require("transformer", f"method: {method!r}")
         check_strength(strength)
         z = self._latents(x)
         if method == "autoencoder":

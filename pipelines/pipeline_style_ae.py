@@ -32,7 +32,6 @@ Papers:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -44,6 +43,7 @@ from torch import nn
 from pipelines.adversarial import (
     PatchDiscriminator,
     add_adversarial_terms,
+    logits_of,
     pyramid_distance,
     ramp,
     with_detached_weights,
@@ -52,7 +52,7 @@ from pipelines.adversarial import (
 from pipelines.family import check_stage
 from pipelines.images import ImageFamilyMixin, Images, task
 from pipelines.modeling_style_ae import StyleAutoencoder, StyleJudge, disturb
-from pipelines.style_map import StyleMapOutput, principal_axes
+from pipelines.style_map import StyleMapOutput, in_plane_of
 
 STAGES = ("autoencoder", "refinement")
 CONDITION = "style"
@@ -67,8 +67,7 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         style_weight: of the cross-entropy by which a style vector is classified.
         adversarial_weight, feature_weight: see `add_adversarial_terms`.
         identity_share: part of the training rows that are to give back the picture itself, from its own content and style.
-        mean_share: part of the training rows drawn in the mean of the batch's styles by that designer, since a designer's
-            name later stands for a mean.
+        mean_share: part of the training rows drawn in the mean of the batch's styles by that designer, as by a name later.
         discriminator_start, discriminator_ramp: parts of the training, before the discriminator starts and while its share of
             the autoencoder's loss rises from 0.
         discriminator_widths: of the discriminator's layers, and of the judge's.
@@ -236,11 +235,11 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
             loss = loss + zero_gradients(discriminator)
         else:
             share = 1.0 if refining else ramp(progress, config.discriminator_start, config.discriminator_ramp)
-            real = in_styles(discriminator(target), styles)
-            others = [in_styles(discriminator(x_hat.detach()), styles)[0]]
+            real = logits_of(discriminator(target), styles)
+            others = [logits_of(discriminator(x_hat.detach()), styles)[0]]
             if not own.all():
-                others.append(in_styles(discriminator(images[~own]), styles[~own])[0])
-            fake = in_styles(with_detached_weights(discriminator, x_hat), styles)
+                others.append(logits_of(discriminator(images[~own]), styles[~own])[0])
+            fake = logits_of(with_detached_weights(discriminator, x_hat), styles)
             weights = (config.adversarial_weight, config.feature_weight, share)
             loss, named_parts = add_adversarial_terms(loss, reconstruction, x_hat, real, others, fake, *weights)
             parts |= named_parts
@@ -340,26 +339,16 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         """
         known = self._designers()
         vectors = torch.cat([known, self.autoencoder.encode_style(self._to_tensor(styles, "styles"))]).double().cpu()
-        base = vectors[: len(known)] if len(known) >= 3 else vectors
-        centre = base.mean(0)
-        points = ((vectors - centre) @ principal_axes(base - centre).T).float()
+        points = in_plane_of(vectors[: len(known)] if len(known) >= 3 else vectors, vectors).float()
         names = self._condition_names(CONDITION)[: len(known)]
         return StyleMapOutput(names=names + [""] * (len(points) - len(known)), points=points)
 
     # ---- codes ----
 
-    def _content_shapes(self) -> list[tuple[int, int, int]]:
-        """Return the shapes [c, h, w] of the content's maps, the finest first."""
-        config = self.autoencoder.config
-        return [
-            (c, config.sample_size // 2 ** (i + 1), config.sample_size // 2 ** (i + 1))
-            for i, c in enumerate(config.content_channels)
-        ]
-
     @property
     def code_shape(self) -> tuple[int, ...]:
         """(style_dim + numbers of the content's maps,)."""
-        return (self.autoencoder.config.style_dim + sum(math.prod(shape) for shape in self._content_shapes()),)
+        return (self.autoencoder.vector_size,)
 
     @task
     def encode(self, x):
@@ -368,12 +357,8 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         Args:
             generator: not used: nothing here is left to chance.
             class_labels: not used.
-
-        Returns:
-            float32 [N, style_dim + numbers of the content's maps].
         """
-        content = [c.flatten(1).float() for c in self.autoencoder.encode_content(x)]
-        return torch.cat([self.autoencoder.encode_style(x), *content], 1)
+        return self.autoencoder.encode_vector(x)
 
     @task
     def decode(self, codes):
@@ -382,11 +367,7 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         Args:
             class_labels: not used.
         """
-        shapes = self._content_shapes()
-        sizes = [self.autoencoder.config.style_dim, *(math.prod(shape) for shape in shapes)]
-        style, *content = codes.split(sizes, 1)
-        maps = [c.unflatten(1, shape).to(self.dtype) for c, shape in zip(content, shapes, strict=True)]
-        return self.autoencoder.decode(maps, style)
+        return self.autoencoder.decode_vector(codes)
 
     # ---- the tasks ----
 
@@ -467,11 +448,3 @@ class StyleAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         report(0, 0, 1, x_hat)
         errors = (x.float() - x_hat).square().mean(1)  # [N, S, S]
         return errors.mean((1, 2)), errors, "mean squared error"
-
-
-def in_styles(
-    answer: tuple[torch.Tensor, list[torch.Tensor]], styles: torch.Tensor
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Return a discriminator's logits for each image's style, [B, h, w] of [B, K, h, w], and its features."""
-    logits, features = answer
-    return logits[torch.arange(len(logits), device=logits.device), styles], features

@@ -185,7 +185,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         """
         check_stage(stage, STAGES)
         if stage == "transformer":
-            self._need_transformer("stage: 'transformer'")
+            self._require("transformer", "stage: 'transformer'")
             return {"transformer": self.transformer}
         if isinstance(self.vqgan, VQModel):
             raise ValueError(
@@ -356,11 +356,6 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         """
         return self.codec.decode_codes(codes)
 
-    def _need_transformer(self, what: str) -> None:
-        """Raise ValueError if there is no transformer."""
-        if self.transformer is None:
-            raise ValueError(f"{what} needs a transformer, and this checkpoint is an auto-encoder alone.")
-
     def _partly(self, codes: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """Decode the known codes of maps, both [N, T], to images [N, C, S, S] that are grey at all other places."""
         h = self.codec.map_size
@@ -480,7 +475,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             choice_temperature: Chance in the order in which masked decoding settles codes; 0 always settles the surest first, which makes samples plain.
             callback_on_step_end: called after each step of masked decoding, or each row of codes, as (pipe, step, timestep, {"pred_original_sample", "num_timesteps"}).
         """
-        self._need_transformer("Generating")
+        self._require("transformer", "Generating")
         styles = self._to_condition("style", style, batch_size, generator)
         given = stacked(labels, styles)
         choice = Choice(temperature, top_k, top_p)
@@ -511,7 +506,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         codes = self._codes(x).flatten(1)  # [N, T]
         number = round(redraw * codes.shape[1])
         if number:
-            self._need_transformer("redraw")
+            self._require("transformer", "redraw")
             rank = self._rand(codes.shape, generator).argsort(1).argsort(1)
             codes = torch.where(rank < number, self.transformer.mask_code, codes)
             codes = self._fill(codes, stacked(labels), generator, report, num_inference_steps)
@@ -578,7 +573,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             class_weight: Weight of the class, where one is given; 0 ignores it, 1 is the plain likelihood of codes of the class.
         """
         if score != "reconstruction":
-            self._need_transformer(f"score: {score!r}")
+            self._require("transformer", f"score: {score!r}")
         codes, x_hat, errors = self._restored(x)
         report(0, 0, 1, x_hat)
         error = errors.mean((1, 2))

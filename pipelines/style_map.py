@@ -23,3 +23,9 @@ def principal_axes(centred: torch.Tensor) -> torch.Tensor:
     """
     axes = torch.linalg.svd(centred).Vh[:2]
     return axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+
+
+def in_plane_of(base: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Return the coordinates [N, 2] of vectors [N, D] on the first two principal components of others [M, D]."""
+    centre = base.mean(0)
+    return (vectors - centre) @ principal_axes(base - centre).T

@@ -12,6 +12,7 @@ Papers:
     Esser et al.: Scaling Rectified Flow Transformers, 2024, https://arxiv.org/abs/2403.03206 (logit-normal times)
     Karras et al.: Elucidating the Design Space of Diffusion-Based Generative Models, 2022, https://arxiv.org/abs/2206.00364
     Lee, Lin, Fanti: Improving the Training of Rectified Flows, 2024, https://arxiv.org/abs/2405.20320
+    Zhao et al.: UniPC, 2023, https://arxiv.org/abs/2302.04867
     Mahmood et al.: Multiscale Score Matching for Out-of-Distribution Detection, 2021, https://arxiv.org/abs/2010.13132
 """
 
@@ -23,7 +24,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler, SchedulerMixin
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    SchedulerMixin,
+    UniPCMultistepScheduler,
+)
 
 View = Literal["x0", "noise", "score"]
 ERROR_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)  # where predicted velocities are compared with true ones
@@ -106,10 +112,16 @@ def flow_scheduler(
     """Return a fresh diffusers scheduler that goes from time `start` to 0 in equal steps.
 
     Args:
-        sampler: Euler's or Heun's method.
+        sampler: "euler", "heun", or "unipc": UniPC of order 2.
         config: of a `FlowMatchEulerDiscreteScheduler`.
     """
-    if sampler == "euler":
+    if sampler == "unipc":
+        options = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "solver_order": 2}
+        scheduler = UniPCMultistepScheduler(num_train_timesteps=config["num_train_timesteps"], **options)
+        scheduler.set_timesteps(sigmas=falling_times(start, num_inference_steps), device=device)
+        # `step` solves for its coefficients in the default dtype.
+        scheduler.sigmas = scheduler.sigmas.to(torch.get_default_dtype())
+    elif sampler == "euler":
         scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
         scheduler.set_timesteps(sigmas=falling_times(start, num_inference_steps), device=device)
     else:

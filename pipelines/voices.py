@@ -32,7 +32,7 @@ from pipelines.speech import (
     median_pitch,
     transpose_pitch,
 )
-from pipelines.style_map import StyleMapOutput, principal_axes
+from pipelines.style_map import StyleMapOutput, in_plane_of
 
 CHUNK, FADE = 400, 8  # frames that are synthesised at once, and over which two such chunks are cross-faded
 # All frequencies of a training clip times one of these. The speaker encoder counts each as another voice (speed
@@ -295,8 +295,7 @@ class VoiceFamilyMixin(SoundFamilyMixin):
             raise ValueError("style_map: this checkpoint keeps no trained voices to draw a map by.")
         sounds = [] if styles is None else self._to_sounds(styles, "styles")
         given = [self._voice(self.analyse(sound)).embedding for sound in sounds]
-        centre = known.mean(0)
-        points = (torch.cat([known, *given]) - centre) @ principal_axes(known - centre).T
+        points = in_plane_of(known, torch.cat([known, *given]))
         return StyleMapOutput(names=[*names, *[""] * len(given)], points=points.cpu())
 
 

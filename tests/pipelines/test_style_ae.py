@@ -17,9 +17,15 @@ from genarium.errors import GenariumError, RecipeError
 from genarium.families import discover
 from genarium.recipe import DataSpec, PairSpec, Recipe, StageSpec, TrainingSpec
 from genarium.training.loop import train
-from pipelines.adversarial import PatchDiscriminator, adaptive_weight, feature_distance, hinge_loss, pyramid_distance
+from pipelines.adversarial import (
+    PatchDiscriminator,
+    adaptive_weight,
+    feature_distance,
+    hinge_loss,
+    logits_of,
+    pyramid_distance,
+)
 from pipelines.modeling_style_ae import StyleAutoencoder, adain, disturb, instance_norm, statistics
-from pipelines.pipeline_style_ae import in_styles
 
 FAMILIES = discover(installed=False)
 STYLES = {"0": "dark", "1": "bright", "2": "striped"}
@@ -114,7 +120,7 @@ def test_the_discriminator_answers_for_the_style_that_is_asked_for():
     torch.manual_seed(0)
     discriminator = PatchDiscriminator(1, (4, 8), num_outputs=3)
     x = pictures(1).expand(3, -1, -1, -1)
-    logits, features = in_styles(discriminator(x), torch.tensor([0, 1, 2]))
+    logits, features = logits_of(discriminator(x), torch.tensor([0, 1, 2]))
     head = discriminator.head(features[-1])[0]
     assert logits.shape == (3, 7, 7) and len(features) == 3
     assert torch.allclose(logits, head) and not torch.allclose(logits[0], logits[1])

@@ -24,7 +24,8 @@ from genarium.hub.offer import Offer, look, max_download
 from genarium.runtime import Runtime
 from genarium.ui.picker import hub_link, list_html, megabytes, short
 from genarium.ui.publishing import PublishPanel, can_sign_in
-from genarium.ui.tab import QUIET, TaskTab, status_html
+from genarium.ui.runs import status_html
+from genarium.ui.tab import QUIET, TaskTab
 from genarium.ui.texts import Texts, in_both, markup
 
 LOOKS = 8  # questions to the Hub at the same time

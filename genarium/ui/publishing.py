@@ -17,7 +17,7 @@ from genarium.errors import GenariumError, HubError, InputError
 from genarium.hub.publish import export, upload
 from genarium.runtime import Runtime
 from genarium.ui.picker import hub_link
-from genarium.ui.tab import status_html
+from genarium.ui.runs import status_html
 from genarium.ui.texts import TEXTS, Texts, markup
 
 

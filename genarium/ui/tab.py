@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
+import contextlib
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,13 @@ from typing import Any
 import gradio as gr
 
 from genarium.checkpoints import Checkpoint
-from genarium.errors import GenariumError, InputError, Stopped
+from genarium.errors import GenariumError, InputError
 from genarium.media.pictures import read_request
 from genarium.messages import quoted
 from genarium.runtime import Progress, Result, Runtime
 from genarium.runtime.program import to_python
 from genarium.runtime.request import Request, parse_number, parse_seed
 from genarium.tasks import Modality, Task, can_do, modality_of
-from genarium.ui.answers import said, without_folders
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
 from genarium.ui.files import columns
 from genarium.ui.inputs import INPUTS
@@ -27,6 +26,7 @@ from genarium.ui.pages import Current
 from genarium.ui.panels import Gallery, Panel
 from genarium.ui.picker import Picker
 from genarium.ui.players import Takes
+from genarium.ui.runs import Runs, problem_html, seconds, status_html
 from genarium.ui.streaming import follow
 from genarium.ui.texts import TaskTexts, Texts, markup
 
@@ -50,7 +50,6 @@ class TaskTab:
         # what the families work on: each kind has inputs and an answer of its own, of which the page shows one
         able = {modality_of(f.pipeline_class()) for f in self.families}
         self.modalities = [modality for modality in INPUTS if modality in able]
-        self._stops: dict[str, threading.Event] = {}  # by page
         markup(f'<div class="intro">{texts.both("intro")}</div>')
         words = f'<p class="about">{Texts.both("no_checkpoint")}</p>'
         self.note = markup(words, visible=not self.checkpoints, elem_id=f"{task.name}-none")
@@ -118,6 +117,7 @@ class TaskTab:
     # ---- behaviour ----
 
     def _connect(self) -> None:
+        self.runs = Runs(self.run, self.stop, self.status)
         asked: Any = {  # a set: then the function gets the values by component
             self.picker.dropdown,
             self.seed,
@@ -147,7 +147,7 @@ class TaskTab:
             )
         # Not Gradio's own `cancels`: news of the run that are on their way when it is cancelled arrive after the word
         # "Stopped", and stay. Here the run itself has the last word.
-        self.stop.click(self._stop, None, self.stop, **QUIET)
+        self.stop.click(self.runs.halt, None, self.stop, **QUIET)
         chosen = {*self.picker.shown, *self.controls.outputs, *self.classes.shown, *self._shown}
         # `input`, not `change`: restoring sets the drop-down itself, and must not have its work undone
         self.picker.dropdown.input(self._choose, [self.picker.dropdown, self.modality], list(chosen), **QUIET)
@@ -245,55 +245,36 @@ class TaskTab:
 
     async def _run(self, data: dict[Any, Any], visit: gr.Request) -> AsyncIterator[dict[Any, Any]]:
         """Handle Run: turn the values of the page into updates of the answer."""
-        async for updates in self._answer(data, visit, edited=False):
+        async for updates in self.runs.answer(visit, lambda stop: self._answer(data, stop, edited=False)):
             yield updates
 
     async def _run_edited(self, data: dict[Any, Any], visit: gr.Request) -> AsyncIterator[dict[Any, Any]]:
         """Handle an edit of the result: run again with what the visitor changed there."""
-        async for updates in self._answer(data, visit, edited=True):
+        async for updates in self.runs.answer(visit, lambda stop: self._answer(data, stop, edited=True)):
             yield updates
 
-    async def _answer(self, data: dict[Any, Any], visit: gr.Request, edited: bool) -> AsyncIterator[dict[Any, Any]]:
-        stop = self._stops[visit.session_hash or ""] = threading.Event()
-        ready = {self.run: gr.update(interactive=True), self.stop: gr.update(interactive=False)}
-        try:
-            request = self._request(data)
-            checkpoint = self.runtime.checkpoint(request.checkpoint)
-            panel = self.panels[checkpoint.modality]
-            if edited:
-                known = checkpoint.controls(self.task.name)
-                changes = {name: data[place] for name, place in panel.edits.items() if name in known}
-                request = replace(request, parameters={**request.parameters, **changes})
-            inputs = {name: data[place] for name, place in self.inputs[checkpoint.modality].components.items()}
-            if not all(inputs[name] for name in request.inputs(checkpoint)):
-                raise InputError(self.inputs[checkpoint.modality].missing)
-            yield {
-                self.run: gr.update(interactive=False),
-                self.stop: gr.update(interactive=True),
-                self.status: status_html(Texts.both("preparing"), waiting=True),
-                **self.current.remember(checkpoint, inputs),
-            }
-            events = follow(self.runtime, request, inputs, stop)
-            try:
-                async for event in events:
-                    if isinstance(event, Progress):
-                        yield self._progress(event, panel)
-                    elif isinstance(event, Result):
-                        yield {**ready, **self._result(event, panel, data)}
-                    else:
-                        yield {self.status: gr.skip()}  # lets Gradio notice a closed page
-            finally:
-                await events.aclose()
-        except Stopped:
-            yield {**ready, self.status: status_html(Texts.both("stopped"))}
-        except GenariumError as error:
-            yield {**ready, self.status: status_html(html.escape(without_folders(str(error))), bad=True)}
-            raise said(error) from error
-        except Exception:  # of a plugin or of ours; Gradio logs it and keeps the details from the visitor
-            yield {**ready, self.status: status_html(Texts.both("failed"), bad=True)}
-            raise
-        finally:
-            self._stops.pop(visit.session_hash or "", None)
+    async def _answer(
+        self, data: dict[Any, Any], stop: threading.Event, edited: bool
+    ) -> AsyncGenerator[dict[Any, Any], None]:
+        request = self._request(data)
+        checkpoint = self.runtime.checkpoint(request.checkpoint)
+        panel = self.panels[checkpoint.modality]
+        if edited:
+            known = checkpoint.controls(self.task.name)
+            changes = {name: data[place] for name, place in panel.edits.items() if name in known}
+            request = replace(request, parameters={**request.parameters, **changes})
+        inputs = {name: data[place] for name, place in self.inputs[checkpoint.modality].components.items()}
+        if not all(inputs[name] for name in request.inputs(checkpoint)):
+            raise InputError(self.inputs[checkpoint.modality].missing)
+        yield {**self.runs.busy, **self.current.remember(checkpoint, inputs)}
+        async with contextlib.aclosing(follow(self.runtime, request, inputs, stop)) as events:
+            async for event in events:
+                if isinstance(event, Progress):
+                    yield self._progress(event, panel)
+                elif isinstance(event, Result):
+                    yield {**self.runs.ready, **self._result(event, panel, data)}
+                else:
+                    yield {self.status: gr.skip()}  # lets Gradio notice a closed page
 
     def _progress(self, event: Progress, panel: Panel[Any]) -> dict[Any, Any]:
         if event.step == 0:  # a sign of life from a run that waits or loads
@@ -326,12 +307,6 @@ class TaskTab:
             self.snippet: to_python(result.request, checkpoint),
         }
 
-    def _stop(self, visit: gr.Request) -> dict[str, Any]:
-        """Handle Stop. The run ends at its next step, and says so."""
-        if stop := self._stops.get(visit.session_hash or ""):
-            stop.set()
-        return gr.update(interactive=False)
-
     def _restore(self, path: str | None) -> dict[Any, Any]:
         """Bring back what a result's PNG remembers, or say beside the file why not."""
         try:
@@ -346,7 +321,7 @@ class TaskTab:
                 raise InputError(f"This came of a run with {number} images; the page shows {MAX_SHOWN}.")
             request = request.checked(checkpoint)
         except GenariumError as error:
-            return {self.restored: status_html(html.escape(without_folders(str(error))), bad=True)}
+            return {self.restored: problem_html(error)}
         return {
             self.picker.dropdown: checkpoint.name,
             **self.picker.show(checkpoint),
@@ -359,10 +334,6 @@ class TaskTab:
         }
 
 
-def seconds(value: float) -> str:
-    return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
-
-
 def panel_of(task: Task, modality: Modality) -> type[Panel[Any]]:
     """Return the panel of a task on a modality: its own, or else the default one."""
     part = task.part(f"panel_{modality}")
@@ -373,16 +344,3 @@ def placeholder_html(panel: Panel[Any] | type[Panel[Any]]) -> str:
     """Return empty places, laid out like the results to come."""
     places = f'<div class="tiles" style="--columns:{columns(panel.blanks)}">{"<i></i>" * panel.blanks}</div>'
     return f'<div class="placeholder{" wide" if panel.wide else ""}">{places}<p>{Texts.both("empty")}</p></div>'
-
-
-def status_html(words: str, elapsed: float | None = None, share: float | None = None, waiting=False, bad=False) -> str:
-    """Return a line of words, the time so far, and below it a bar."""
-    if not words:
-        return ""
-    bar = ""
-    if waiting or share is not None:
-        width = "" if share is None else f' style="width:{100 * share:.1f}%"'
-        bar = f'<div class="bar{" wait" if waiting else ""}"><i{width}></i></div>'
-    time = "" if elapsed is None else f"<span>{seconds(elapsed)}</span>"
-    role = ' role="status" aria-live="polite"'
-    return f'<div class="status{" bad" if bad else ""}"{role}><div class="line"><span>{words}</span>{time}</div>{bar}</div>'

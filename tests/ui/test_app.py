@@ -347,15 +347,15 @@ def test_stop_ends_a_run_with_its_own_last_word(runtime, tab):
         async for update in tab._run(data, visit):
             words.append(update[tab.status] if isinstance(update.get(tab.status), str) else "")
             if "Getting ready" in words[-1]:
-                tab._stop(SimpleNamespace(session_hash="another page"))
-                assert not tab._stops["a page"].is_set()
-                tab._stop(visit)
+                tab.runs.halt(SimpleNamespace(session_hash="another page"))
+                assert not tab.runs._stops["a page"].is_set()
+                tab.runs.halt(visit)
         return words
 
     with runtime._turn:  # another visitor's run goes on
         words = asyncio.run(run_and_stop())
     assert "Stopped" in words[-1] and not any("Stopped" in word for word in words[:-1])
-    assert tab._stops == {}
+    assert tab.runs._stops == {}
 
 
 def test_card_shows_pictures_beside_it_and_no_others(tmp_path):

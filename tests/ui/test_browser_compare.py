@@ -56,3 +56,11 @@ def test_a_wrong_link_says_what_is_wrong(served, visit):
     visit.goto(f"{served.url}compare?checkpoints=nobody&seed=1")
     expect(visit.locator("#compare-status")).to_contain_text("no checkpoint 'nobody'", timeout=PATIENCE)
     expect(visit.locator("#compare-run")).to_be_enabled()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["/etc", "someone/else", "../checkpoints/tiny-vae"])
+def test_a_link_reads_no_folder_and_asks_no_hub(served, visit, name):
+    visit.goto(f"{served.url}compare?checkpoints={name}")
+    expect(visit.locator("#compare-status")).to_contain_text("no checkpoint", timeout=PATIENCE)
+    expect(visit.locator("#compare-table img")).to_have_count(0)

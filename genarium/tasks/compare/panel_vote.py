@@ -15,6 +15,7 @@ from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError
 from genarium.media.decoding import open_picture
 from genarium.tasks.compare.bundled import points
+from genarium.tasks.compare.panel_question import Question
 from genarium.tasks.compare.running import pictures_of
 from genarium.tasks.compare.vote import CHOICES, REAL, Ballot, Tally, draw_ballot
 from genarium.ui.answers import said
@@ -30,17 +31,17 @@ class VotePanel:
 
     Args:
         page: of the comparison.
-        chosen: the component that holds the names of the checkpoints that take part.
+        question: of the page; its checkpoints take part.
     """
 
-    def __init__(self, page: Page, chosen: Any):
-        self.page, self.texts = page, page.texts
+    def __init__(self, page: Page, question: Question):
+        self.page, self.texts, self.question = page, page.texts, question
         texts = self.texts
         with gr.Accordion(texts("vote"), open=False, elem_id="compare-vote"):
             markup(f'<div class="intro">{texts.both("vote_intro")}</div>')
             self.ballot = gr.State(None)
             self.tally = gr.State(Tally())
-            self.question = markup("", elem_id="compare-vote-question")
+            self.asking = markup("", elem_id="compare-vote-question")
             with gr.Row(elem_classes=["side-by-side", "vote-pair"]):
                 self.a, self.b = picture(texts("vote_a")), picture(texts("vote_b"))
             with gr.Row(elem_classes="vote-pair"):
@@ -50,7 +51,7 @@ class VotePanel:
                 }
             self.result = markup("", elem_id="compare-vote-result")
         hidden: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
-        pair.click(self.draw, chosen, [self.ballot, self.question, self.a, self.b], **hidden)
+        pair.click(self.draw, question.rows, [self.ballot, self.asking, self.a, self.b], **hidden)
         for choice, button in answers.items():
 
             def answer(ballot: Any, tally: Any, choice: str = choice) -> tuple[Any, Tally, str]:
@@ -62,7 +63,7 @@ class VotePanel:
         """Draw a pair: who made it is known to the server only."""
         runtime = self.page.runtime
         try:
-            checkpoints = [runtime.checkpoint(name) for name in names]
+            checkpoints = list(self.question.offered(names).values())
             able = [one for one in checkpoints if "generate" in one.tasks]
             ballot = draw_ballot(able, real_classes(able), random.SystemRandom())
             pictures = []

@@ -14,7 +14,7 @@ from genarium.tasks.compare.comparison import CLASS, SEED, Comparison
 from genarium.tasks.compare.running import Board, Compared, Row
 from genarium.tasks.compare.sheet import figures_in_words
 from genarium.ui.files import data_url
-from genarium.ui.tab import seconds
+from genarium.ui.runs import seconds
 from genarium.ui.texts import TaskTexts
 
 

@@ -1,0 +1,380 @@
+"""What is compared, as the page asks for it: the components on the left, and how they follow each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from genarium.checkpoints import Checkpoint
+from genarium.errors import InputError
+from genarium.media.pictures import read_request
+from genarium.messages import quoted
+from genarium.runtime.request import parse_number, parse_seed
+from genarium.tasks import Control
+from genarium.tasks.compare.comparison import CLASS, COMPARED, MAX_COLUMNS, SEED, Comparison, parse_values
+from genarium.ui.controls import seed_row
+from genarium.ui.inputs import example_pictures, picture_input
+from genarium.ui.pages import Page
+from genarium.ui.tab import QUIET
+
+VALUE = "value"  # columns are values of a setting
+FEWER = 8  # example pictures offered
+
+
+class Question:
+    """The components that say what is compared.
+
+    Args:
+        page: of the comparison.
+    """
+
+    def __init__(self, page: Page):
+        self.texts, self.runtime, self.picture = page.texts, page.runtime, page.picture or None
+        catalogue = page.runtime.catalogue.checkpoints.values()
+        self.able = {task: [c for c in catalogue if task in c.tasks and c.modality == "image"] for task in COMPARED}
+
+    def usual(self, checkpoint: str) -> Comparison:
+        """Return the comparison that a page begins with: samples of all checkpoints that know the data of this one."""
+        return Comparison(tuple(c.name for c in self._alike("generate", checkpoint)))
+
+    def _alike(self, task: str, name: str) -> list[Checkpoint]:
+        """Return the checkpoints that can do a task, of the data of one of them; of the commonest data otherwise."""
+        able = self.able[task]
+        sets = [c.data for c in able]
+        data = next((c.data for c in able if c.name == name), max(sets, key=sets.count) if sets else None)
+        return [c for c in able if c.data == data]
+
+    def offered(self, names: Any) -> dict[str, Checkpoint]:
+        """Return checkpoints that this page offers, by the names that a browser sent, which may be anything.
+
+        A name that is none of these is not looked for elsewhere: a stranger shall not make the app read folders or ask the
+        Hub.
+
+        Raises:
+            InputError: no list of names, or a name that is not offered.
+        """
+        known = {checkpoint.name: checkpoint for able in self.able.values() for checkpoint in able}
+        if not isinstance(names, (list, tuple)):
+            raise InputError("checkpoints: give a list of names.")
+        for name in names:
+            if not isinstance(name, str) or name not in known:
+                raise InputError(f"There is no checkpoint {quoted(name)} here that makes pictures.")
+        return {name: known[name] for name in names}
+
+    def checked(self, comparison: Comparison) -> Comparison:
+        """Return a comparison that came from a browser, a link or a file, checked.
+
+        Raises:
+            GenariumError: it does not fit what the page offers.
+        """
+        return comparison.checked(self.offered(comparison.checkpoints))
+
+    # ---- building ----
+
+    def build(self, start: Comparison) -> None:
+        """Build the components.
+
+        Args:
+            start: what they stand at.
+        """
+        texts = self.texts
+        self.what = gr.Radio(
+            [(texts(task), task) for task in COMPARED if self.able[task]],
+            value=start.task,
+            label=texts("what"),
+            interactive=True,
+            elem_id="compare-what",
+        )
+        sets = list(dict.fromkeys(c.data for c in self.able[start.task] if c.data))
+        self.data = gr.Radio(
+            [(name.rpartition("/")[2].replace("_", " "), name) for name in sets],
+            label=texts("data_set"),
+            interactive=True,
+            elem_id="compare-data",
+        )
+        self.rows = gr.Dropdown(
+            [c.name for c in self.able[start.task]],
+            value=list(start.checkpoints),
+            multiselect=True,
+            label=texts("rows"),
+            interactive=True,
+            elem_id="compare-rows",
+        )
+        self._build_pictures(start)
+        by_value = start.columns not in (SEED, CLASS)
+        self.columns = gr.Radio(
+            self._column_choices(start.task),
+            value=VALUE if by_value else start.columns,
+            label=texts("columns"),
+            interactive=True,
+            elem_id="compare-columns",
+        )
+        settings = self._settings(start.task, start.checkpoints)
+        self.setting = gr.Dropdown(
+            settings,
+            value=start.columns if by_value else None,
+            label=texts("setting"),
+            interactive=True,
+            visible=by_value,
+            elem_id="compare-setting",
+        )
+        self.values = gr.Textbox(
+            ", ".join(str(value) for value in start.values),
+            label=texts("setting_values"),
+            interactive=True,
+            visible=by_value,
+            elem_id="compare-values",
+        )
+        self.number = gr.Slider(
+            1,
+            MAX_COLUMNS,
+            start.number,
+            step=1,
+            label=texts("number"),
+            interactive=True,
+            visible=_counts(start.task, start.columns),
+            buttons=[],
+        )
+        self.class_name = gr.Dropdown(
+            self._class_choices(start.checkpoints),
+            value=start.class_name,
+            label=texts("class_of_all"),
+            interactive=True,
+            visible=start.task == "generate" and start.columns != CLASS,
+            elem_id="compare-class",
+        )
+        self.seed = seed_row(texts)
+        self.seed.interactive, self.seed.value = True, str(start.seed)
+        self.kept = gr.State({"parameters": dict(start.parameters), "invert": start.invert})  # of a link or a sheet
+
+    def _build_pictures(self, start: Comparison) -> None:
+        texts, given = self.texts, self.picture
+        self.places: list[Any] = []
+        with gr.Row(visible=start.task != "generate") as self.pictures:
+            for name in ("a", "b"):
+                with gr.Column(min_width=120, visible=name == "a" or start.task == "interpolate") as column:
+                    place = picture_input(
+                        value=given if name == "a" else None,
+                        label=texts(f"picture_{name}"),
+                        sources=["upload", "clipboard"],
+                        height=160,
+                        buttons=[],
+                        interactive=True,
+                        elem_classes="pixels",
+                        elem_id=f"compare-picture-{name}",
+                    )
+                    self.places.append(place)
+                    for strip in ("grey", "emoji"):
+                        examples = gr.Examples(
+                            [[str(path)] for path in example_pictures(strip)[:FEWER]],
+                            place,
+                            label=texts("examples"),
+                            elem_id=f"compare-picture-{name}-{strip}",
+                            api_visibility="private",
+                        )
+                        examples.dataset.elem_classes = ["example-strip"]
+                if name == "b":
+                    self.second = column
+        self.more = gr.File(
+            file_count="multiple",
+            file_types=["image"],
+            label=texts("more_pictures"),
+            height=110,
+            interactive=True,
+            visible=start.task in ("reconstruct", "anomaly"),
+            elem_id="compare-more",
+        )
+
+    def _column_choices(self, task: str) -> list[tuple[Any, str]]:
+        texts = self.texts
+        if task == "generate":
+            return [(texts("columns_seed"), SEED), (texts("columns_class"), CLASS), (texts("columns_value"), VALUE)]
+        if task == "interpolate":
+            return [(texts("columns_picture"), SEED)]
+        return [(texts("columns_picture"), SEED), (texts("columns_value"), VALUE)]
+
+    def _controls(self, task: str, names: Sequence[str]) -> dict[str, Control]:
+        """Return the controls that any of the checkpoints has; of several of one name the first."""
+        found: dict[str, Control] = {}
+        for checkpoint in (c for c in self.able[task] if c.name in names):
+            for name, control in checkpoint.controls(task).items():
+                if not control.hidden:
+                    found.setdefault(name, control)
+        return found
+
+    def _settings(self, task: str, names: Sequence[str]) -> list[tuple[str, str]]:
+        return [(control.label, name) for name, control in self._controls(task, names).items()]
+
+    def _class_choices(self, names: Sequence[str]) -> list[tuple[Any, str]]:
+        chosen = (c for c in self.able["generate"] if c.name in names)
+        classes = dict.fromkeys(name for c in chosen if c.takes_classes("generate") for name in c.class_names)
+        return [(self.texts("any"), ""), *((name, name) for name in classes)]
+
+    # ---- behaviour ----
+
+    @property
+    def asked(self) -> set[Any]:
+        """Components whose values `comparison` and `given` need."""
+        chosen = (
+            self.what,
+            self.rows,
+            self.columns,
+            self.setting,
+            self.values,
+            self.number,
+            self.class_name,
+            self.seed,
+        )
+        return {*chosen, self.kept, self.more, *self.places}
+
+    def connect(self) -> None:
+        """Let the components follow each other."""
+        places: list[Any] = [self.rows, self.columns, self.setting, self.values, self.number, self.class_name]
+        places += [self.pictures, self.second, self.more, self.data]
+        self.what.change(self._change_task, [self.what, self.rows], places, **QUIET)
+        self.data.input(self._choose_data, [self.what, self.data], [self.rows, self.setting, self.class_name], **QUIET)
+        self.rows.change(self._change_rows, [self.what, self.rows], [self.setting, self.class_name], **QUIET)
+        self.columns.change(
+            self._change_columns,
+            [self.what, self.columns],
+            [self.setting, self.values, self.number, self.class_name],
+            **QUIET,
+        )
+        self.setting.input(self._suggest, [self.what, self.rows, self.setting], self.values, **QUIET)
+
+    def _change_task(self, task: str, names: Sequence[str]) -> dict[Any, Any]:
+        able = [c.name for c in self.able[task]]
+        kept = [name for name in names if name in able] or [c.name for c in self._alike(task, "")]
+        sets = list(dict.fromkeys(c.data for c in self.able[task] if c.data))
+        return {
+            self.rows: gr.update(choices=able, value=kept),
+            self.data: gr.update(choices=[(s.rpartition("/")[2].replace("_", " "), s) for s in sets], value=None),
+            self.columns: gr.update(choices=self._column_choices(task), value=SEED),
+            self.pictures: gr.update(visible=task != "generate"),
+            self.second: gr.update(visible=task == "interpolate"),
+            self.more: gr.update(visible=task in ("reconstruct", "anomaly"), value=None),
+            self.setting: gr.update(choices=self._settings(task, kept), value=None, visible=False),
+            self.values: gr.update(value="", visible=False),
+            self.number: gr.update(visible=_counts(task, SEED)),
+            self.class_name: gr.update(visible=task == "generate"),
+        }
+
+    def _choose_data(self, task: str, data: str) -> dict[Any, Any]:
+        names = [c.name for c in self.able[task] if c.data == data]
+        return {self.rows: names, **self._change_rows(task, names)}
+
+    def _change_rows(self, task: str, names: Sequence[str]) -> dict[Any, Any]:
+        return {
+            self.setting: gr.update(choices=self._settings(task, names)),
+            self.class_name: gr.update(choices=self._class_choices(names)),
+        }
+
+    def _change_columns(self, task: str, columns: str) -> dict[Any, Any]:
+        by_value = columns == VALUE
+        return {
+            self.setting: gr.update(visible=by_value),
+            self.values: gr.update(visible=by_value),
+            self.number: gr.update(visible=_counts(task, columns)),
+            self.class_name: gr.update(visible=task == "generate" and columns != CLASS),
+        }
+
+    def _suggest(self, task: str, names: Sequence[str], setting: str) -> str:
+        """Return values of a setting to begin with: its choices, or five from its least to its greatest."""
+        control = self._controls(task, names).get(setting)
+        if control is None:
+            return ""
+        return ", ".join(map(str, suggested(control)))
+
+    @property
+    def restored(self) -> list[Any]:
+        """Components that `restore` updates."""
+        chosen = [self.what, self.rows, self.columns, self.setting, self.values, self.number, self.class_name]
+        return [*chosen, self.seed, self.kept]
+
+    def restore(self, path: str) -> dict[Any, Any]:
+        """Return updates that bring back the comparison that a sheet remembers.
+
+        Raises:
+            GenariumError: it remembers none, or one that does not fit this app.
+        """
+        values = read_request(path).get("comparison")
+        if not isinstance(values, dict):
+            raise InputError("This picture holds no comparison; drop a sheet that was downloaded here.")
+        wanted = self.checked(Comparison.from_dict(values))
+        by_value = wanted.columns not in (SEED, CLASS)
+        columns = VALUE if by_value else wanted.columns
+        task, names = wanted.task, wanted.checkpoints
+        return {
+            self.what: task,
+            self.rows: gr.update(choices=[c.name for c in self.able[task]], value=list(names)),
+            self.columns: gr.update(choices=self._column_choices(task), value=columns),
+            self.setting: gr.update(
+                choices=self._settings(task, names), value=wanted.columns if by_value else None, visible=by_value
+            ),
+            self.values: gr.update(value=", ".join(map(str, wanted.values)), visible=by_value),
+            self.number: gr.update(value=wanted.number, visible=_counts(task, columns)),
+            self.class_name: gr.update(
+                choices=self._class_choices(names),
+                value=wanted.class_name,
+                visible=task == "generate" and columns != CLASS,
+            ),
+            self.seed: str(wanted.seed),
+            self.kept: {"parameters": dict(wanted.parameters), "invert": wanted.invert},
+        }
+
+    def comparison(self, data: Mapping[Any, Any]) -> Comparison:
+        """Return what the page asks for."""
+        task, columns = data[self.what], data[self.columns]
+        values: tuple[Any, ...] = ()
+        if columns == VALUE:
+            if not data[self.setting]:
+                raise InputError("Choose the setting whose values are the columns.")
+            columns, values = data[self.setting], parse_values(data[self.values])
+        return Comparison(
+            checkpoints=tuple(data[self.rows] or ()),
+            task=task,
+            columns=columns,
+            values=values,
+            number=parse_number(data[self.number]),
+            seed=parse_seed(str(data[self.seed]).strip()),
+            class_name=(data[self.class_name] or "") if task == "generate" and columns != CLASS else "",
+            **data[self.kept],
+        )
+
+    def given(self, data: Mapping[Any, Any]) -> list[str]:
+        """Return the pictures that the task takes, of those on the page."""
+        task = data[self.what]
+        if task == "generate":
+            return []
+        first, second = (data[place] for place in self.places)
+        given = [first, second] if task == "interpolate" else [first, *(data[self.more] or ())]
+        return [path for path in given if path]
+
+
+def _counts(task: str, columns: str) -> bool:
+    """Return whether the number of columns is the visitor's choice."""
+    return task == "interpolate" or (task == "generate" and columns == SEED)
+
+
+def suggested(control: Control) -> list[Any]:
+    """Return values of a control to compare: its choices, or a quarter, half, once, twice and four times its default.
+
+    Values are on the control's steps and in its range. A default of 0 gives three values from the least to the greatest.
+    """
+    if control.choices:
+        return list(control.choices)
+    if control.kind == "checkbox":
+        return [False, True]
+    if control.kind == "text" or control.minimum is None or control.maximum is None:
+        return [control.default]
+    low, high = control.minimum, control.maximum
+    wanted = (
+        [control.default * factor for factor in (0.25, 0.5, 1, 2, 4)]
+        if control.default
+        else [low, (low + high) / 2, high]
+    )
+    step = control.step or (1 if control.kind == "integer" else 0.01)
+    rounded = [min(high, max(low, low + round((value - low) / step) * step)) for value in wanted]
+    return list(dict.fromkeys(int(v) if control.kind == "integer" else round(v, 6) for v in rounded))

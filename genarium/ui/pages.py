@@ -18,6 +18,7 @@ from genarium.runtime import Runtime
 from genarium.tasks import Task
 from genarium.ui.texts import TaskTexts
 
+STOP_TIMER = "() => ({__type__: 'update', active: false})"
 SECRET = secrets.token_hex(16)  # of this process: what an earlier start of the app left in a browser is forgotten
 
 
@@ -85,6 +86,16 @@ def open_page(task: Task, runtime: Runtime, texts: TaskTexts, current: Current, 
         able = False
     name = checkpoint if able else next(iter(offered), "")
     return Page(task, runtime, texts, current, name, picture if _uploaded(picture) else "", query)
+
+
+def shown_once() -> gr.Timer:
+    """Return a timer that ticks one time, when the contents of a page have been shown, so that events can fill them.
+
+    The browser stops it. By way of the server it would tick until the answer came, and do the work as often.
+    """
+    timer = gr.Timer(0.2)
+    timer.tick(None, None, timer, js=STOP_TIMER, api_visibility="private", show_progress="hidden")
+    return timer
 
 
 def build_contents(page: Page) -> None:

@@ -19,7 +19,7 @@ from genarium.tasks.compare.running import Board, Compared
 from genarium.tasks.compare.sheet import save_sheet, to_python, zip_of
 from genarium.tasks.compare.table import notes_html, table_html
 from genarium.ui.files import keep, keep_file
-from genarium.ui.pages import Page
+from genarium.ui.pages import Page, shown_once
 from genarium.ui.runs import Runs, problem_html, seconds, status_html
 from genarium.ui.streaming import follow
 from genarium.ui.tab import QUIET, VISITORS
@@ -110,9 +110,7 @@ class ComparePage:
         done.then(None, self.query, None, js=WRITE_ADDRESS, api_visibility="private")
         self.stop.click(self.runs.halt, None, self.stop, **QUIET)
         if run_now and start.task == "generate":  # the comparison of a link, once the page is there
-            timer = gr.Timer(0.2)
-            timer.tick(lambda: gr.Timer(active=False), None, timer, **QUIET)
-            timer.tick(self._run, asked, shown, **running)
+            shown_once().tick(self._run, asked, shown, **running)
         self.question.connect()
         self.restore.upload(self._restore, self.restore, [*self.question.restored, self.status], **QUIET)
 

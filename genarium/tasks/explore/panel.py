@@ -8,7 +8,7 @@ from genarium.tasks.explore.explorer import Explorer
 from genarium.tasks.explore.panel_code import CodeSection
 from genarium.tasks.explore.panel_map import MapSection
 from genarium.tasks.explore.panel_sum import SumSection
-from genarium.ui.pages import Page
+from genarium.ui.pages import Page, shown_once
 from genarium.ui.texts import Texts, markup
 
 
@@ -45,7 +45,7 @@ def build(page: Page) -> None:
             interactive=True,
             elem_id="explore-beside",
         )
-    once = gr.Timer(0.05)  # the page is shown first, and filled as soon as it is
+    once = shown_once()
     heading(page, "map")
     the_map = MapSection(page, explorer, checkpoint, beside)
     heading(page, "code")
@@ -53,6 +53,5 @@ def build(page: Page) -> None:
     heading(page, "sum")
     arithmetic = SumSection(page, explorer, checkpoint)
 
-    once.tick(lambda: gr.Timer(active=False), None, once, api_visibility="private", show_progress="hidden")
     for section in (the_map, code, arithmetic):
         section.connect(once, page.current)

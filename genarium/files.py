@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ def write_file(path: str | Path, put: Callable[[Path], object]) -> Path:
         FileError: the disk is full or the folder cannot be written; the old file is whole and nothing else is left.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.part{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.part{os.getpid()}-{threading.get_ident()}")
     try:
         with file_errors(path):
             put(temporary)

@@ -16,6 +16,8 @@ from genarium.data.audio import AudioData, load_audio
 from genarium.data.images import ImageData, load_images
 from genarium.errors import InputError, RecipeError
 from genarium.families import Family
+from genarium.hardware import multiplies_bfloat16
+from genarium.notices import note
 from genarium.parallel import join
 from genarium.recipe import AudioSpec, Recipe
 from genarium.training.average import Average
@@ -110,10 +112,18 @@ def _claim_folders(
 
 
 def _make_accelerator(recipe: Recipe, run: RunFolder) -> Accelerator:
-    """Return accelerate's object in the recipe's precision, and seed all random numbers."""
-    join()
-    precision = {"fp32": "no"}.get(recipe.training.precision, recipe.training.precision)
-    accelerator = Accelerator(mixed_precision=precision, log_with="tensorboard", project_dir=str(run.path))
+    """Return accelerate's object in the recipe's precision, and seed all random numbers.
+
+    A recipe asks for bf16 for speed. Hardware that only emulates it trains in fp32.
+    """
+    state, precision = join(), recipe.training.precision
+    if precision == "bf16" and not multiplies_bfloat16(state.device):
+        precision = "fp32"
+        if state.is_main_process:
+            note("This hardware does not multiply bfloat16 itself. The training runs in fp32, which is faster here.")
+    accelerator = Accelerator(
+        mixed_precision={"fp32": "no"}.get(precision, precision), log_with="tensorboard", project_dir=str(run.path)
+    )
     set_seed(recipe.training.seed)
     return accelerator
 
@@ -207,8 +217,8 @@ def _begin_run(
         if fresh:
             run.clear()
         run.keep_facts(facts)
-    for note in notes:
-        accelerator.print(f"{recipe.name}: {note}")
+    for sentence in notes:
+        accelerator.print(f"{recipe.name}: {sentence}")
     accelerator.wait_for_everyone()
 
 

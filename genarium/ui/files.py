@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from gradio.context import LocalContext
-from gradio.processing_utils import save_bytes_to_cache
+from gradio.processing_utils import hash_bytes
 from gradio.utils import get_upload_folder
 
-from genarium.files import file_errors
+from genarium.files import file_errors, write_file
 from genarium.media.pictures import enlarge, save_picture
 from genarium.media.sounds import save_sound
 from genarium.runtime import Request, Result
@@ -28,12 +28,17 @@ END_MILLISECONDS = 700  # the two ends of an animation are shown longer
 
 
 def keep(data: bytes, name: str) -> str:
-    """Keep a file in Gradio's cache under a name by its content, so that no visitor overwrites another's."""
-    folder = get_upload_folder()
-    with file_errors(Path(folder).name):
-        path = save_bytes_to_cache(data, name, folder)
+    """Keep a file in Gradio's cache under a name by its content, so that no visitor overwrites another's.
+
+    Two visitors with the same result share one file. It is replaced whole: one may be downloading it while the other's is written.
+    """
+    folder = Path(get_upload_folder()).resolve()
+    path = folder / hash_bytes(data) / Path(name).name
+    with file_errors(folder.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, lambda place: place.write_bytes(data))
     STORAGE.add(_owner(), path)
-    return path
+    return str(path)
 
 
 def _owner() -> str:

@@ -33,6 +33,7 @@ from torch import nn
 from pipelines.adversarial import adaptive_weight, pyramid_distance, with_detached_weights
 from pipelines.family import Generators, check_stage
 from pipelines.images import ImageFamilyMixin, ImagesOutput, task
+from pipelines.invariance import random_affine
 from pipelines.modeling_word_ae import WordAutoencoder, WordCritic, gradient_penalty
 from pipelines.relaxation import gumbel_noise, temperature_at
 from pipelines.typicality import floored_log
@@ -75,6 +76,7 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
 
     autoencoder: WordAutoencoder
     code_kind = "words"
+    learns_from_pairs = True
     model_cpu_offload_seq = "autoencoder"
 
     def __init__(
@@ -185,7 +187,9 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         Args:
             batch: "images" [B, C, S, S] in [-1, 1]; "texts" int64 [B], rows of `names` drawn apart from the images, by
                 default with equal chances;
-                "conditions" {"style": int64 [B]}; and in "paired" the same keys for images that come with their own names.
+                "conditions" {"style": int64 [B]}; in "paired" the same keys for images that come with their own names; and
+                from data with pairs "partners", the same things in other styles, with "partner_conditions". The words of an
+                image then have to do for drawing its partner, so that they say what is drawn and not how.
             generator: for all random numbers, on the images' device.
             progress: part of the training that is done, 0 ... 1.
             stage: "words".
@@ -214,7 +218,9 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
             adversarial = -with_detached_weights(critic, made).mean()
             language = -model.log_probability(names).sum(1).mean()
             style = F.cross_entropy(model.reader.style(seen), styles)
-        distance = pyramid_distance(x, model.writer(hard, self._one_hot(styles)))
+        target = batch.get("partners", x)  # the same thing in another style, where the data know it
+        drawn_in = self._one_hot(self._styles_of(batch, "partner_conditions" if "partners" in batch else "conditions"))
+        distance = pyramid_distance(target, model.writer(hard, drawn_in))
         weight = adaptive_weight(distance, adversarial, hard, MOST_ADVERSARIAL, adversarial_at=made)
         loss = distance + config.adversarial_weight * weight * adversarial + config.language_weight * language
         loss = loss + config.style_weight * style + lie - truth + config.critic_penalty * penalty
@@ -229,21 +235,22 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
     def _paired_loss(self, batch: dict, generator: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return -E log q(w | x) in nats and E d(x, D(w)) of images that come with their names: two scalars.
 
-        The images are shifted by up to a sixteenth of their side, since there are few of them.
+        The reader sees each image a little turned, shifted and stretched, since there are few of them.
         """
         x, words = batch["images"], self.autoencoder.names[batch["texts"]]
-        most = x.shape[-1] // 16
-        shift = torch.randint(-most, most + 1, (2,), generator=generator, device=x.device).tolist()
-        seen = self.autoencoder.reader.see(torch.roll(x, shift, (2, 3)))
+        changed = -random_affine(
+            -x, generator, degrees=10, shift=0.06, scale=0.1, shear=0.1
+        )  # white comes in from outside
+        seen = self.autoencoder.reader.see(changed)
         with torch.autocast(x.device.type, enabled=False):
             reading = -self.autoencoder.log_probability(words, seen).sum(1).mean()
         drawn = self.autoencoder.writer(self.autoencoder.one_hot(words), self._one_hot(self._styles_of(batch)))
         return reading, pyramid_distance(x, drawn)
 
-    def _styles_of(self, batch: dict) -> torch.Tensor:
-        """Return the styles of a batch, int64 [B]; zeros where styles have no names."""
+    def _styles_of(self, batch: dict, key: str = "conditions") -> torch.Tensor:
+        """Return the styles of a batch, int64 [B], or of its partners; zeros where styles have no names."""
         if self._condition_names(CONDITION):
-            return batch["conditions"][CONDITION]
+            return batch[key][CONDITION]
         return torch.zeros(len(batch["images"]), dtype=torch.int64, device=batch["images"].device)
 
     def _one_hot(self, styles: torch.Tensor) -> torch.Tensor:

@@ -53,7 +53,7 @@ def build_pipeline(
         options = {"sampling_rate": data.sampling_rate}
     else:
         options = {"sample_size": data.sample_size, "channels": data.channels, "id2label": id2label}
-        if data.pairs and not any(task.learns_from_pairs for task in tasks_of(family.pipeline_class())):
+        if data.pairs and not _learns_from_pairs(family.pipeline_class()):
             raise RecipeError(f"{recipe.name}: data.pairs: the family {family.name} does not learn from pairs.")
     if conditions:
         if "conditions" not in inspect.signature(build).parameters:
@@ -67,6 +67,12 @@ def build_pipeline(
         return build(**options, **recipe.architecture)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{recipe.name}: architecture: {error}") from error
+
+
+def _learns_from_pairs(pipeline_class: type) -> bool:
+    """Return whether a pipeline has a use for pairs: for one of its tasks, or because its class says so."""
+    said = getattr(pipeline_class, "learns_from_pairs", False)
+    return said or any(task.learns_from_pairs for task in tasks_of(pipeline_class))
 
 
 def finish(pipeline, data: ImageData | AudioData, recipe: Recipe, run: RunFolder, output: Path) -> None:

@@ -8,6 +8,8 @@ import torch
 from conftest import build_tiny, pictures
 
 from genarium.families import discover
+from genarium.recipe import find_recipe
+from genarium.training.pipeline import build_pipeline
 from pipelines.modeling_word_ae import (
     WordAutoencoder,
     WordCritic,
@@ -236,6 +238,40 @@ def test_each_side_learns_from_its_own_part_of_the_loss(tiny):
     plain, pleasing, unpenalised = found
     assert not torch.allclose(plain[0], pleasing[0]) and torch.allclose(plain[1], pleasing[1])
     assert torch.allclose(plain[0], unpenalised[0]) and not torch.allclose(plain[1], unpenalised[1])
+
+
+def test_words_are_held_to_the_partner_in_its_style_where_there_is_one():
+    """With a writer that draws a plain grey of its style, the distance is zero for the partner's grey alone."""
+    pipeline = build_tiny(FAMILY, conditions=STYLES)
+    greys = torch.tensor([-0.5, 0.5])  # of the two styles
+
+    class Plain(torch.nn.Module):
+        def forward(self, words, styles):
+            return (styles @ greys)[:, None, None, None] + 0 * words.sum() + torch.zeros(len(styles), 1, 28, 28)
+
+    pipeline.autoencoder.requires_grad_(True)
+    pipeline.autoencoder.writer = Plain()
+    batch = {"images": torch.full((4, 1, 28, 28), -0.5), "texts": torch.arange(4)}
+    batch["conditions"] = {"style": torch.zeros(4, dtype=torch.int64)}
+    partners = {
+        "partners": torch.full((4, 1, 28, 28), 0.5),
+        "partner_conditions": {"style": torch.ones(4, dtype=torch.int64)},
+    }
+
+    def distance(batch):
+        return float(pipeline.loss(batch, torch.Generator().manual_seed(0))[1]["distance"])
+
+    alone, wrong = (
+        distance(batch),
+        distance(batch | {"partners": -partners["partners"]} | {"partner_conditions": partners["partner_conditions"]}),
+    )
+    assert alone < 1e-3 and distance(batch | partners) < 1e-3 and wrong > 0.1
+
+
+def test_the_family_may_be_trained_on_pairs():
+    recipe = find_recipe("word-emoji")
+    assert recipe.data.pairs is not None
+    assert build_pipeline(recipe, FAMILY, None, STYLES, NAMES).learns_from_pairs
 
 
 @pytest.mark.parametrize("kind", ["hard", "relaxed"])

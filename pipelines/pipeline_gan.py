@@ -333,9 +333,16 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         return (self.critic.best_class(x) if labels is None else self.critic(x, labels)).cpu()
 
     @torch.no_grad()
-    def directions(self, number: int = 8, num_samples: int = 1000) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the principal components of the first features as directions of w; see `GeneratorModel.directions`."""
-        return self.generator.directions(number, num_samples)
+    def code_directions(self, number: int = 8) -> torch.Tensor:
+        """Return the principal components of the first features as directions of w (GANSpace), the strongest first.
+
+        Args:
+            number: of directions, at most the length of w.
+
+        Returns:
+            float32 [number, d], each as long as one standard deviation; see `GeneratorModel.directions`.
+        """
+        return self.generator.directions(number)[0].cpu()
 
     # ---- inversion ----
 

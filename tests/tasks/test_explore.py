@@ -11,8 +11,10 @@ from conftest import build_tiny, pictures
 from typer.testing import CliRunner
 
 from genarium.cli import app as commands
-from genarium.errors import FileError, NotMeasurableError
+from genarium.errors import FileError, InputError, NotMeasurableError
+from genarium.families import discover
 from genarium.tasks.explore.codes import combine, similarity, switched, vary
+from genarium.tasks.explore.directions import Directions, directions_of
 from genarium.tasks.explore.figures import map_of
 from genarium.tasks.explore.making import make_map
 from genarium.tasks.explore.mapping import MAX_BYTES, CodeMap
@@ -67,20 +69,20 @@ def test_a_code_of_two_numbers_is_its_own_map():
     codes = elongated(d=2)
     made = make(codes)
     assert made.is_plane and np.allclose(made.points, codes.numpy(), atol=1e-6) and made.share == 1
-    assert np.allclose(made.coordinates(codes.mean(0)), 0, atol=1e-4)
+    assert np.allclose(made.directions.coordinates(codes.mean(0)), 0, atol=1e-4)
 
 
 def test_a_code_moves_along_an_axis_and_stays_as_it_was_otherwise():
     codes = elongated()
     made, code = make(codes), codes[5]
-    at = made.coordinates(code)
-    assert torch.allclose(made.moved(code, at), code, atol=1e-4)
-    there = made.moved(code, [at[0] + 1, *at[1:]])
+    at = made.directions.coordinates(code)
+    assert torch.allclose(made.directions.moved(code, at), code, atol=1e-4)
+    there = made.directions.moved(code, [at[0] + 1, *at[1:]])
     assert abs((there - code)[4]) == pytest.approx(made.deviations[0], rel=0.02)
     assert (there - code)[[0, 1, 2, 3, 5]].abs().max() < 0.5
-    traversal = made.traversal(code)
+    traversal = made.directions.traversal(code)
     assert traversal.shape == (6 * 7, 6)
-    assert np.allclose([made.coordinates(c)[1] for c in traversal[7:14]], np.linspace(-3, 3, 7), atol=1e-3)
+    assert np.allclose([made.directions.coordinates(c)[1] for c in traversal[7:14]], np.linspace(-3, 3, 7), atol=1e-3)
 
 
 def test_bits_without_a_switch_stay_as_they_are():
@@ -225,3 +227,41 @@ def test_the_command_writes_map_traversal_and_codes(tiny_checkpoints, families, 
         )
     finally:
         (tiny_checkpoints / "tiny-vae/explore.npz").unlink()
+
+
+# ---- directions ----
+
+
+def test_directions_that_are_not_orthogonal_are_moved_along_one_at_a_time():
+    """Of the plane z = 0 with the directions (2, 0, 0) and (1, 1, 0): (5, 3, z) = mean + 1 (2, 0, 0) + 3 (1, 1, 0)."""
+    found = Directions("vector", np.zeros(3), np.array([[2.0, 0, 0], [1, 1, 0]]))
+    code = torch.tensor([5.0, 3.0, 7.0])
+    assert np.allclose(found.coordinates(code), [1, 3])
+    assert torch.allclose(found.moved(code, [0, 3]), torch.tensor([3.0, 3.0, 7.0]))
+    assert torch.allclose(found.moved(code, [1, -1]), torch.tensor([1.0, -1.0, 7.0]))
+    sheet = found.traversal(code)
+    assert sheet.shape == (14, 3) and np.allclose(
+        [found.coordinates(c) for c in sheet[7:]], [[1, v] for v in range(-3, 4)]
+    )
+
+
+def test_the_page_goes_along_a_pipelines_own_directions():
+    made = make(elongated(d=3))
+    own = torch.tensor([[0.0, 0.0, 2.0], [1.0, 0.0, 0.0]])
+    found = directions_of(SimpleNamespace(code_directions=lambda: own), made)
+    code = torch.from_numpy(made.mean).float() + torch.tensor([0.5, 9.0, -4.0])
+    assert np.allclose(found.coordinates(code), [-2, 0.5], atol=1e-4)
+    assert directions_of(SimpleNamespace(), made) is made.directions
+    assert directions_of(SimpleNamespace(code_directions=lambda: own), None) is None
+    with pytest.raises(InputError, match=r"code_directions: give finite numbers \[k, 3\], not \[2, 2\]"):
+        directions_of(SimpleNamespace(code_directions=lambda: own[:, :2]), made)
+
+
+def test_the_gan_offers_directions_of_its_code():
+    pipeline = build_tiny(discover(installed=False)["gan"])
+    codes = pipeline.encode(pictures(12))
+    found = directions_of(pipeline, make_map("vector", codes, images(12), None, []))
+    assert 1 < len(found) <= 8
+    expected = pipeline.generator.directions(8)[0]
+    assert np.allclose(found.units * found.lengths[:, None], expected.numpy(), atol=1e-5)
+    assert pipeline.decode(found.traversal(codes[0]), output_type="np").images.shape == (7 * len(found), 28, 28, 1)

@@ -104,9 +104,9 @@ def _draw(runtime: Runtime, name: str, out: Path, code: Any, code_map: CodeMap |
     import asyncio
 
     from genarium.tasks.explore.codes import decode, vary
+    from genarium.tasks.explore.directions import STEPS
     from genarium.tasks.explore.drawing import map_picture, tight
     from genarium.tasks.explore.explorer import MANIFOLD, Explorer
-    from genarium.tasks.explore.mapping import STEPS
 
     pictures = {}
     if code_map is not None:
@@ -114,8 +114,9 @@ def _draw(runtime: Runtime, name: str, out: Path, code: Any, code_map: CodeMap |
         places = code_map.lattice(MANIFOLD)
         pictures["manifold.png"] = tight(asyncio.run(Explorer.of(runtime).at(name, places)), MANIFOLD)
     pipeline = runtime.pipeline(name)
-    if code_map is not None and code_map.is_continuous and pipeline.code_kind != "binary":
-        several, columns = code_map.traversal(code), STEPS
+    directions = asyncio.run(Explorer.of(runtime).directions_of(name))
+    if directions is not None and pipeline.code_kind != "binary":
+        several, columns = directions.traversal(code), STEPS
     else:
         several, columns = vary(pipeline.code_kind, code, pipeline.code_values)
     if len(several):

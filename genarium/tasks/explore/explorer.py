@@ -16,6 +16,7 @@ from genarium.checkpoints import Checkpoint
 from genarium.errors import FileError
 from genarium.runtime import Runtime
 from genarium.tasks.explore import codes as coding
+from genarium.tasks.explore.directions import Directions, directions_of
 from genarium.tasks.explore.drawing import tight
 from genarium.tasks.explore.mapping import FILE, CodeMap
 
@@ -81,6 +82,19 @@ class Explorer:
     async def call(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function with a checkpoint's pipeline in turn, in a thread."""
         return await asyncio.to_thread(self.runtime.call, name, function, *arguments)
+
+    async def directions_of(self, name: str) -> Directions | None:
+        """Return the directions of a checkpoint's code, computed once; None without a map of a continuous code."""
+        found = self.map_of(name)
+        if found is None or not found.is_continuous:
+            return None
+        key = ("directions", name, id(found))
+        with self._lock:
+            known = self._kept.get(key)
+        if known is None:
+            known = await self.call(name, directions_of, found)
+            self._once(key, lambda: known)
+        return known
 
     async def decode(self, name: str, codes: Any) -> list[PIL.Image.Image]:
         """Return the pictures of codes.

@@ -12,11 +12,11 @@ import numpy as np
 import PIL.Image
 
 from genarium.tasks.explore.codes import CONTINUOUS, numbers_of, similarity
+from genarium.tasks.explore.directions import MAX_AXES
 from genarium.tasks.explore.mapping import ATLAS_COLUMNS, MAX_BYTES, NESTED, CodeMap, compact
 
 NUM_PICTURES = 2000
 MAX_CODE_BYTES = 90_000  # of discrete codes in the file; with longer codes there are fewer pictures
-MAX_AXES = 8
 ROOM = 3000  # bytes of the file for names and headers
 AXES_NUMBERS = 30_000  # of all axes together; a code of many numbers gets fewer axes
 MAX_SPREADS = 64  # up to this length each number of a code has a slider of its own

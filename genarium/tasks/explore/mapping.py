@@ -18,14 +18,13 @@ import torch
 from genarium.errors import FileError
 from genarium.files import write_file
 from genarium.tasks.explore.codes import CONTINUOUS, numbers_of, restrict
+from genarium.tasks.explore.directions import Directions
 
 FILE = "explore.npz"
 MAX_BYTES = 200_000  # of the file
 ATLAS_COLUMNS = 50
 DAMAGED = (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile, zlib.error)
 NESTED = ("one_hot", "path")  # kinds whose codes have squares of their own
-REACH = 3.0  # deviations
-STEPS = 7  # of a traversal
 
 
 @dataclass(frozen=True)
@@ -127,23 +126,17 @@ class CodeMap:
         """The mean of all codes along the axes: 0, but for codes of two numbers, whose axes are the numbers themselves."""
         return self.points.mean(0) if self.is_plane else np.zeros(1)
 
-    def coordinates(self, code: torch.Tensor) -> np.ndarray:
-        """Return where a single code lies along the axes, in deviations from the mean of all codes: float64 [k]."""
-        assert self.deviations is not None
-        return (self.to_axes(code[None])[0] - self.middle) / np.maximum(self.deviations, 1e-6)
+    @property
+    def centre(self) -> np.ndarray:
+        """The mean of all codes, float [d]; of continuous codes."""
+        assert self.mean is not None
+        return self.mean + self.middle if self.is_plane else self.mean
 
-    def moved(self, code: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
-        """Return a single code with these coordinates along the axes, in deviations, and otherwise as it was."""
+    @cached_property
+    def directions(self) -> Directions:
+        """The axes, each as long as one deviation."""
         assert self.axes is not None and self.deviations is not None
-        wanted = np.asarray(values, np.float64) * self.deviations + self.middle
-        change = torch.from_numpy((wanted - self.to_axes(code[None])[0]) @ self.axes)
-        return restrict(self.kind, code + change.to(code.dtype).reshape(code.shape))
-
-    def traversal(self, code: torch.Tensor) -> torch.Tensor:
-        """Return codes that go along one axis each, from -REACH to REACH in STEPS steps: [k STEPS, ...], an axis in a row."""
-        at = self.coordinates(code)
-        steps = np.linspace(-REACH, REACH, STEPS)
-        return torch.stack([self.moved(code, [*at[:i], v, *at[i + 1 :]]) for i in range(len(at)) for v in steps])
+        return Directions(self.kind, self.centre, self.axes * self.deviations[:, None])
 
     # ---- places ----
 

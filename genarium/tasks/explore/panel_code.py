@@ -11,10 +11,10 @@ import torch
 
 from genarium.errors import GenariumError, InputError
 from genarium.tasks.explore import codes as coding
+from genarium.tasks.explore.directions import MAX_AXES, REACH, STEPS, Directions
 from genarium.tasks.explore.drawing import tight
 from genarium.tasks.explore.explorer import Explorer
-from genarium.tasks.explore.making import MAX_AXES
-from genarium.tasks.explore.mapping import REACH, STEPS, CodeMap
+from genarium.tasks.explore.mapping import CodeMap
 from genarium.tasks.explore.panel_grid import GridPainter
 from genarium.tasks.explore.panel_place import PicturePlace, strip_of
 from genarium.tasks.explore.panel_plane import picture_html
@@ -140,7 +140,8 @@ class CodeSection:
         kind, found = pipeline.code_kind, self.explorer.map_of(name)
         by_axes = kind in ("vector", "noise") and found is not None and found.is_continuous
         note = "" if by_axes or kind not in ("vector", "noise") else self.texts.both(f"no_{kind}_controls", name=name)
-        updates = [gr.update(visible=by_axes), *self._axes_at(found if by_axes else None, code)]
+        directions = await self.explorer.directions_of(name) if by_axes else None
+        updates = [gr.update(visible=by_axes), *self._axes_at(directions, code)]
         by_number = bool(by_axes and found is not None and found.spreads is not None and len(found.spreads) > 2)
         updates += [gr.update(visible=by_number)]
         length = len(found.spreads) if by_number and found is not None and found.spreads is not None else 2
@@ -164,24 +165,24 @@ class CodeSection:
 
     # ---- along directions, and number by number ----
 
-    def _axes_at(self, found: CodeMap | None, code: Any) -> list[Any]:
-        if found is None or found.axes is None or found.deviations is None:
+    def _axes_at(self, directions: Directions | None, code: Any) -> list[Any]:
+        if directions is None:
             return [gr.skip()] * MAX_AXES
-        at = found.coordinates(code)
+        at = directions.coordinates(code)
         return [
             gr.update(visible=i < len(at), value=round(float(np.clip(at[i], -REACH, REACH)), 2) if i < len(at) else 0)
             for i in range(MAX_AXES)
         ]
 
     async def _turn(self, name: str, code: Any, which: int, *values: float) -> list[Any]:
-        found = self.explorer.map_of(name)
-        if code is None or found is None or found.axes is None:
+        found, directions = self.explorer.map_of(name), await self.explorer.directions_of(name)
+        if code is None or found is None or directions is None:
             return [gr.skip()] * 4
-        at = found.coordinates(code)
+        at = directions.coordinates(code)
         # a coordinate beyond the slider stays what it is until the slider is moved
         held = [at[i] if abs(at[i]) > REACH and abs(values[i]) >= REACH - 1e-6 else values[i] for i in range(len(at))]
         try:
-            code = found.moved(code, held)
+            code = directions.moved(code, held)
             value = self._value_of(found, code, which) if found.spreads is not None else gr.skip()
             return [code, await self._live(name, code), gr.skip(), value]
         except GenariumError as error:
@@ -210,7 +211,8 @@ class CodeSection:
         changed[min(int(which), len(changed)) - 1] = float(value)
         changed = changed.reshape(code.shape)
         try:
-            return [changed, await self._live(name, changed), *self._axes_at(found, changed)]
+            directions = await self.explorer.directions_of(name)
+            return [changed, await self._live(name, changed), *self._axes_at(directions, changed)]
         except GenariumError as error:
             raise said(error) from error
 
@@ -245,12 +247,13 @@ class CodeSection:
         if code is None:
             return ""
         pipeline = await asyncio.to_thread(self.explorer.runtime.pipeline, name)
-        kind, found = pipeline.code_kind, self.explorer.map_of(name)
+        kind = pipeline.code_kind
         words = f"sheet_{kind}"
         if kind in ("vector", "noise"):
-            if found is None or not found.is_continuous:
+            directions = await self.explorer.directions_of(name)
+            if directions is None:
                 return ""
-            several, columns, words = found.traversal(code), STEPS, "sheet_axes"
+            several, columns, words = directions.traversal(code), STEPS, "sheet_axes"
         else:
             several, columns = coding.vary(kind, code, pipeline.code_values)
             if not len(several):

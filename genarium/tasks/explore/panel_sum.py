@@ -33,6 +33,7 @@ class SumSection:
         self.page, self.explorer, self.texts, self.checkpoint = page, explorer, page.texts, checkpoint
         first = explorer.checkpoint(page.checkpoint)
         self.strip = gr.State(strip_of(first))
+        self.asked = gr.State(None)  # what the answer on the page is of
         with gr.Row(elem_classes="explore-sums"):
             self.places = [PicturePlace(self.texts, f"sum_{k}", first, "", FIRST[k]) for k in FIRST]
         self.run = gr.Button(self.texts("sum_run"), variant="primary", elem_id="explore-sum-run")
@@ -44,11 +45,13 @@ class SumSection:
         for place in self.places:
             place.connect()
             shown += place.shown
-        self.checkpoint.input(self._choose, [self.checkpoint, self.strip], shown, **QUIET)
+        chosen = self.checkpoint.input(self._choose, [self.checkpoint, self.strip], shown, **QUIET)
         images = [place.image for place in self.places]
         self.run.click(self._add, [self.checkpoint, *images], self.answer, **QUIET)
-        changed = [once.tick, *(image.change for image in images)]
-        gr.on(changed, self._follow, [self.checkpoint, *images], self.answer, trigger_mode="always_last", **QUIET)
+        # a page that opens fires all of these at once: `_follow` answers the first, and finds the same question in the others
+        changed = [once.tick, chosen.then, *(image.change for image in images)]
+        told = [self.asked, self.checkpoint, *images]
+        gr.on(changed, self._follow, told, [self.asked, self.answer], trigger_mode="always_last", **QUIET)
 
     def _choose(self, name: str, strip: str) -> list[Any]:
         checkpoint = self.explorer.checkpoint(name)
@@ -57,9 +60,11 @@ class SumSection:
             updates += place.show(checkpoint, strip)
         return updates
 
-    async def _follow(self, name: str, *sources: Any) -> Any:
-        """Return the answer for other pictures; as it was while one of them is missing."""
-        return await self._add(name, *sources) if all(sources) else gr.skip()
+    async def _follow(self, asked: Any, name: str, *sources: Any) -> list[Any]:
+        """Return what is asked now, and the answer; as they were for the same question, or while a picture is missing."""
+        if not all(sources) or asked == [name, *sources]:
+            return [gr.skip(), gr.skip()]
+        return [[name, *sources], await self._add(name, *sources)]
 
     async def _add(self, name: str, *sources: Any) -> str:
         """Return the three pictures as the model gives them back, and the answer, as HTML."""

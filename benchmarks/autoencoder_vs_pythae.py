@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
-from vae_vs_pythae import TURN, Ours, Pythae, Training, first, in_batches
+from vae_vs_pythae import TURN, Ours, Pythae, Training, first, in_batches, precision_of
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -116,7 +116,7 @@ def main():
 {chr(10).join(table)}
 
 `python benchmarks/autoencoder_vs_pythae.py --seconds {options.seconds:g} --seed {options.seed}`
-on {describe_hardware(torch.device("cpu"), torch.float32)} (training in {spec.precision} for all).
+on {describe_hardware(torch.device("cpu"), torch.float32)} (training in {precision_of(spec)} for all).
 
 Each had {options.seconds:g} seconds of training, in turns of {TURN:g} seconds in one process, with AdamW, a learning rate of
 {spec.learning_rate:g} with warm-up and cosine decay, and batches of {spec.batch_size}. All codes have {code_dim} numbers. PSNR is the mean over the

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from genarium.data.images import load_images
 from genarium.evaluation.features import extract, load_network
 from genarium.evaluation.measures import frechet_distance
-from genarium.hardware import describe_hardware
+from genarium.hardware import describe_hardware, multiplies_bfloat16
 from genarium.recipe import find_recipe
 from pipelines.pipeline_vae import VAEPipeline
 
@@ -102,6 +102,12 @@ class Pythae:
         return self.network.decoder(self.network.encoder(images / 2 + 0.5).embedding).reconstruction.clamp(0, 1)
 
 
+def precision_of(spec):
+    """Return the recipe's precision, or fp32 where this processor only emulates bf16."""
+    emulated = spec.precision == "bf16" and not multiplies_bfloat16(torch.device("cpu"))
+    return "fp32" if emulated else spec.precision
+
+
 class Training:
     """The training of one model, which goes on in turns until its seconds are spent."""
 
@@ -119,7 +125,7 @@ class Training:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * progress))
             batch = data.batch(torch.randint(len(data), (self.spec.batch_size,), generator=self.generator))
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.spec.precision == "bf16"):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision_of(self.spec) == "bf16"):
                 loss = self.model.loss(batch, progress)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.parameters, self.spec.grad_clip)
@@ -208,7 +214,7 @@ def main():
 {table}
 
 `python benchmarks/vae_vs_pythae.py --seconds {options.seconds:g} --num-samples {options.num_samples} --seed {options.seed}`
-on {describe_hardware(torch.device("cpu"), torch.float32)} (training in {spec.precision} for both).
+on {describe_hardware(torch.device("cpu"), torch.float32)} (training in {precision_of(spec)} for both).
 
 Each had {options.seconds:g} seconds of training, in turns of {TURN:g} seconds in one process, with AdamW, a learning rate of
 {spec.learning_rate:g} with warm-up and cosine decay, and batches of {spec.batch_size}. Fréchet distances are between features

@@ -49,9 +49,10 @@ class SumSection:
         images = [place.image for place in self.places]
         self.run.click(self._add, [self.checkpoint, *images], self.answer, **QUIET)
         # a page that opens fires all of these at once: `_follow` answers the first, and finds the same question in the others
-        changed = [once.tick, chosen.then, *(image.change for image in images)]
-        told = [self.asked, self.checkpoint, *images]
-        gr.on(changed, self._follow, told, [self.asked, self.answer], trigger_mode="always_last", **QUIET)
+        changed = [once.tick, *(image.change for image in images)]
+        told, answered = [self.asked, self.checkpoint, *images], [self.asked, self.answer]
+        gr.on(changed, self._follow, told, answered, trigger_mode="always_last", **QUIET)
+        chosen.then(self._follow, told, answered, **QUIET)
 
     def _choose(self, name: str, strip: str) -> list[Any]:
         checkpoint = self.explorer.checkpoint(name)

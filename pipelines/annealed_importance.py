@@ -57,10 +57,11 @@ def log_partition(
     v, y = independent_units(machine, chains, draw)
     log_w = torch.zeros(chains, dtype=torch.float64)
     for t, (before, beta) in enumerate(itertools.pairwise(spaced_betas(temperatures))):
-        gain = machine.free_energy(v, y, before, 1 - before) - machine.free_energy(v, y, beta, 1 - beta)
-        log_w += gain.double().cpu()
+        a = machine(v, y)
+        f_before, f = (machine.free_energy_given(a, v, y, b, 1 - b) for b in (before, beta))
+        log_w += (f_before - f).double().cpu()
         if t < temperatures - 1:  # nothing is weighed after the last one
-            v, y, _ = gibbs_step(machine, v, y, draw, beta, 1 - beta)
+            v, y, _ = gibbs_step(machine, v, y, draw, beta, 1 - beta, a=a)
     return summary(log_w, float(machine.base_log_partition()), temperatures)
 
 

@@ -145,11 +145,13 @@ class BoltzmannMachine(nn.Module):
         """
         if y is None and self.num_classes:
             return -torch.logsumexp(-self.class_free_energies(v, beta, base), 1)
-        return (
-            self._visible_energy(v, beta, base)
-            - self._gain(self.hidden_logits(v, y), beta)
-            + self._class_energy(y, beta, base)
-        )
+        return self.free_energy_given(self.hidden_logits(v, y), v, y, beta, base)
+
+    def free_energy_given(
+        self, a: torch.Tensor, v: torch.Tensor, y: torch.Tensor | None = None, beta: float = 1.0, base: float = 0.0
+    ) -> torch.Tensor:
+        """Return F(v, y) from the logits a of the hidden units, [N, H], which several `beta` share; without y, F(v, mean of y)."""
+        return self._visible_energy(v, beta, base) - self._gain(a, beta) + self._class_energy(y, beta, base)
 
     def class_free_energies(self, v: torch.Tensor, beta: float = 1.0, base: float = 0.0) -> torch.Tensor:
         """Return F(v, y) for each class y: [N, D] -> float32 [N, K]. Their softmax over -F is p(y | v), exactly."""

@@ -38,6 +38,7 @@ def gibbs_step(
     beta: float = 1.0,
     base: float = 0.0,
     clamp_class: bool = False,
+    a: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """Draw the hidden units given the others, then the others given the hidden units.
 
@@ -47,13 +48,14 @@ def gibbs_step(
         draw: where the random numbers come from.
         beta, base: see `BoltzmannMachine`.
         clamp_class: leave y as it is.
+        a: logits of the hidden units given v and y, where they are known already, [N, H].
 
     Returns:
         (v, y, p), with the probabilities p of the visible units that v was drawn from.
     """
     d, hidden = machine.num_visible, machine.num_hidden
     uniform = draw(d + hidden + 1)
-    h = machine.sample_hidden(machine(v, y), uniform[:, d:-1], beta)
+    h = machine.sample_hidden(machine(v, y) if a is None else a, uniform[:, d:-1], beta)
     p = machine.visible_logits(h, beta, base).sigmoid()
     if y is not None and not clamp_class:
         y = one_of(machine.class_logits(h, beta, base).softmax(1), uniform[:, -1:])

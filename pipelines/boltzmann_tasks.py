@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from pipelines.binarization import binarize, to_unit_range
 from pipelines.boltzmann import BoltzmannMachine
 from pipelines.family import Generators
+from pipelines.film import Film, FilmOutput
 from pipelines.gibbs import autocorrelation, autocorrelation_time, gibbs_step, independent_units
 from pipelines.images import ImageFamilyMixin, ImagesOutput, task
 from pipelines.random_rows import Draw, uniform_rows
@@ -33,13 +34,14 @@ from pipelines.typicality import typicality_score
 
 Keep = Literal["everything", "left half", "right half", "top half", "bottom half"]
 Passes = Annotated[int, {"minimum": 0, "maximum": 50, "step": 1}]
+Temperature = Annotated[float, {"minimum": 0.1, "maximum": 2.0, "step": 0.05}]
 
 
 @dataclass
-class UnitsOutput(ImagesOutput):
-    """Images, and `codes`: int64 [N, h, w], the hidden units of each, 1 where a unit is more likely on than off."""
+class UnitsOutput(FilmOutput):
+    """Images, their films, and `codes`: int64 [N, h, w], the hidden units, 1 where a unit is more likely on than off."""
 
-    codes: torch.Tensor
+    codes: torch.Tensor | None = None
 
 
 def pass_up(machines: Sequence[BoltzmannMachine], v: torch.Tensor) -> torch.Tensor:
@@ -97,7 +99,7 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
 
     # ---- generate ----
 
-    @task
+    @task(output=FilmOutput)
     def __call__(
         self,
         batch_size,
@@ -106,11 +108,11 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
         report,
         num_inference_steps: Annotated[int, {"minimum": 1, "maximum": 2000, "step": 1}] = 200,
         start: Literal["annealed", "noise"] = "annealed",
-        temperature: Annotated[float, {"minimum": 0.1, "maximum": 2.0, "step": 0.05}] = 1.0,
+        temperature: Temperature = 1.0,
         guidance_scale: Annotated[float, {"minimum": 0.0, "maximum": 5.0, "step": 0.1, "needs": "classes"}] = 2.0,
         pixels: Literal["probabilities", "binary"] = "probabilities",
     ):
-        """Generate images by Gibbs sampling; each step is a frame of the chain as it moves.
+        """Generate images by Gibbs sampling. The film shows each chain as it moves.
 
         Args:
             class_labels: int, list or int64 tensor [N], classes at which the class units are clamped; None: they are sampled with the rest.
@@ -128,21 +130,24 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
         if clamped is not None:  # its weights times the scale, as they act on the hidden units
             y = machine.class_mean + guidance_scale * (clamped - machine.class_mean)
         warm = num_inference_steps // 2 if start == "annealed" else 0
-        x = v
+        # one draw for the pixels of all frames, so that a preview changes nothing of what follows
+        uniform = draw(self._machines[0].num_visible) if pixels == "binary" else None
+        film, x = Film(num_inference_steps), v
         for i in range(num_inference_steps):
             part = min(1.0, (i + 1) / warm) if warm else 1.0
             v, y, p = gibbs_step(machine, v, y, draw, part / temperature, 1 - part, clamp_class=clamped is not None)
-            if report or i == num_inference_steps - 1:
-                x = self._pictures(self._shown(v, p, draw if pixels == "binary" else None))
+            if report or film.wants(i):
+                x = self._pictures(self._shown(v, p, uniform))
+                film.take(i, x)
             report(i, i, num_inference_steps, x)
-        return x
+        return x, film.fields()
 
-    def _shown(self, v: torch.Tensor, p: torch.Tensor, draw: Draw | None) -> torch.Tensor:
-        """Return the pixels [N, D] of a state of the top machine: probabilities, or with `draw` binary ones."""
+    def _shown(self, v: torch.Tensor, p: torch.Tensor, uniform: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the pixels [N, D] of a state of the top machine: probabilities, or with numbers in [0, 1) binary ones."""
         if len(self._machines) == 1:
-            return p if draw is None else v
+            return p if uniform is None else v
         p = self._down(v)
-        return p if draw is None else (draw(p.shape[1]) < p).float()
+        return p if uniform is None else (uniform < p).float()
 
     # ---- reconstruct and interpolate ----
 
@@ -157,8 +162,11 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
         method: Literal["mean_field", "gibbs"] = "mean_field",
         num_inference_steps: Annotated[int, {"minimum": 1, "maximum": 500, "step": 1}] = 1,
         completion_steps: Annotated[int, {"minimum": 1, "maximum": 2000, "step": 1}] = 200,
+        temperature: Temperature = 1.0,
     ):
         """Pass images up to the hidden units and down again; or keep a half of them and let the rest be completed.
+
+        With `method` "gibbs" a chain begins at each image, and the film shows it move.
 
         Args:
             class_labels: int, list or int64 tensor [N], classes at which the class units are clamped; None: any.
@@ -166,34 +174,42 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
             method: "mean_field" passes probabilities; "gibbs" draws all units, so that the chain wanders off from the picture.
             num_inference_steps: Times up and down where everything is kept. More leads to what the model finds most natural.
             completion_steps: Gibbs steps where a half is kept.
+            temperature: Of Gibbs steps. Below 1 the chain keeps to the likeliest pictures and moves less; above 1 it roams.
         """
         draw = uniform_rows(len(x), generator, self._execution_device)
         grey, known = to_unit_range(x), self._mask(keep)
         y = self._one_hot(labels, len(x))
+        film = Film(completion_steps if keep != "everything" else num_inference_steps)
         if keep != "everything":
-            v = self._complete(grey, known, y, draw, report, completion_steps)
+            v = self._complete(grey, known, y, draw, report, completion_steps, 1 / temperature, film)
         else:
-            v = self._passes(grey, y, draw, report, num_inference_steps, method == "gibbs")
-        return self._pictures(v), {"codes": self._unit_map(self._top.hidden_logits(self._up(v), y) > 0)}
+            beta = 1 / temperature if method == "gibbs" else None
+            v = self._passes(grey, y, draw, report, num_inference_steps, beta, film)
+        units = self._unit_map(self._top.hidden_logits(self._up(v), y) > 0)
+        return self._pictures(v), {"codes": units, **film.fields()}
 
-    def _passes(self, v, y, draw: Draw, report, steps: int, sample: bool) -> torch.Tensor:
-        """Go up and down several times, from pixels v [N, D] in [0, 1]; return probabilities of the pixels."""
+    def _passes(self, v, y, draw: Draw, report, steps: int, beta: float | None, film: Film) -> torch.Tensor:
+        """Go up and down several times, from pixels v [N, D] in [0, 1]; return probabilities of the pixels.
+
+        Units are drawn at the inverse temperature `beta`, or where it is None, their probabilities are passed on.
+        """
         machine, clamped = self._top, y is not None
-        if sample and machine.num_classes and not clamped:
+        if beta is not None and machine.num_classes and not clamped:
             y = self._likely_classes(self._up(v), None)
         u = self._up(v)
-        u = (draw(u.shape[1]) < u).float() if sample else u
+        u = u if beta is None else (draw(u.shape[1]) < u).float()
         for i in range(steps):
-            if sample:
-                u, y, p = gibbs_step(machine, u, y, draw, clamp_class=clamped)
-                v = self._shown(u, p, None)
+            if beta is not None:
+                u, y, p = gibbs_step(machine, u, y, draw, beta, clamp_class=clamped)
+                v = self._shown(u, p)
             else:
                 u = machine.visible_logits(machine.hidden_means(machine(u, y))).sigmoid()
                 v = self._down(u)
-            report(i, i, steps, self._pictures(v))
+            film.take(i, x := self._pictures(v))
+            report(i, i, steps, x)
         return v
 
-    def _complete(self, grey, known, y, draw: Draw, report, steps: int) -> torch.Tensor:
+    def _complete(self, grey, known, y, draw: Draw, report, steps: int, beta: float, film: Film) -> torch.Tensor:
         """Draw what is not known [D] given the rest of `grey` [N, D]; the weights are turned on over the first half of the steps."""
         machine, clamped = self._top, y is not None
         clear = (draw(grey.shape[1]) < grey).float()  # the known half, as binary pixels
@@ -205,10 +221,11 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
             part = min(1.0, 2 * (i + 1) / steps)
             u = self._up(v)
             u = (draw(u.shape[1]) < u).float() if len(self._machines) > 1 else u
-            u, y, p = gibbs_step(machine, u, y, draw, part, 1 - part, clamp_class=clamped)
-            p = self._shown(u, p, None)
+            u, y, p = gibbs_step(machine, u, y, draw, part * beta, 1 - part, clamp_class=clamped)
+            p = self._shown(u, p)
             v = torch.where(known, clear, (draw(p.shape[1]) < p).float())
-            report(i, i, steps, self._pictures(torch.where(known, grey, p)))
+            film.take(i, x := self._pictures(torch.where(known, grey, p)))
+            report(i, i, steps, x)
         return torch.where(known, grey, p)
 
     def _mask(self, keep: str) -> torch.Tensor:

@@ -92,6 +92,12 @@ class RunResult(Result):
         """Return the fields of this class alone, from what the pipeline returned for each batch."""
 
 
+def joined(outputs: Sequence[Any], name: str) -> np.ndarray | None:
+    """Return a field of all batches' outputs, a tensor with N in front, as one array; None where they have none."""
+    values = [value.numpy() for output in outputs if (value := getattr(output, name, None)) is not None]
+    return np.concatenate(values) if values else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pictures(RunResult):
     """Pictures that a model made.
@@ -100,6 +106,8 @@ class Pictures(RunResult):
         pictures: L or RGB, at the model's own resolution.
         codes: int64 [N, h, w], of models that write images in codes.
         words: of each picture, of models whose code is words.
+        frames: uint8 [N, F, C, H, W], states on the way to each picture, of models that draw by a Markov chain.
+        frame_steps: F numbers of steps, from 1, after which the states were taken.
     """
 
     python_use = ("images = output.images",)
@@ -107,14 +115,17 @@ class Pictures(RunResult):
     pictures: list[PIL.Image.Image]
     codes: np.ndarray | None = None
     words: list[str] | None = None
+    frames: np.ndarray | None = None
+    frame_steps: list[int] | None = None
 
     @classmethod
     def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
-        codes = [output.codes.numpy() for output in outputs if getattr(output, "codes", None) is not None]
         return {
             "pictures": [picture for output in outputs for picture in output.images],
-            "codes": np.concatenate(codes) if codes else None,
+            "codes": joined(outputs, "codes"),
             "words": [text for output in outputs for text in getattr(output, "words", None) or ()] or None,
+            "frames": joined(outputs, "frames"),
+            "frame_steps": getattr(outputs[0], "frame_steps", None) if outputs else None,
         }
 
     @property

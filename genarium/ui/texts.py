@@ -69,6 +69,11 @@ TEXTS = {
     "empty": ("Results appear here. Press Run.", "结果会显示在这里。请点击“运行”。"),
     "seen": ("Model's view", "模型所见"),
     "result": ("Result", "结果"),
+    "film": ("The chain of each picture as it moved", "每张图片的链如何移动"),
+    "film_some": ("The chains of the first {number} pictures as they moved", "前 {number} 张图片的链如何移动"),
+    "film_play": ("Play", "播放"),
+    "film_pause": ("Pause", "暂停"),
+    "film_step": ("Step", "步"),
     "heard": ("As the model heard it", "模型所听到的"),
     "take": ("Number of the result", "第几个结果"),
     "spectrogram": (

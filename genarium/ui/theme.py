@@ -162,6 +162,20 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .example-strip img { image-rendering: pixelated; object-fit: cover !important; }
 .note { font-size: 13px; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; padding: 0 2px; }
 
+/* the film of a chain: a window before a picture in which all frames lie below each other */
+.film { margin: 12px 0 0; display: grid; gap: 8px; }
+.film figcaption { font-size: 14px; }
+.film .window { width: min(100%, calc(max(var(--wide), 2) * 112px)); border-radius: 6px; image-rendering: pixelated; background-repeat: no-repeat;
+  background-size: 100% calc(100% * (var(--last) + 1)); background-position: 0 calc(100% * var(--frame) / var(--last)); }
+.film .reel { display: flex; gap: 12px; align-items: center; max-width: 560px; }
+.film .reel button { min-width: 72px; min-height: 36px; padding: 4px 12px; border-radius: 6px; font-size: 14px; cursor: pointer;
+  border: 1px solid var(--border-color-primary); background: var(--button-secondary-background-fill); color: var(--button-secondary-text-color); }
+.film .reel button:focus-visible { outline: 2px solid var(--color-accent); }
+.film[data-playing] .play, .film:not([data-playing]) .pause { display: none; }
+.film label { flex: 1; min-width: 0; display: flex; gap: 8px; align-items: center; font-size: 14px; }
+.film input { flex: 1; min-width: 60px; accent-color: var(--color-accent); }
+.film output { min-width: 6em; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+
 /* sound: below each waveform, over the same time, what it looks like */
 .player { gap: 6px !important; }
 .seen { margin: 0; display: grid; gap: 4px; }

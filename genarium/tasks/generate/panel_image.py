@@ -1,4 +1,4 @@
-"""How generated pictures are shown: a gallery of exact PNGs, and all of them on one sheet."""
+"""How generated pictures are shown: a gallery of exact PNGs, all of them on one sheet, and the film of a chain."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from genarium.checkpoints import Checkpoint
 from genarium.media.pictures import enlarge, grid
 from genarium.runtime import Pictures
 from genarium.ui.files import columns, keep_picture, keep_results
+from genarium.ui.film import build_film, film_html
 from genarium.ui.panels import Panel as Base
 from genarium.ui.panels import captioned, gallery
 from genarium.ui.texts import TaskTexts
 
 
 class Panel(Base[Pictures]):
-    """A gallery, and a button that downloads all pictures as one."""
+    """A gallery, a button that downloads all pictures as one, and the film of models that draw by a Markov chain."""
 
     blanks = 16
 
@@ -25,10 +26,11 @@ class Panel(Base[Pictures]):
         with gr.Column(visible=False) as self.group:
             self.gallery = gallery(texts("results"))
             self.download = gr.DownloadButton(cast(str, texts("sheet")), size="sm")
+            self.film = build_film(elem_id="generate-film")
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.group, self.gallery, self.download]
+        return [self.group, self.gallery, self.download, self.film]
 
     def fill(self, result: Pictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         files = keep_results(result)
@@ -38,4 +40,5 @@ class Panel(Base[Pictures]):
         return {
             self.gallery: gr.update(value=captioned(files, result.words), columns=wide, selected_index=None),
             self.download: gr.update(value=keep_picture(sheet, name, result.request)),
+            self.film: film_html(result.frames, result.frame_steps),
         }

@@ -15,13 +15,14 @@ from genarium.tasks.reconstruct.panel_atoms import atoms_html
 from genarium.tasks.reconstruct.results import ReconstructedPictures
 from genarium.ui.codebook import codebook_html
 from genarium.ui.files import keep_results
+from genarium.ui.film import build_film, film_html
 from genarium.ui.panels import Panel as Base
 from genarium.ui.panels import large, picture
 from genarium.ui.texts import TaskTexts, markup
 
 
 class Panel(Base[ReconstructedPictures]):
-    """Three to five pictures side by side, the mean difference in words, and what the picture's code is made of.
+    """Three to five pictures side by side, the mean difference in words, the film, and what the picture's code is made of.
 
     That is the codebook where one is stored, and the atoms of a picture that is a sum. The words of a model whose code is words
     stand in a field. A visitor edits them, and the picture is drawn again.
@@ -45,6 +46,7 @@ class Panel(Base[ReconstructedPictures]):
                 self.draw = gr.Button(texts("draw_words"), size="sm", elem_id="words-draw")
                 self.gloss = markup("")
             self.note = markup("")
+            self.film = build_film(elem_id="reconstruct-film")
             self.codebook = markup("", elem_id="reconstruct-codebook")
             self.atoms = markup("", elem_id="reconstruct-atoms")
 
@@ -52,7 +54,7 @@ class Panel(Base[ReconstructedPictures]):
     def outputs(self) -> list[Any]:
         pictures = [self.seen, self.noisy, self.made, self.difference, self.codes]
         words = [self.language, self.words, self.gloss]
-        return [self.group, *pictures, *words, self.note, self.codebook, self.atoms]
+        return [self.group, *pictures, *words, self.note, self.film, self.codebook, self.atoms]
 
     @property
     def edits(self) -> dict[str, Any]:
@@ -81,6 +83,7 @@ class Panel(Base[ReconstructedPictures]):
             self.codes: gr.update(visible=codes is not None, value=codes),
             **self._language(result, checkpoint),
             self.note: f'<p class="note">{self.texts.both("mean_difference", share=100 * error.mean())}</p>',
+            self.film: film_html(result.frames, result.frame_steps),
             self.codebook: book,
             self.atoms: atoms,
         }

@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 
 from genarium.media.pictures import to_pictures
-from genarium.runtime.results import Pictures
+from genarium.runtime.results import Pictures, joined
 
 if TYPE_CHECKING:
     from genarium.runtime.results import RunContext
@@ -32,7 +32,7 @@ class ReconstructedPictures(Pictures):
 
     @classmethod
     def fields_from(cls, outputs: Sequence[Any], run: RunContext) -> dict[str, Any]:
-        noisy, atoms, weights = (_joined(outputs, name) for name in ("noisy", "atoms", "weights"))
+        noisy, atoms, weights = (joined(outputs, name) for name in ("noisy", "atoms", "weights"))
         return {
             **super().fields_from(outputs, run),
             "noisy": None
@@ -41,12 +41,6 @@ class ReconstructedPictures(Pictures):
             "atoms": atoms,
             "weights": weights,
         }
-
-
-def _joined(outputs: Sequence[Any], name: str) -> np.ndarray | None:
-    """Return a field of all batches' outputs as one array; None where they have none."""
-    values = [value.numpy() for output in outputs if (value := getattr(output, name, None)) is not None]
-    return np.concatenate(values) if values else None
 
 
 RESULTS = {"image": ReconstructedPictures}

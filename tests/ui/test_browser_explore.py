@@ -15,7 +15,7 @@ from genarium.tasks.explore.making import make_map
 
 @pytest.fixture(scope="module")
 def address(tiny_checkpoints, tmp_path_factory):
-    """The app with two VAEs that have maps of the same pictures, and a VQGAN without a map."""
+    """The app with two VAEs that have maps of the same pictures, and a VQGAN and an RBM without a map."""
     folder = tmp_path_factory.mktemp("explored")
     images = np.random.default_rng(0).integers(0, 256, (60, 28, 28, 1), np.uint8)
     for seed, name in enumerate(("a-vae", "b-vae")):
@@ -24,6 +24,7 @@ def address(tiny_checkpoints, tmp_path_factory):
         made = make_map("vector", codes, images, np.arange(60) % 2, ["left", "right"])
         made.save(folder / name / "explore.npz")
     shutil.copytree(tiny_checkpoints / "tiny-vqgan", folder / "c-vqgan")
+    shutil.copytree(tiny_checkpoints / "tiny-rbm", folder / "d-rbm")
     environment = {**os.environ, "GENARIUM_CHECKPOINTS": str(folder)}
     with serving(environment, tmp_path_factory.mktemp("app")) as url:
         yield url
@@ -125,3 +126,25 @@ def test_on_a_phone_with_the_keyboard_and_in_chinese(visit):
     expect(page.locator("#explore-palette .thumbnail-item").last).to_have_class(re.compile("selected"))
     changes(page, "#explore-live", lambda: drag(page, "#explore-grid", (0.1, 0.5), (0.9, 0.5)))
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "locale"), [(1440, "en-US"), (390, "zh-CN")])
+def test_hidden_units_are_switches(visit, width, locale):
+    page = visit(width, locale)
+    choose(page, "explore-checkpoint", "d-rbm")
+    switches = page.locator("#explore-units button[role=switch]")
+    expect(switches).to_have_count(16, timeout=PATIENCE)
+    expect(page.locator("#explore-bits")).to_be_hidden()
+    count = page.locator("#explore-units output")
+    before = int(count.inner_text())
+    state = switches.nth(3).get_attribute("aria-checked")
+    changes(page, "#explore-live", lambda: switches.nth(3).click())
+    expect(switches.nth(3)).to_have_attribute("aria-checked", "false" if state == "true" else "true")
+    assert int(count.inner_text()) == before + (-1 if state == "true" else 1)
+    page.keyboard.press("ArrowRight")
+    expect(switches.nth(4)).to_be_focused()
+    changes(page, "#explore-live", lambda: page.keyboard.press("Space"))
+    changes(page, "#explore-live", lambda: page.locator("#explore-reset").click())
+    expect(count).to_have_text(str(before), timeout=PATIENCE)  # the picture's own code again
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"

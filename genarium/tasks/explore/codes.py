@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import PIL.Image
@@ -144,6 +144,18 @@ def switched(code: torch.Tensor, on: Collection[int], shown: int) -> torch.Tenso
     """Return bits [K] whose first `shown` are 1 where their number, from 1, is in `on`, and else 0; the others stay."""
     first = torch.tensor([float(i + 1 in on) for i in range(min(shown, len(code)))])
     return torch.cat([first, code[shown:]])
+
+
+def turned(code: torch.Tensor, place: int, on: bool) -> torch.Tensor:
+    """Return bits [K] with one of them, by its number from 0, as given; the others stay."""
+    changed = code.clone()
+    changed[place] = float(on)
+    return changed
+
+
+def is_place(value: Any, length: int) -> TypeGuard[int]:
+    """Return whether a value that came from outside is a number from 0 to `length` - 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < length
 
 
 def vary(kind: str, code: Any, number_of_values: int | None, most: int = 64) -> tuple[Any, int]:

@@ -18,6 +18,7 @@ from genarium.tasks.explore.mapping import CodeMap
 from genarium.tasks.explore.panel_grid import GridPainter
 from genarium.tasks.explore.panel_place import PicturePlace, strip_of
 from genarium.tasks.explore.panel_plane import picture_html
+from genarium.tasks.explore.panel_units import UnitSwitches
 from genarium.ui.answers import said
 from genarium.ui.pages import Current, Page
 from genarium.ui.panels import large
@@ -25,7 +26,6 @@ from genarium.ui.texts import markup
 
 MAX_BITS = 128  # switches
 MAX_LEVELS = 8  # choices of a path
-FIELD_COLUMNS = 20  # receptive fields in a row
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
 FIRST = {"grey": "pullover-1", "emoji": "emoji-1"}
 
@@ -67,6 +67,7 @@ class CodeSection:
         self.bits = gr.CheckboxGroup(
             [], label=texts("bits"), visible=False, interactive=True, elem_classes="bits", elem_id="explore-bits"
         )
+        self.units = UnitSwitches(texts, self.explorer)
         self.one = gr.Radio([], label=texts("one"), visible=False, interactive=True, elem_id="explore-one")
         with gr.Column(visible=False) as self.path_group:
             self.path = [
@@ -103,6 +104,7 @@ class CodeSection:
         for radio in self.path:
             radio.input(self._changing(self._along), [name, code, *self.path], [code, self.live, self.sheet], **QUIET)
         self.painter.connect(name, code, self.live)
+        self.units.connect(code, self._changed, [code, self.live, self.sheet], name, QUIET)
 
     # ---- a picture's code ----
 
@@ -132,7 +134,16 @@ class CodeSection:
     @property
     def _controls(self) -> list[Any]:
         """What `_show` updates, in its order."""
-        single = [self.axes_group, *self.axes, self.number_group, self.which, self.value, self.bits, self.one]
+        single = [
+            self.axes_group,
+            *self.axes,
+            self.number_group,
+            self.which,
+            self.value,
+            self.bits,
+            self.units.html,
+            self.one,
+        ]
         return [*single, self.path_group, *self.path, self.words, *self.painter.shown]
 
     async def _show(self, name: str, code: Any, pipeline: Any) -> tuple[list[Any], str]:
@@ -146,9 +157,10 @@ class CodeSection:
         updates += [gr.update(visible=by_number)]
         length = len(found.spreads) if by_number and found is not None and found.spreads is not None else 2
         updates += [gr.update(maximum=length, value=1), self._value_of(found, code, 1) if by_number else gr.skip()]
-        on = [i + 1 for i, bit in enumerate(code[:MAX_BITS]) if bit > 0.5] if kind == "binary" else []
-        bits = list(range(1, min(len(code), MAX_BITS) + 1)) if kind == "binary" else []
-        updates.append(gr.update(visible=kind == "binary", choices=bits, value=on))
+        by_bits = kind == "binary" and not self.units.suit(pipeline)
+        on = [i + 1 for i, bit in enumerate(code[:MAX_BITS]) if bit > 0.5] if by_bits else []
+        bits = list(range(1, min(len(code), MAX_BITS) + 1)) if by_bits else []
+        updates += [gr.update(visible=by_bits, choices=bits, value=on), await self.units.show(code, pipeline)]
         values = list(range(int(pipeline.code_values or 0)))
         is_one = kind == "one_hot"
         updates.append(gr.update(visible=is_one, choices=values if is_one else [], value=int(code) if is_one else None))
@@ -222,14 +234,17 @@ class CodeSection:
     def _along(code: Any, *choices: Any) -> torch.Tensor:
         return torch.tensor([int(code[i]) if choices[i] is None else int(choices[i]) for i in range(len(code))])
 
+    async def _changed(self, name: str, code: Any) -> list[Any]:
+        """Return the code, what it decodes to, and the sheet around it."""
+        return [code, await self._live(name, code), await self._traverse(name, code)]
+
     def _changing(self, change: Any) -> Any:
         async def changed(name: str, code: Any, *values: Any) -> list[Any]:
             """Decode the code as the controls say it."""
             if code is None:
                 return [gr.skip()] * 3
             try:
-                code = change(code, *values)
-                return [code, await self._live(name, code), await self._traverse(name, code)]
+                return await self._changed(name, change(code, *values))
             except GenariumError as error:
                 raise said(error) from error
             except (TypeError, ValueError) as error:
@@ -240,10 +255,7 @@ class CodeSection:
     # ---- the sheet ----
 
     async def _traverse(self, name: str, code: Any) -> str:
-        """Return a sheet as HTML: each direction from -REACH to REACH, or each entry changed.
-
-        A second sheet has the receptive field of each bit, of families that know it.
-        """
+        """Return a sheet as HTML: each direction from -REACH to REACH, or each entry changed."""
         if code is None:
             return ""
         pipeline = await asyncio.to_thread(self.explorer.runtime.pipeline, name)
@@ -258,11 +270,5 @@ class CodeSection:
             several, columns = coding.vary(kind, code, pipeline.code_values)
             if not len(several):
                 return ""
-        sheets = [(tight(await self.explorer.decode(name, several), columns), words)]
-        if kind == "binary" and hasattr(pipeline, "receptive_fields"):
-            fields = (await asyncio.to_thread(pipeline.receptive_fields)).images
-            sheets.append((tight(fields, FIELD_COLUMNS), "sheet_fields"))
-        return "".join(
-            f'<div class="lots explore-sheet">{picture_html(sheet, self.texts.both(key))}</div>'
-            for sheet, key in sheets
-        )
+        sheet = tight(await self.explorer.decode(name, several), columns)
+        return f'<div class="lots">{picture_html(sheet, self.texts.both(words))}</div>'

@@ -54,12 +54,15 @@ class UnitSwitches:
             f'aria-label="{i + 1}" title="{i + 1}" style="--x:{i % COLUMNS};--y:{i // COLUMNS}"></button>'
             for i, bit in enumerate(on)
         )
+        # a rule, because a variable with the picture in it would be copied for each of the switches
+        sheet = data_url(tight(fields, COLUMNS))
         count = f"<output>{sum(on)}</output> / {len(on)}"
         return (
+            f"<style>.units button {{ background-image: url({sheet}); }}</style>"
             f'<figure class="units"><figcaption>{self.texts.both("units")} '
             f'<span class="count">{self.texts.both("units_on")} {count}</span></figcaption>'
-            f'<div role="group" aria-label="{words[0]} · {words[1]}" style="--columns:{COLUMNS};--rows:{rows};'
-            f'--fields:url({data_url(tight(fields, COLUMNS))})">{switches}</div></figure>'
+            f'<div role="group" aria-label="{words[0]} · {words[1]}" style="--columns:{COLUMNS};--rows:{rows}">'
+            f"{switches}</div></figure>"
         )
 
     def connect(self, code: gr.State, answer: Any, outputs: list[Any], name: Any, quiet: dict[str, Any]) -> None:

@@ -79,8 +79,9 @@ def evaluate(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="distance, nearness, reconstruction, likelihood, anomaly, swap_style or speed; of voices: similarity, content, "
-            "distortion, reconstruction, anomaly or speed. Repeat for more; by default all."
+            help="distance, nearness, reconstruction, likelihood, anomaly, explore, codebook, words, critic, mixing, swap_style "
+            "or speed; of voices: similarity, content, distortion, reconstruction, anomaly or speed. Repeat for more; by default "
+            "all."
         ),
     ] = None,
     recipe: Annotated[

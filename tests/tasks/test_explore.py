@@ -1,8 +1,10 @@
 """The Explore page without a browser: the map of codes, arithmetic of each kind, the part of `evaluate`, and the command."""
 
+import asyncio
 import io
 from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import PIL.Image
 import pytest
@@ -10,14 +12,20 @@ import torch
 from conftest import build_tiny, pictures
 from typer.testing import CliRunner
 
+from genarium.catalogue import find_checkpoints
 from genarium.cli import app as commands
 from genarium.errors import FileError, InputError, NotMeasurableError
 from genarium.families import discover
+from genarium.runtime import Runtime
+from genarium.tasks import find_tasks
 from genarium.tasks.explore.codes import combine, similarity, switched, vary
 from genarium.tasks.explore.directions import Directions, directions_of
 from genarium.tasks.explore.figures import map_of
 from genarium.tasks.explore.making import make_map
 from genarium.tasks.explore.mapping import MAX_BYTES, CodeMap
+from genarium.ui.inputs import example_pictures
+from genarium.ui.pages import Current, build_contents, open_page
+from genarium.ui.texts import Texts
 
 NAMES = ["left", "right"]
 
@@ -136,10 +144,10 @@ def test_a_damaged_map_is_refused(tmp_path):
     path = make(elongated()).save(tmp_path / "explore.npz")
     data = bytearray(path.read_bytes())
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(FileError, match="evaluate --parts explore"):
+    with pytest.raises(FileError, match="evaluate --only explore"):
         CodeMap.load(path)
     np.savez(path, points=np.zeros((3, 2)))
-    with pytest.raises(FileError, match="evaluate --parts explore"):
+    with pytest.raises(FileError, match="evaluate --only explore"):
         CodeMap.load(path)
 
 
@@ -265,3 +273,23 @@ def test_the_gan_offers_directions_of_its_code():
     expected = pipeline.generator.directions(8)[0]
     assert np.allclose(found.units * found.lengths[:, None], expected.numpy(), atol=1e-5)
     assert pipeline.decode(found.traversal(codes[0]), output_type="np").images.shape == (7 * len(found), 28, 28, 1)
+
+
+# ---- the page ----
+
+
+def test_the_page_is_built_and_the_same_sum_is_asked_for_once(tiny_checkpoints):
+    runtime = Runtime(find_checkpoints(discover(installed=False)), device="cpu")
+    task = find_tasks()["explore"]
+    with gr.Blocks() as blocks:
+        current = Current()
+        build_contents(open_page(task, runtime, Texts().of(task), current, "tiny-vae", ""))
+    (follow,) = {f.fn.__self__ for f in blocks.fns.values() if getattr(f.fn, "__name__", "") == "_follow"}
+    sources = [str(path) for path in example_pictures("grey")[:3]]
+    asked, answer = asyncio.run(follow._follow(None, "tiny-vae", *sources))
+    assert answer.count("<img") == 4
+    same = asyncio.run(follow._follow(asked, "tiny-vae", *sources))
+    missing = asyncio.run(follow._follow(asked, "tiny-vae", *sources[:2], None))
+    assert same == missing == [gr.skip(), gr.skip()]
+    other = asyncio.run(follow._follow(asked, "tiny-autoencoder", *sources))
+    assert other[0] == ["tiny-autoencoder", *sources] and other[1] != answer

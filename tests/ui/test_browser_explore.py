@@ -120,7 +120,7 @@ def test_on_a_phone_with_the_keyboard_and_in_chinese(visit):
     changes(page, "#explore-picked-a", lambda: page.keyboard.press("Shift+ArrowLeft"))
     changes(page, "#explore-lots-a", lambda: page.keyboard.press("Enter"))
     choose(page, "explore-checkpoint", "c-vqgan")
-    expect(page.locator("#explore-side-a")).to_contain_text("evaluate c-vqgan --parts explore", timeout=PATIENCE)
+    expect(page.locator("#explore-side-a")).to_contain_text("evaluate c-vqgan --only explore", timeout=PATIENCE)
     expect(page.locator("#explore-grid svg.plane")).to_be_visible(timeout=PATIENCE)
     page.locator("#explore-palette .thumbnail-item").last.click()
     expect(page.locator("#explore-palette .thumbnail-item").last).to_have_class(re.compile("selected"))

@@ -62,7 +62,7 @@ def run(
         out,
     )
     if code_map is None and pipeline.code_kind != "noise":
-        typer.echo(f"No map is stored with {found.name}; `evaluate {found.name} --parts explore` makes one.", err=True)
+        typer.echo(f"No map is stored with {found.name}; `evaluate {found.name} --only explore` makes one.", err=True)
 
 
 def _load(

@@ -216,7 +216,7 @@ class CodeMap:
                 values = {name: file[name] for name in file.files}
             found = cls._of(values)
         except DAMAGED as error:
-            raise FileError(f"{path.name} cannot be read: {error}. Make it anew: evaluate --parts explore.") from error
+            raise FileError(f"{path.name} cannot be read: {error}. Make it anew: evaluate --only explore.") from error
         return found
 
     @classmethod

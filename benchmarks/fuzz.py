@@ -4,8 +4,8 @@
     python benchmarks/fuzz.py --inputs 200 --checkpoints checkpoints
 
 The app runs as `python app.py` in a process of its own. Each input is drawn from a seed: calls of the endpoints, events of
-the page with arguments that no page sends, requests of any route with any body, damaged files that are uploaded and then
-used, and results whose entry is made up. What is no clear error, no result, a 5xx, a secret, or a traceback through this
+the first page with arguments that no page sends, the pages with an address under any query and their events, requests of any
+route with any body, damaged files that are uploaded and then used, and results whose entry is made up. What is no clear error, no result, a 5xx, a secret, or a traceback through this
 repository's code is printed with the input. Memory and temporary files are measured as it goes.
 
 Without --checkpoints, tiny random ones of all families are made.
@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -64,14 +64,22 @@ class Visitor:
         self.components = {component["id"]: component for component in self.config["components"]}
         self.events = [event for event in self.config["dependencies"] if event["backend_fn"]]
         self.restore = next(e for e in self.events if self._is(e["inputs"], "generate-restore"))
+        self.pages = self._pages()
         self.answers: Counter[str] = Counter()
         self.faults: dict[str, str] = {}
         self.session, self.sent, self.inputs = "", 0, 0
         self.listener = Listener()
         self.trap = f"http://127.0.0.1:{self.listener.port}/a.png"
 
-    def _is(self, identities: list[int], name: str) -> bool:
-        return any(self.components[i]["props"].get("elem_id") == name for i in identities)
+    def _pages(self) -> dict[str, dict]:
+        """Return the event that shows the contents of each page with an address, by the address."""
+        shown = [e for e in self.config["dependencies"] if e["render_id"] is not None]
+        parts = {name: set(page["components"]) for name, page in self.config["page"].items()}
+        return {name: e for name, ids in parts.items() for e in shown if ids.issuperset(e["inputs"])}
+
+    def _is(self, identities: list[int], name: str, components: dict[int, dict] | None = None) -> bool:
+        known = components or self.components
+        return any(known[i]["props"].get("elem_id") == name for i in identities)
 
     # ---- what is sent ----
 
@@ -111,12 +119,36 @@ class Visitor:
     def event(self, drawn: tuple) -> None:
         """Send an event of the page, with the values that the page has, but for some."""
         place, changes = drawn
-        event = self.events[int(place * len(self.events))]
-        values = [self.components[i]["props"].get("value") for i in event["inputs"]]
+        self._event(self.events, self.components, place, changes)
+
+    def page(self, drawn: tuple) -> None:
+        """Open a page with an address under any query, drop a sheet there, and send events of it."""
+        place, query, current, sheet, sent = drawn
+        self.session, event = secrets.token_hex(5), list(self.pages.values())[int(place * len(self.pages))]
+        shown = (self._page(event, list(current), query) or {}).get("render_config")
+        if shown is None:
+            return
+        components = self.components | {one["id"]: one for one in shown["components"]}
+        events = [one for one in shown["dependencies"] if one["backend_fn"]]
+        for restore in (e for e in events if self._is(e["inputs"], "compare-restore", components)):
+            if argument := self._upload(inputs.with_entry(inputs.encoded(sheet[0]), sheet[1])):
+                self._page(restore, [argument])
+        for at, changes in sent:
+            if self.session:  # else the last event was left, and the page with it
+                self._event(events, components, at, changes)
+
+    def _event(self, events: list[dict], components: dict[int, dict], place: float, changes: list) -> None:
+        """Send one of the events, with a picture and the values that its page has, but for some."""
+        event = events[int(place * len(events))]
+        values = [self._value(components[i]) for i in event["inputs"]]
         for at, value in changes:
             if values:
                 values[min(int(at * len(values)), len(values) - 1)] = value
         self._page(event, values)
+
+    def _value(self, component: dict) -> object:
+        value = component["props"].get("value")
+        return self._upload(inputs.PICTURES[0]) if component["type"] == "image" and value is None else value
 
     def route(self, drawn: tuple) -> None:
         """Send a request of one of Gradio's routes."""
@@ -139,9 +171,13 @@ class Visitor:
         if argument is None:
             return
         files = [argument] * (2 if task in ("interpolate", "swap_style") else 1)
-        rest = [{}] if task == "swap_style" else [None, {}]
-        checkpoint = "tiny-style-ae" if task == "swap_style" else "tiny-vae"
-        self._api(task, inputs.encoded({"data": [checkpoint, *files, *rest[:-1], 0, rest[-1]]}))
+        if task == "compare":
+            values = ["tiny-vae", ["tiny-vqgan"], "reconstruct", *files, None, "seed", [], 1, "", 0, {}]
+        else:
+            checkpoint = "tiny-style-ae" if task == "swap_style" else "tiny-vae"
+            classes = [None] if task in ("reconstruct", "anomaly_score", "encode") else []
+            values = [checkpoint, *files, *classes, 0, {}]
+        self._api(task, inputs.encoded({"data": values}))
 
     def result(self, drawn: tuple) -> None:
         """Drop a result's PNG with a made-up entry on Restore."""
@@ -176,7 +212,8 @@ class Visitor:
                 return self._ended(kind == "complete", error, line, f"{name} {body[:300]!r}")
         self.answers["left while it ran"] += 1
 
-    def _page(self, event: dict, values: list) -> None:
+    def _page(self, event: dict, values: list, query: dict[str, str] | None = None) -> dict | None:
+        """Send an event as a page does, one whose address has a query; return what came of it."""
         self.sent += 1
         if not self.session or self.sent % 40 == 0:  # a page stays open for some events
             self.session = secrets.token_hex(5)
@@ -184,18 +221,22 @@ class Visitor:
             {"data": values, "fn_index": event["id"], "session_hash": self.session, "trigger_id": None}
         )
         what = f"event {event['id']} ({event['api_name']}) {body[-300:]!r}"
-        answer = self.http.post("/gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
+        join = "/gradio_api/queue/join" + (f"?{inputs.address(query)}" if query else "")
+        answer = self.http.post(join, content=body, headers={"content-type": "application/json"})
         if answer.status_code != 200:
-            return self._refused(answer.status_code, answer.text, what)
+            self._refused(answer.status_code, answer.text, what)
+            return None
         for line in self._lines(f"/gradio_api/queue/data?session_hash={self.session}"):
             if not line.startswith("data: "):
                 continue
             message = json.loads(line.removeprefix("data: "))
             if message["msg"] == "process_completed":
                 output = message.get("output") or {}
-                return self._ended(message["success"], output.get("error"), line, what)
+                self._ended(message["success"], output.get("error"), line, what)
+                return output
         self.session = ""
         self.answers["left while it ran"] += 1
+        return None
 
     def _lines(self, path: str):
         """Yield the lines of a stream, until it ends or patience does."""
@@ -292,37 +333,57 @@ class Listener:
 
 fills = st.lists(inputs.texts, min_size=1, max_size=4)
 KINDS = {  # how to draw an input, and how often it comes
-    "call": (inputs.calls, 4),
-    "tool": (inputs.calls, 2),
-    "event": (inputs.events, 6),
+    "call": (inputs.calls, 8),
+    "tool": (inputs.calls, 4),
+    "event": (inputs.events, 12),
+    "page": (
+        st.tuples(
+            st.floats(0, 1, exclude_max=True),
+            inputs.queries,
+            st.tuples(inputs.checkpoints, st.none() | inputs.texts | inputs.values),
+            st.tuples(inputs.comparisons | inputs.values, st.sampled_from([b"tEXt", b"zTXt", b"iTXt"])),
+            st.lists(inputs.events, min_size=1, max_size=5),
+        ),
+        1,  # each opens a page, and sends several events
+    ),
     "file": (
         st.tuples(
             st.sampled_from(inputs.PICTURES + inputs.SOUNDS),
             inputs.changes,
             inputs.shares,
-            st.sampled_from(["reconstruct", "interpolate", "swap_style", "anomaly_score"]),
+            st.sampled_from(["reconstruct", "interpolate", "swap_style", "anomaly_score", "encode", "compare"]),
         ),
-        3,
+        6,
     ),
     "result": (
         st.tuples(
             inputs.requests | inputs.values, st.sampled_from([b"tEXt", b"zTXt", b"iTXt"]), inputs.changes, inputs.shares
         ),
-        2,
+        4,
     ),
     "route": (
         st.one_of(
             st.tuples(st.sampled_from(["GET", "HEAD"]), st.sampled_from(inputs.GETS), fills, st.just(b"")),
             st.tuples(st.just("POST"), st.sampled_from(inputs.POSTS), fills, inputs.bodies),
         ),
-        3,
+        6,
     ),
 }
-anything = st.one_of([st.tuples(st.just(name), drawn) for name, (drawn, times) in KINDS.items() for _ in range(times)])
 
 
-def send(visitor: Visitor, number: int, start: int = 0, after: Callable[[int], None] = lambda done: None) -> None:
-    """Send so many inputs, the same ones for the same `start`; call `after` with how many are sent."""
+def anything(kinds: Sequence[str] = tuple(KINDS)) -> st.SearchStrategy:
+    """Draw an input of these kinds, as often as `KINDS` says."""
+    return st.one_of([st.tuples(st.just(name), KINDS[name][0]) for name in kinds for _ in range(KINDS[name][1])])
+
+
+def send(
+    visitor: Visitor,
+    number: int,
+    start: int = 0,
+    after: Callable[[int], None] = lambda done: None,
+    kinds: Sequence[str] = tuple(KINDS),
+) -> None:
+    """Send so many inputs of these kinds, the same ones for the same `start`; call `after` with how many are sent."""
 
     @seed(start)
     @settings(
@@ -332,7 +393,7 @@ def send(visitor: Visitor, number: int, start: int = 0, after: Callable[[int], N
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(anything)
+    @given(anything(kinds))
     def one(drawn):
         if visitor.inputs >= number:
             return
@@ -369,6 +430,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoints", type=Path)
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: with what was found until then
     with tempfile.TemporaryDirectory() as folder:
@@ -390,7 +452,7 @@ def main() -> None:
                     )
 
             with contextlib.suppress(KeyboardInterrupt):  # what was found until then is said
-                send(visitor, arguments.inputs, arguments.seed, measure)
+                send(visitor, arguments.inputs, arguments.seed, measure, arguments.kinds)
             visitor.close()
             tracebacks = app.tracebacks()
         print(

@@ -5,7 +5,8 @@
 
 The app runs as `python app.py` in a process of its own. Visitors come one after the other, several at a time, and each does
 a few things at random: run a task on a checkpoint with parameters, stop it, close the page in the middle, upload a picture,
-choose checkpoints and unfold their cards, fetch a result, ask for what is not there. The time begins when every checkpoint
+choose checkpoints and unfold their cards, open the pages that compare and explore and use them, encode and decode, compare,
+fetch a result, ask for what is not there. The time begins when every checkpoint
 was loaded and as many sessions were seen as are remembered. The memory in the last fifth may be 5 % above that in the
 second, which begins after two minutes; medians are compared.
 
@@ -23,6 +24,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -58,6 +60,7 @@ class Crowd:
                 name = str(self.parts.get(target, {}).get("props", {}).get("elem_id"))
                 if name.endswith("-run"):
                     self.runs[name.removesuffix("-run")] = event
+        self.pages = [event for event in config["dependencies"] if event["render_id"] is not None]
         self.names = sorted({name for event in self.runs.values() for name in self._choices(event)})
 
     def _choices(self, event: dict) -> list[str]:
@@ -74,7 +77,9 @@ class Crowd:
             while not self.end.is_set():
                 session = f"{chance.getrandbits(40):x}"
                 for _ in range(chance.randint(1, 4)):
-                    action = chance.choice([self._api, self._api, self._page, self._page, self._look, self._wrong])
+                    action = chance.choice(
+                        [self._api, self._api, self._api, self._page, self._page, self._open, self._look, self._wrong]
+                    )
                     try:
                         self.did[f"{action.__name__[1:]}: {action(http, chance, session)}"] += 1
                     except httpx.HTTPError as error:
@@ -90,26 +95,69 @@ class Crowd:
 
     def _api(self, http: httpx.Client, chance: random.Random, session: str) -> str:
         """Call an endpoint with a file or a number, and fetch what it made."""
-        task = chance.choice(["generate", "generate", "reconstruct", "anomaly_score", "interpolate"])
-        files = [self._upload(http, chance) for _ in range({"generate": 0, "interpolate": 2}.get(task, 1))]
-        number = [chance.randint(1, 8)] if task == "generate" else []
-        data = [chance.choice(self.names), *files, *number, "any", chance.getrandbits(30), {}]
-        answer = http.post(f"/gradio_api/call/{task}", json={"data": data})
+        tasks = ["generate", "generate", "reconstruct", "anomaly_score", "interpolate", "encode", "decode", "compare"]
+        task = chance.choice(tasks)
+        if task == "decode":
+            picture = self._upload(http, chance)
+            name = chance.choice(self.names)
+            kind, made = self._call(http, chance, "encode", [name, picture, "any", chance.getrandbits(30), {}])
+            if kind != "complete":
+                return f"encode {kind}"
+            data = [name, made[1]["codes"], "any", 0, {}]
+        elif task == "compare":
+            several = chance.sample(self.names, min(3, len(self.names)))
+            pictures = [self._upload(http, chance), None]
+            what = chance.choice(["generate", "reconstruct", "anomaly"])
+            data = [several[0], several[1:], what, *pictures, "seed", [], 2, "", chance.getrandbits(30), {}]
+        else:
+            files = [self._upload(http, chance) for _ in range({"generate": 0, "interpolate": 2}.get(task, 1))]
+            number = {"generate": [chance.randint(1, 8), "any"], "interpolate": []}.get(task, ["any"])
+            data = [chance.choice(self.names), *files, *number, chance.getrandbits(30), {}]
+        kind, made = self._call(http, chance, task, data)
+        if kind == "complete" and made:
+            http.get(f"/gradio_api/file={made[0][0]['path']}").raise_for_status()
+        return kind
+
+    def _call(self, http: httpx.Client, chance: random.Random, endpoint: str, data: list) -> tuple[str, Any]:
+        """Call an endpoint; return how it ended, and its answer. Some callers leave before that."""
+        answer = http.post(f"/gradio_api/call/{endpoint}", json={"data": data})
         if answer.status_code != 200:
-            return f"status {answer.status_code}"
-        kind, made = "", None
-        with http.stream("GET", f"/gradio_api/call/{task}/{answer.json()['event_id']}") as stream:
+            return f"status {answer.status_code}", None
+        kind = ""
+        with http.stream("GET", f"/gradio_api/call/{endpoint}/{answer.json()['event_id']}") as stream:
             for line in stream.iter_lines():
                 if line.startswith("event: "):
                     kind = line.removeprefix("event: ")
                     if chance.random() < 0.05:
-                        return "left"
+                        return "left", None
                 elif line.startswith("data: ") and kind in ("complete", "error"):
-                    made = json.loads(line.removeprefix("data: "))
-                    break
-        if kind == "complete" and made:
-            http.get(f"/gradio_api/file={made[0][0]['path']}").raise_for_status()
-        return kind
+                    return kind, json.loads(line.removeprefix("data: "))
+        return "nothing", None
+
+    def _open(self, http: httpx.Client, chance: random.Random, session: str) -> str:
+        """Open a page with an address, and use a few things on it, with the values that it has."""
+        http.get(chance.choice(["/compare", "/explore"])).raise_for_status()
+        page = chance.choice(self.pages)
+        with http.stream("GET", f"/gradio_api/heartbeat/{session}"):
+            shown = self._send(http, session, page, [chance.choice(self.names), ""]).get("render_config")
+            if shown is None:
+                return "error"
+            parts = self.parts | {part["id"]: part for part in shown["components"]}
+            events = [event for event in shown["dependencies"] if event["backend_fn"]]
+            for event in chance.sample(events, 3):
+                values = [parts[i]["props"].get("value") for i in event["inputs"]]
+                self._send(http, session, event, values)
+        return "result"
+
+    def _send(self, http: httpx.Client, session: str, event: dict, values: list) -> dict:
+        """Send an event of a page, and return its output; {} without one."""
+        body = {"data": values, "fn_index": event["id"], "session_hash": session}
+        http.post("/gradio_api/queue/join", json=body).raise_for_status()
+        with http.stream("GET", f"/gradio_api/queue/data?session_hash={session}") as stream:
+            for line in stream.iter_lines():
+                if "process_completed" in line:
+                    return json.loads(line.removeprefix("data: ")).get("output") or {}
+        return {}
 
     def _page(self, http: httpx.Client, chance: random.Random, session: str) -> str:
         """Press Run with the page open; then wait, press Stop, or close the page."""
@@ -153,14 +201,8 @@ class Crowd:
         if event in self.runs.values():
             return "page"
         values = [self.parts[i]["props"].get("value") for i in event["inputs"]]
-        http.post(
-            "/gradio_api/queue/join", json={"data": values, "fn_index": event["id"], "session_hash": session}
-        ).raise_for_status()
-        with http.stream("GET", f"/gradio_api/queue/data?session_hash={session}") as stream:
-            for line in stream.iter_lines():
-                if "process_completed" in line:
-                    return "result" if '"success":true' in line else "error"
-        return "nothing"
+        output = self._send(http, session, event, values)
+        return "error" if "error" in output else "result" if output else "nothing"
 
     def _wrong(self, http: httpx.Client, chance: random.Random, session: str) -> str:
         answer = http.post("/gradio_api/call/generate", json={"data": [chance.choice(["", None, "none"])]})
@@ -172,9 +214,12 @@ class Crowd:
 def warm_up(crowd: Crowd) -> None:
     """Load every checkpoint, and open more sessions than are remembered."""
     with httpx.Client(base_url=crowd.app.url, timeout=120, trust_env=False) as http:
-        for i in range(max(SESSIONS, 2 * len(crowd.names))):
+        for i in range(max(SESSIONS, 4 * len(crowd.names))):
+            if i % 4 == 0:  # about as often as among the visits that follow: a page's session takes more memory
+                crowd._open(http, random.Random(i), f"warm-{i}")
+                continue
             task = "reconstruct" if i % 2 else "generate"
-            name = crowd.names[i // 2] if i < 2 * len(crowd.names) else "none"
+            name = crowd.names[i // 4] if i < 4 * len(crowd.names) else "none"
             file = [crowd._upload(http, random.Random(i))] if task == "reconstruct" else [1]
             answer = http.post(f"/gradio_api/call/{task}", json={"data": [name, *file, "any", 0, {}]})
             if answer.status_code == 200:

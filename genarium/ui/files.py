@@ -66,6 +66,13 @@ def keep_picture(picture: PIL.Image.Image, name: str, request: Request) -> str:
     return keep_file(lambda path: save_picture(picture, path, request.to_dict()), name)
 
 
+def keep_shown(picture: PIL.Image.Image) -> str:
+    """Keep a picture that a component shows beside a result. Gradio's own way writes into a file that others may be reading."""
+    data = io.BytesIO()
+    picture.save(data, format="PNG")
+    return keep(data.getvalue(), "image.png")
+
+
 def keep_results(result: Result) -> list[str]:
     """Return the files of a result; their names say checkpoint, task, seed and place."""
     with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ import PIL.Image
 from genarium.checkpoints import Checkpoint
 from genarium.media.pictures import enlarge
 from genarium.runtime import Pictures, Result
-from genarium.ui.files import columns, keep_results, tiles
+from genarium.ui.files import columns, keep_results, keep_shown, tiles
 from genarium.ui.texts import TaskTexts
 
 SHOWN_SIDE = 336  # pixels; a multiple of 28 and 56, near enough to one of 32
@@ -125,3 +125,8 @@ def gallery(label: Any) -> gr.Gallery:
 def large(picture: PIL.Image.Image) -> PIL.Image.Image:
     """Return the picture enlarged for the screen, its pixels crisp."""
     return enlarge(picture, SHOWN_SIDE)
+
+
+def keep_large(picture: PIL.Image.Image) -> str:
+    """Return the path of the picture, enlarged for the screen, for a place made by `picture`."""
+    return keep_shown(large(picture))

@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import zlib
+from urllib.parse import urlencode
 
 import numpy as np
 import PIL.Image
@@ -56,13 +57,28 @@ file_data = st.fixed_dictionaries(
     },
 )
 files = values | file_data
-checkpoints = st.sampled_from(["tiny-vae", "tiny-vae", "tiny-vqgan", "none"]) | values
+checkpoints = st.sampled_from(["tiny-vae", "tiny-vae", "tiny-vqgan", "tiny-rbm", "tiny-word-ae", "none"]) | values
+codes = st.one_of(
+    st.lists(st.lists(st.floats(-3, 3), min_size=8, max_size=8), min_size=1, max_size=3),  # of tiny-vae
+    st.lists(st.lists(scalars, max_size=9), max_size=3),
+    st.lists(st.sampled_from(["red cat", "", "nobody"]) | texts, max_size=3),
+    values,
+)
+COMPARED = ["generate", "reconstruct", "interpolate", "anomaly"]
+others = st.lists(st.sampled_from(["tiny-ddpm", "tiny-vqgan", "tiny-gan", "none"]), max_size=3) | values
+columns = st.sampled_from(["seed", "class", "num_inference_steps", "temperature"]) | values
 CALLS = {
     "generate": (checkpoints, st.integers(1, 3) | values, values, values, parameters),
     "reconstruct": (checkpoints, files, values, values, parameters),
-    "interpolate": (checkpoints, files, files, values, values, parameters),
+    "interpolate": (checkpoints, files, files, values, parameters),
     "swap_style": (checkpoints, files, files, values, parameters),
     "anomaly_score": (checkpoints, files, values, values, parameters),
+    "encode": (checkpoints, files, values, values, parameters),
+    "decode": (checkpoints, codes, values, values, parameters),
+    "compare": (
+        *(checkpoints, others, st.sampled_from(COMPARED) | values, files, files, columns, values),
+        *(st.integers(1, 4) | values, texts | values, values, parameters),
+    ),
 }
 calls = st.sampled_from(list(CALLS)).flatmap(lambda name: st.tuples(st.just(name), st.tuples(*CALLS[name])))
 
@@ -73,6 +89,11 @@ def encoded(body: object) -> bytes:
     for mark, literal in HUGE.items():
         text = text.replace(json.dumps(mark), literal)
     return text.encode()
+
+
+def address(query: dict[str, str]) -> str:
+    """The part of an address after the question mark."""
+    return urlencode(query, errors="replace")
 
 
 # ---- files ----
@@ -91,6 +112,7 @@ def sound(form: str, subtype: str) -> bytes:
     return data.getvalue()
 
 
+PIL.Image.init()  # else `SAVE` is empty until something is saved
 PICTURES = [
     picture(form) for form in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF") if form in PIL.Image.SAVE
 ]
@@ -138,6 +160,26 @@ requests = st.fixed_dictionaries(
         "others": values,
         "more": values,
     },
+)
+
+comparisons = st.fixed_dictionaries(
+    {
+        "comparison": st.fixed_dictionaries(
+            {"checkpoints": others},
+            optional={
+                "task": st.sampled_from(COMPARED) | values,
+                "columns": columns,
+                "values": values,
+                "number": values,
+                "seed": values,
+                "class_name": values,
+                "parameters": parameters,
+                "invert": values,
+                "more": values,
+            },
+        )
+        | values
+    }
 )
 
 
@@ -201,4 +243,9 @@ bodies = st.one_of(
 )
 events = st.tuples(
     st.floats(0, 1, exclude_max=True), st.lists(st.tuples(st.floats(0, 1), files | parameters), max_size=3)
+)
+queries = st.dictionaries(
+    st.sampled_from(["checkpoints", "task", "columns", "number", "values", "seed", "parameters", "x"]) | texts,
+    texts | st.sampled_from(["tiny-vae,tiny-gan", "generate", "anomaly", "3", "[1, 2]", "[" * 3000, "NaN"]),
+    max_size=4,
 )

@@ -1,5 +1,7 @@
 """The page Compare in a real browser: a link fills the table, Stop ends a run, a saved sheet brings its settings back."""
 
+from urllib.parse import urlencode
+
 import pytest
 from browsing import PATIENCE
 from playwright.sync_api import expect
@@ -64,3 +66,15 @@ def test_a_link_reads_no_folder_and_asks_no_hub(served, visit, name):
     visit.goto(f"{served.url}compare?checkpoints={name}")
     expect(visit.locator("#compare-status")).to_contain_text("no checkpoint", timeout=PATIENCE)
     expect(visit.locator("#compare-table img")).to_have_count(0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["checkpoints", "task", "seed", "values", "class_name"])
+def test_markup_in_a_link_is_text(served, visit, part):
+    attack = "<img src=x onerror=window.hit=1><script>window.hit=1</script>"
+    query = urlencode({"checkpoints": "tiny-vae", part: attack})
+    visit.goto(f"{served.url}compare?{query}")
+    expect(visit.locator("#compare-status .bad")).to_be_visible(timeout=PATIENCE)
+    expect(visit.locator("#compare-status").locator("script, img")).to_have_count(0)
+    expect(visit.locator("#compare-run")).to_be_enabled()
+    assert visit.evaluate("window.hit") is None

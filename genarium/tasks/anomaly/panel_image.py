@@ -13,7 +13,7 @@ from genarium.media.pictures import heat_map
 from genarium.tasks.anomaly.panel_verdict import Scored
 from genarium.tasks.anomaly.results import PictureScores
 from genarium.ui.files import keep_picture
-from genarium.ui.panels import large, picture
+from genarium.ui.panels import keep_large, large, picture
 from genarium.ui.texts import TaskTexts
 
 
@@ -40,4 +40,4 @@ class Panel(Scored[PictureScores]):
             heated = large(heat_map(np.maximum(result.maps[0], 0), seen))
             name = f"{checkpoint.stem}-heat-map.png"
             shown = gr.update(visible=True, value=keep_picture(heated, name, result.request))
-        return {**super().fill(result, checkpoint, data), self.seen: large(seen), self.map: shown}
+        return {**super().fill(result, checkpoint, data), self.seen: keep_large(seen), self.map: shown}

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from genarium.errors import GenariumError, Stopped
+from genarium.errors import GenariumError, InputError, Stopped
 from genarium.tasks.compare.comparison import Comparison
 from genarium.tasks.compare.panel_chart import build_chart
 from genarium.tasks.compare.panel_question import Question
@@ -114,9 +114,11 @@ class ComparePage:
         self.question.connect()
         self.restore.upload(self._restore, self.restore, [*self.question.restored, self.status], **QUIET)
 
-    def _restore(self, path: str) -> dict[Any, Any]:
+    def _restore(self, path: str | None) -> dict[Any, Any]:
         """Bring back the comparison that a sheet remembers, or say why not."""
         try:
+            if path is None:
+                raise InputError("There is no file. Drop a sheet saved by this app.")
             name = path.rpartition("/")[2]
             return {**self.question.restore(path), self.status: status_html(Texts.both("restored", name=name))}
         except GenariumError as error:

@@ -39,9 +39,19 @@ class Question:
         """Return the comparison that a page begins with: samples of all checkpoints that know the data of this one."""
         return Comparison(tuple(c.name for c in self._alike("generate", checkpoint)))
 
+    def _able(self, task: Any) -> list[Checkpoint]:
+        """Return the checkpoints that can do a task, which a browser named.
+
+        Raises:
+            InputError: it is none of the tasks that are compared.
+        """
+        if not isinstance(task, str) or task not in self.able:
+            raise InputError(f"Choose what to compare: {', '.join(COMPARED)}, not {quoted(task)}.")
+        return self.able[task]
+
     def _alike(self, task: str, name: str) -> list[Checkpoint]:
         """Return the checkpoints that can do a task, of the data of one of them; of the commonest data otherwise."""
-        able = self.able[task]
+        able = self._able(task)
         sets = [c.data for c in able]
         data = next((c.data for c in able if c.name == name), max(sets, key=sets.count) if sets else None)
         return [c for c in able if c.data == data]
@@ -195,20 +205,20 @@ class Question:
             return [(texts("columns_picture"), SEED)]
         return [(texts("columns_picture"), SEED), (texts("columns_value"), VALUE)]
 
-    def _controls(self, task: str, names: Sequence[str]) -> dict[str, Control]:
+    def _controls(self, task: str, names: Sequence[str] | None) -> dict[str, Control]:
         """Return the controls that any of the checkpoints has; of several of one name the first."""
         found: dict[str, Control] = {}
-        for checkpoint in (c for c in self.able[task] if c.name in names):
+        for checkpoint in (c for c in self._able(task) if c.name in (names or ())):
             for name, control in checkpoint.controls(task).items():
                 if not control.hidden:
                     found.setdefault(name, control)
         return found
 
-    def _settings(self, task: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    def _settings(self, task: str, names: Sequence[str] | None) -> list[tuple[str, str]]:
         return [(control.label, name) for name, control in self._controls(task, names).items()]
 
-    def _class_choices(self, names: Sequence[str]) -> list[tuple[Any, str]]:
-        chosen = (c for c in self.able["generate"] if c.name in names)
+    def _class_choices(self, names: Sequence[str] | None) -> list[tuple[Any, str]]:
+        chosen = (c for c in self.able["generate"] if c.name in (names or ()))
         classes = dict.fromkeys(name for c in chosen if c.takes_classes("generate") for name in c.class_names)
         return [(self.texts("any"), ""), *((name, name) for name in classes)]
 
@@ -244,9 +254,9 @@ class Question:
         )
         self.setting.input(self._suggest, [self.what, self.rows, self.setting], self.values, **QUIET)
 
-    def _change_task(self, task: str, names: Sequence[str]) -> dict[Any, Any]:
-        able = [c.name for c in self.able[task]]
-        kept = [name for name in names if name in able] or [c.name for c in self._alike(task, "")]
+    def _change_task(self, task: str, names: Sequence[str] | None) -> dict[Any, Any]:
+        able = [c.name for c in self._able(task)]
+        kept = [name for name in names or () if name in able] or [c.name for c in self._alike(task, "")]
         sets = list(dict.fromkeys(c.data for c in self.able[task] if c.data))
         return {
             self.rows: gr.update(choices=able, value=kept),
@@ -262,10 +272,10 @@ class Question:
         }
 
     def _choose_data(self, task: str, data: str) -> dict[Any, Any]:
-        names = [c.name for c in self.able[task] if c.data == data]
+        names = [c.name for c in self._able(task) if c.data == data]
         return {self.rows: names, **self._change_rows(task, names)}
 
-    def _change_rows(self, task: str, names: Sequence[str]) -> dict[Any, Any]:
+    def _change_rows(self, task: str, names: Sequence[str] | None) -> dict[Any, Any]:
         return {
             self.setting: gr.update(choices=self._settings(task, names)),
             self.class_name: gr.update(choices=self._class_choices(names)),
@@ -280,7 +290,7 @@ class Question:
             self.class_name: gr.update(visible=task == "generate" and columns != CLASS),
         }
 
-    def _suggest(self, task: str, names: Sequence[str], setting: str) -> str:
+    def _suggest(self, task: str, names: Sequence[str] | None, setting: str) -> str:
         """Return values of a setting to begin with: its choices, or five from its least to its greatest."""
         control = self._controls(task, names).get(setting)
         if control is None:
@@ -325,22 +335,28 @@ class Question:
         }
 
     def comparison(self, data: Mapping[Any, Any]) -> Comparison:
-        """Return what the page asks for."""
+        """Return what the page asks for.
+
+        Raises:
+            InputError: a value that no page sends, or a missing one.
+        """
         task, columns = data[self.what], data[self.columns]
         values: tuple[Any, ...] = ()
         if columns == VALUE:
             if not data[self.setting]:
                 raise InputError("Choose the setting whose values are the columns.")
             columns, values = data[self.setting], parse_values(data[self.values])
-        return Comparison(
-            checkpoints=tuple(data[self.rows] or ()),
-            task=task,
-            columns=columns,
-            values=values,
-            number=parse_number(data[self.number]),
-            seed=parse_seed(str(data[self.seed]).strip()),
-            class_name=(data[self.class_name] or "") if task == "generate" and columns != CLASS else "",
-            **data[self.kept],
+        return Comparison.from_dict(
+            {
+                "checkpoints": tuple(data[self.rows] or ()),
+                "task": task,
+                "columns": columns,
+                "values": values,
+                "number": parse_number(data[self.number]),
+                "seed": parse_seed(str(data[self.seed]).strip()),
+                "class_name": (data[self.class_name] or "") if task == "generate" and columns != CLASS else "",
+                **data[self.kept],
+            }
         )
 
     def given(self, data: Mapping[Any, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from genarium.tasks.compare.vote import CHOICES, REAL, Ballot, Tally, draw_ballo
 from genarium.ui.answers import said
 from genarium.ui.inputs import example_pictures
 from genarium.ui.pages import Page
-from genarium.ui.panels import large, picture
+from genarium.ui.panels import keep_large, picture
 from genarium.ui.streaming import finish
 from genarium.ui.texts import TaskTexts, markup
 
@@ -72,7 +72,7 @@ class VotePanel:
                     shown = open_picture(real_pictures(ballot.class_name)[ballot.seed % 2])
                 else:
                     shown = pictures_of(await finish(runtime, ballot.request(runtime.checkpoint(source))))[0]
-                pictures.append(large(shown))
+                pictures.append(keep_large(shown))
         except GenariumError as error:
             raise said(error) from error
         key = "vote_class" if ballot.class_name else "vote_any"

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -145,6 +145,18 @@ class Explorer:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
             return self._kept[key]
+
+
+class Held(NamedTuple):
+    """The code of a single picture, without the axis N, and the checkpoint whose code it is; a code of words is a string."""
+
+    name: str
+    code: Any
+
+
+def held_by(held: Held | None, name: Any) -> Any:
+    """Return the code if it is this checkpoint's, else None: a page may ask before the other checkpoint has encoded."""
+    return held.code if isinstance(held, Held) and held.name == name else None
 
 
 def pick(code_map: CodeMap, rows: Sequence[int]) -> Any:

@@ -13,7 +13,7 @@ from genarium.errors import GenariumError, InputError
 from genarium.tasks.explore import codes as coding
 from genarium.tasks.explore.directions import MAX_AXES, REACH, STEPS, Directions
 from genarium.tasks.explore.drawing import tight
-from genarium.tasks.explore.explorer import Explorer
+from genarium.tasks.explore.explorer import Explorer, Held, held_by
 from genarium.tasks.explore.mapping import CodeMap
 from genarium.tasks.explore.panel_grid import GridPainter
 from genarium.tasks.explore.panel_place import PicturePlace, strip_of
@@ -37,7 +37,7 @@ class CodeSection:
         self.page, self.explorer, self.texts, self.checkpoint = page, explorer, page.texts, checkpoint
         first = explorer.checkpoint(page.checkpoint)
         self.strip = gr.State(strip_of(first))
-        self.code = gr.State(None)  # of a single picture, without the axis N; a string of words
+        self.code = gr.State(None)  # `Held`
         with gr.Row(elem_classes="explore-code"):
             with gr.Column(scale=7, min_width=300):
                 with gr.Row(elem_classes="explore-live"):
@@ -91,18 +91,22 @@ class CodeSection:
         moved = [code, self.live, self.which, self.value]
         for slider in self.axes:
             slider.input(self._turn, [name, code, self.which, *self.axes], moved, **QUIET)
-            slider.release(self._traverse, [name, code], self.sheet, **QUIET)
+            slider.release(self._sheet, [name, code], self.sheet, **QUIET)
         self.which.input(self._look, [name, code, self.which], self.value, **QUIET)
         self.value.input(self._set, [name, code, self.which, self.value], [code, self.live, *self.axes], **QUIET)
-        self.value.release(self._traverse, [name, code], self.sheet, **QUIET)
-        for component, change in (
-            (self.bits, lambda code, on: coding.switched(code, on, MAX_BITS)),
-            (self.one, lambda code, one: torch.tensor(int(one))),
-            (self.words, lambda code, words: words),
+        self.value.release(self._sheet, [name, code], self.sheet, **QUIET)
+        for component, kind, change in (
+            (self.bits, "binary", lambda code, on: coding.switched(code, on, MAX_BITS)),
+            (self.one, "one_hot", lambda code, one: torch.tensor(int(one))),
+            (self.words, "words", lambda code, words: str(words)),
         ):
-            component.input(self._changing(change), [name, code, component], [code, self.live, self.sheet], **QUIET)
+            component.input(
+                self._changing(kind, change), [name, code, component], [code, self.live, self.sheet], **QUIET
+            )
         for radio in self.path:
-            radio.input(self._changing(self._along), [name, code, *self.path], [code, self.live, self.sheet], **QUIET)
+            radio.input(
+                self._changing("path", self._along), [name, code, *self.path], [code, self.live, self.sheet], **QUIET
+            )
         self.painter.connect(name, code, self.live)
         self.units.connect(code, self._changed, [code, self.live, self.sheet], name, QUIET)
 
@@ -125,7 +129,7 @@ class CodeSection:
             controls, note = await self._show(name, code, pipeline)
         except GenariumError as error:
             raise said(error) from error
-        return [code, live, gr.update(visible=bool(sheet)), sheet, note, *controls]
+        return [Held(name, code), live, gr.update(visible=bool(sheet)), sheet, note, *controls]
 
     async def _live(self, name: str, code: Any) -> str:
         drawn = (await self.explorer.decode(name, coding.stack([code])))[0]
@@ -186,17 +190,19 @@ class CodeSection:
             for i in range(MAX_AXES)
         ]
 
-    async def _turn(self, name: str, code: Any, which: int, *values: float) -> list[Any]:
-        found, directions = self.explorer.map_of(name), await self.explorer.directions_of(name)
+    async def _turn(self, name: str, held: Held | None, which: int, *values: float) -> list[Any]:
+        code, found = held_by(held, name), self.explorer.map_of(name)
+        directions = None if code is None else await self.explorer.directions_of(name)
         if code is None or found is None or directions is None:
             return [gr.skip()] * 4
+        _check(which, *values)
         at = directions.coordinates(code)
         # a coordinate beyond the slider stays what it is until the slider is moved
-        held = [at[i] if abs(at[i]) > REACH and abs(values[i]) >= REACH - 1e-6 else values[i] for i in range(len(at))]
+        wanted = [at[i] if abs(at[i]) > REACH and abs(values[i]) >= REACH - 1e-6 else values[i] for i in range(len(at))]
         try:
-            code = directions.moved(code, held)
+            code = directions.moved(code, wanted)
             value = self._value_of(found, code, which) if found.spreads is not None else gr.skip()
-            return [code, await self._live(name, code), gr.skip(), value]
+            return [Held(name, code), await self._live(name, code), gr.skip(), value]
         except GenariumError as error:
             raise said(error) from error
 
@@ -209,22 +215,24 @@ class CodeSection:
         low, high = min(low, value), max(high, value)
         return gr.update(minimum=round(low, 2), maximum=round(high, 2), value=round(value, 2), step=0.01)
 
-    def _look(self, name: str, code: Any, which: int) -> Any:
-        found = self.explorer.map_of(name)
-        return (
-            gr.skip() if code is None or found is None or found.spreads is None else self._value_of(found, code, which)
-        )
+    def _look(self, name: str, held: Held | None, which: int) -> Any:
+        code, found = held_by(held, name), self.explorer.map_of(name)
+        if code is None or found is None or found.spreads is None:
+            return gr.skip()
+        _check(which)
+        return self._value_of(found, code, which)
 
-    async def _set(self, name: str, code: Any, which: int, value: float) -> list[Any]:
-        found = self.explorer.map_of(name)
-        if code is None or found is None:
+    async def _set(self, name: str, held: Held | None, which: int, value: float) -> list[Any]:
+        code, found = held_by(held, name), self.explorer.map_of(name)
+        if code is None or found is None or not found.is_continuous:
             return [gr.skip()] * (2 + MAX_AXES)
+        _check(which, value)
         changed = code.clone().flatten()
-        changed[min(int(which), len(changed)) - 1] = float(value)
+        changed[min(max(int(which), 1), len(changed)) - 1] = float(value)
         changed = changed.reshape(code.shape)
         try:
             directions = await self.explorer.directions_of(name)
-            return [changed, await self._live(name, changed), *self._axes_at(directions, changed)]
+            return [Held(name, changed), await self._live(name, changed), *self._axes_at(directions, changed)]
         except GenariumError as error:
             raise said(error) from error
 
@@ -236,14 +244,17 @@ class CodeSection:
 
     async def _changed(self, name: str, code: Any) -> list[Any]:
         """Return the code, what it decodes to, and the sheet around it."""
-        return [code, await self._live(name, code), await self._traverse(name, code)]
+        return [Held(name, code), await self._live(name, code), await self._traverse(name, code)]
 
-    def _changing(self, change: Any) -> Any:
-        async def changed(name: str, code: Any, *values: Any) -> list[Any]:
-            """Decode the code as the controls say it."""
+    def _changing(self, kind: str, change: Any) -> Any:
+        async def changed(name: str, held: Held | None, *values: Any) -> list[Any]:
+            """Decode the code as the controls of its kind say it."""
+            code = held_by(held, name)
             if code is None:
                 return [gr.skip()] * 3
             try:
+                if (await asyncio.to_thread(self.explorer.runtime.pipeline, name)).code_kind != kind:
+                    raise InputError("That is no code of this model.")
                 return await self._changed(name, change(code, *values))
             except GenariumError as error:
                 raise said(error) from error
@@ -253,6 +264,10 @@ class CodeSection:
         return changed
 
     # ---- the sheet ----
+
+    async def _sheet(self, name: str, held: Held | None) -> str:
+        """Return the sheet of the code that the page shows."""
+        return await self._traverse(name, held_by(held, name))
 
     async def _traverse(self, name: str, code: Any) -> str:
         """Return a sheet as HTML: each direction from -REACH to REACH, or each entry changed."""
@@ -272,3 +287,13 @@ class CodeSection:
                 return ""
         sheet = tight(await self.explorer.decode(name, several), columns)
         return f'<div class="lots">{picture_html(sheet, self.texts.both(words))}</div>'
+
+
+def _check(*numbers: Any) -> None:
+    """Check that a browser sent finite numbers.
+
+    Raises:
+        InputError: it sent something else.
+    """
+    if not all(isinstance(value, (int, float)) and np.isfinite(value) for value in numbers):
+        raise InputError("The sliders give numbers; these are none.")

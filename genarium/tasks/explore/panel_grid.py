@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from genarium.errors import GenariumError
-from genarium.tasks.explore.explorer import Explorer
+from genarium.tasks.explore.explorer import Explorer, Held, held_by
 from genarium.tasks.explore.panel_map import numbers
 from genarium.tasks.explore.panel_plane import build_plane, code_grid_svg, picture_html
 from genarium.ui.answers import said
+from genarium.ui.files import keep_shown
 from genarium.ui.panels import large
 from genarium.ui.texts import TaskTexts, markup
 
@@ -81,11 +82,11 @@ class GridPainter:
         return [*own, *dict.fromkeys(others)][:PALETTE]
 
     @staticmethod
-    def _swatch(picture: Any, width: int) -> Any:
-        """Return the middle of a picture that has one code everywhere."""
+    def _swatch(picture: Any, width: int) -> str:
+        """Return the file of the middle of a picture that has one code everywhere."""
         patch = max(picture.width // width, 1)
         left = (picture.width - 2 * patch) // 2
-        return picture.crop((left, left, left + 2 * patch, left + 2 * patch)).resize((SWATCH, SWATCH), 0)
+        return keep_shown(picture.crop((left, left, left + 2 * patch, left + 2 * patch)).resize((SWATCH, SWATCH), 0))
 
     def _svg(self, code: Any) -> str:
         return code_grid_svg(np.asarray(code), self.texts.plain("paint_label"))
@@ -95,7 +96,7 @@ class GridPainter:
 
         Args:
             name: component with the checkpoint.
-            code: state with the code.
+            code: state with the code, `Held`.
             live: where the picture is shown.
         """
         self.palette.select(self._take, self.codes, self.brush, **QUIET)
@@ -107,8 +108,8 @@ class GridPainter:
         index = event.index
         return palette[index] if isinstance(index, int) and 0 <= index < len(palette) else gr.skip()
 
-    async def _paint(self, name: str, code: Any, brush: int, event: gr.EventData) -> list[Any]:
-        place = numbers(event, "place", 2)
+    async def _paint(self, name: str, held: Any, brush: int, event: gr.EventData) -> list[Any]:
+        place, code = numbers(event, "place", 2), held_by(held, name)
         if place is None or not isinstance(code, torch.Tensor) or code.ndim != 2:
             return [gr.skip()] * 3
         height, width = code.shape
@@ -120,4 +121,4 @@ class GridPainter:
         except GenariumError as error:
             raise said(error) from error
         html = f'<div class="picked">{picture_html(large(drawn), self.texts.both("live"))}</div>'
-        return [code, html, self._svg(code)]
+        return [Held(name, code), html, self._svg(code)]

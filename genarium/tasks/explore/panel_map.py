@@ -114,7 +114,8 @@ class MapSection:
         found, texts = self.explorer.map_of(name), self.texts
         title = f"<b>{html.escape(name)}</b>"
         if found is None:
-            key = "map_none_noise" if self.explorer.runtime.pipeline(name).code_kind == "noise" else "map_none"
+            pipeline = await asyncio.to_thread(self.explorer.runtime.pipeline, name)
+            key = "map_none_noise" if pipeline.code_kind == "noise" else "map_none"
             words = f'<p class="explore-name">{title} · {texts.both(key, name=name)}</p>'
             return [gr.update(visible=True), words, "", "", "", ""]
         what = "map_plane" if found.is_plane else "map_axes" if found.is_continuous else "map_scaling"

@@ -12,7 +12,7 @@ import torch
 from genarium.errors import GenariumError
 from genarium.tasks.explore import codes as coding
 from genarium.tasks.explore.drawing import tight
-from genarium.tasks.explore.explorer import Explorer
+from genarium.tasks.explore.explorer import Explorer, Held, held_by
 from genarium.ui.answers import said
 from genarium.ui.files import data_url
 from genarium.ui.texts import TaskTexts
@@ -69,19 +69,21 @@ class UnitSwitches:
         """Connect the switches.
 
         Args:
-            code: state with the code.
+            code: state with the code, `Held`.
             answer: async (name, code) -> values for `outputs`, when the code has changed.
             outputs: components, the code first.
             name: component with the checkpoint.
             quiet: options of the event.
         """
 
-        async def turned(name: str, code: Any, event: gr.EventData) -> list[Any]:
+        async def turned(name: str, held: Held | None, event: gr.EventData) -> list[Any]:
             """Turn a unit on or off."""
+            code = held_by(held, name)
             unit, on = (
                 (event._data.get(key) for key in ("unit", "on")) if isinstance(event._data, dict) else (None, None)
             )
-            if not isinstance(code, torch.Tensor) or not coding.is_place(unit, len(code)) or not isinstance(on, bool):
+            is_row = isinstance(code, torch.Tensor) and code.ndim == 1
+            if not is_row or not coding.is_place(unit, len(code)) or not isinstance(on, bool):
                 return [gr.skip()] * len(outputs)
             try:
                 return await answer(name, coding.turned(code, unit, on))

@@ -11,7 +11,7 @@ from genarium.checkpoints import Checkpoint
 from genarium.runtime import Pictures
 from genarium.ui.files import keep_animation, keep_results
 from genarium.ui.panels import Panel as Base
-from genarium.ui.panels import captioned, gallery, large, picture
+from genarium.ui.panels import captioned, gallery, keep_large, picture
 from genarium.ui.texts import TaskTexts
 
 
@@ -35,8 +35,8 @@ class Panel(Base[Pictures]):
     def fill(self, result: Pictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         files = keep_results(result)
         return {
-            self.a: large(result.inputs[0]),
-            self.b: large(result.inputs[1]),
+            self.a: keep_large(result.inputs[0]),
+            self.b: keep_large(result.inputs[1]),
             self.animation: keep_animation(result.pictures, f"{checkpoint.stem}-interpolation.webp"),
             self.strip: gr.update(
                 value=captioned(files, result.words), columns=min(8, len(files)), selected_index=None

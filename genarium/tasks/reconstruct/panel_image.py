@@ -17,7 +17,7 @@ from genarium.ui.codebook import codebook_html
 from genarium.ui.files import keep_results
 from genarium.ui.film import build_film, film_html
 from genarium.ui.panels import Panel as Base
-from genarium.ui.panels import large, picture
+from genarium.ui.panels import keep_large, picture
 from genarium.ui.texts import TaskTexts, markup
 
 
@@ -70,16 +70,16 @@ class Panel(Base[ReconstructedPictures]):
         # half of the brightness range is shown in full colour, so that two pictures can be compared by eye
         difference = heat_map(error, PIL.Image.new("L", made.size), high=0.5, alpha=1.0)
         book = "" if result.codes is None else codebook_html(checkpoint, self.texts, result.codes[0])
-        codes = None if result.codes is None or book else large(code_map(result.codes[0]))
-        noisy = None if result.noisy is None else large(result.noisy[0])
+        codes = None if result.codes is None or book else keep_large(code_map(result.codes[0]))
+        noisy = None if result.noisy is None else keep_large(result.noisy[0])
         atoms = ""
         if result.atoms is not None and result.weights is not None:
             atoms = atoms_html(result.atoms[0], result.weights[0], self.texts)
         return {
-            self.seen: large(seen),
+            self.seen: keep_large(seen),
             self.noisy: gr.update(visible=noisy is not None, value=noisy),
             self.made: keep_results(result)[0],
-            self.difference: large(difference),
+            self.difference: keep_large(difference),
             self.codes: gr.update(visible=codes is not None, value=codes),
             **self._language(result, checkpoint),
             self.note: f'<p class="note">{self.texts.both("mean_difference", share=100 * error.mean())}</p>',

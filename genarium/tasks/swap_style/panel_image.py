@@ -12,7 +12,7 @@ from genarium.tasks.swap_style.panel_map import map_html
 from genarium.tasks.swap_style.results import SwappedPictures
 from genarium.ui.files import columns, keep_results
 from genarium.ui.panels import Panel as Base
-from genarium.ui.panels import gallery, large, picture
+from genarium.ui.panels import gallery, keep_large, picture
 from genarium.ui.texts import TaskTexts, markup
 
 
@@ -38,8 +38,8 @@ class Panel(Base[SwappedPictures]):
         files = keep_results(result)
         content, *style = result.inputs  # no style picture where it was chosen by its name
         return {
-            self.content: large(content),
-            self.style: gr.update(visible=bool(style), value=large(style[0]) if style else None),
+            self.content: keep_large(content),
+            self.style: gr.update(visible=bool(style), value=keep_large(style[0]) if style else None),
             self.gallery: gr.update(value=files, columns=columns(len(files)), selected_index=None),
             self.map: map_html(result.style_map, self.texts),
         }

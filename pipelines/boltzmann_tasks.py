@@ -373,7 +373,7 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
         Args:
             generator: of the binary pixels; None: seed 0 for each image.
             class_labels: int, list or int64 tensor [N], the class that each image should be of; None: any.
-            score: "typicality" is high for images unlike the training images in either direction; "free_energy" is high for unlikely ones; "pseudo_likelihood" is the sum of the map.
+            score: "typicality" is high for images unlike the training images in either direction. "free_energy" is high for unlikely ones. "pseudo_likelihood" is the sum of the map.
         """
         features, mismatch, surprise = self._features(x, labels, generator)
         size = self.config.sample_size

@@ -191,7 +191,7 @@ class FlowDensityMixin(ImageFamilyMixin):
 
         Args:
             class_labels: int, list or int64 tensor [N], the class that each image should be of; None: any.
-            score: "typicality" is high for images unlike the training images in any direction, also for all too simple ones; "likelihood" is the negative log-likelihood; "velocity" is the mean error of the predicted velocities.
+            score: "typicality" is high for images unlike the training images in any direction, also for all too simple ones. "likelihood" is the negative log-likelihood. "velocity" is the mean error of the predicted velocities.
             num_inference_steps: Steps on the way into noise ("velocity" takes none); typicality is calibrated for the default.
         """
         if score == "likelihood":

@@ -83,7 +83,7 @@ class LatentTypicalityMixin(ImageFamilyMixin):
 
         Args:
             class_labels: int, list or int64 tensor [N], the class that each image should be of; None: any.
-            score: "typicality" is high for images unlike the training images in any direction, also for all too simple ones; "denoising" is the mean error of the transformer's predictions; "autoencoder" is the error of the reconstruction.
+            score: "typicality" is high for images unlike the training images in any direction, also for all too simple ones. "denoising" is the mean error of the transformer's predictions. "autoencoder" is the error of the reconstruction.
             num_inference_steps: Steps on the way into noise (typicality only, which is calibrated for the default).
 
         Raises:

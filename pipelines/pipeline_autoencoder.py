@@ -42,17 +42,12 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
 
     Args:
         autoencoder: `AutoencoderModel`.
-        sample_size: side of the square images in pixels.
-        channels: 1 or 3.
         noise: kinds of noise on the training images, of KINDS; none: a plain auto-encoder. Each image gets one of them.
         noise_levels: least and greatest level of that noise; see `corrupt`.
         reconstruction_loss: "squared_error", or "cross_entropy" of pixels in [0, 1] for a bounded decoder.
         id2label: names of the classes. The networks know no class; the mixture and the Gaussians of the codes do.
         calibration: {"error", "code": [mean, standard deviation]} of the anomaly terms of training images, "sigma" of their
             reconstruction error; written by `fit`.
-        defaults: {task: {parameter: value}} where this checkpoint's defaults differ from the signatures.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "both, class given"
-            and the like conditional on the class of each image.
     """
 
     autoencoder: AutoencoderModel
@@ -264,7 +259,7 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
 
         Args:
             class_labels: int, list or int64 tensor [N]; None: each sample's generator draws its class. "box" and "chain" know no class.
-            prior: "mixture" follows the codes of the training images; "gaussian" is one Gaussian around them and "box" the least box that holds them, both with holes in between; "chain" adds noise and removes it, step by step, which a denoising auto-encoder has learnt.
+            prior: "mixture" follows the codes of the training images. "gaussian" is one Gaussian around them and "box" the least box that holds them, both with holes in between. "chain" adds noise and removes it, step by step, which a denoising auto-encoder has learnt.
             temperature: Spread of the codes; 0 gives the middle only, 1 the prior itself.
             num_inference_steps: Steps of the chain.
             noise: Noise that each step of the chain adds.

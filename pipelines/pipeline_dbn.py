@@ -31,8 +31,6 @@ class DBNPipeline(BoltzmannTrainingMixin, DiffusionPipeline):
 
     Args:
         rbm1, rbm2, rbm3: `RBMModel`, from the pixels up; the hidden units of one are the visible units of the next.
-        sample_size: side of the square images in pixels.
-        channels: 1 or 3.
         chains: M, persistent chains of each training; 0: contrastive divergence, from the data.
         gibbs_steps: k of the first and of the last update of a stage, rising in between.
         centre_rate: of the moving average of the hidden units' means; it falls to 0 over a stage.
@@ -40,9 +38,6 @@ class DBNPipeline(BoltzmannTrainingMixin, DiffusionPipeline):
         id2label: names of the classes, one class unit each.
         log_partition: the estimate of log Z with its interval; written by `fit`. See `LogPartition`.
         typicality: {"mean", "precision", "class_mismatch"} of training images; written by `fit`.
-        defaults: {task: {parameter: value}} where this checkpoint's defaults differ from the signatures.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "typicality, class given"
-            and the like conditional on the class of each image.
     """
 
     rbm1: RBMModel

@@ -57,8 +57,6 @@ class DiscreteAutoencoderPipeline(DiscreteCodesMixin, ImageFamilyMixin, Diffusio
         encoder: `DiscreteEncoder`.
         decoder: `DiscreteDecoder` of the same code.
         prior: `BitPrior`, for bits. Classes and paths have the frequencies of the training images, `code_counts`.
-        sample_size: side of the square images in pixels.
-        channels: 1 or 3.
         code: kind of the code: "binary", "one_hot" or "path".
         objective: of the encoder, "reconstruction", or for classes "mutual_information".
         straight_through: whether training decodes exact draws, with the gradient of relaxed ones.
@@ -71,9 +69,6 @@ class DiscreteAutoencoderPipeline(DiscreteCodesMixin, ImageFamilyMixin, Diffusio
         code_counts: number of training images of each class or leaf, or with each bit at 1; the last number is that of all
             images. Written by `fit`.
         calibration: {"error", "code": [mean, standard deviation]} of the anomaly terms of training images; written by `fit`.
-        defaults: {task: {parameter: value}} where this checkpoint's defaults differ from the signatures.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "both, class given"
-            and the like conditional on the class of each image.
     """
 
     encoder: DiscreteEncoder

@@ -550,7 +550,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
         Args:
             generator: one `torch.Generator`, or a list with one for each image ("noise" only).
             class_labels: of the images, if known.
-            method: "inversion" follows the flow backwards to the noise that generates the latent; "noise" mixes in random noise and follows the flow from there, so that details are invented anew; "autoencoder" stops at the latent.
+            method: "inversion" follows the flow backwards to the noise that generates the latent. "noise" mixes in random noise and follows the flow from there, so that details are invented anew. "autoencoder" stops at the latent.
             style: Designer whose style the image gets on the way back; any: none is given.
             strength: How far into the noise, 1 being all the way.
             num_inference_steps: Steps each way; each evaluates the network twice.

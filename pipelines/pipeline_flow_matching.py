@@ -314,7 +314,7 @@ class FlowMatchingPipeline(FlowDensityMixin, PixelUNetMixin, DiffusionPipeline):
         Args:
             generator: one `torch.Generator`, or a list with one for each image ("noise" only).
             class_labels: of the images, if known.
-            method: "inversion" follows the flow backwards to the noise that generates the image; "noise" mixes in random noise and follows the flow from there, so that details are invented anew.
+            method: "inversion" follows the flow backwards to the noise that generates the image. "noise" mixes in random noise and follows the flow from there, so that details are invented anew.
             strength: How far into the noise, 1 being all the way.
             sampler: The midpoint rule in equal steps, or RK45, which chooses its own.
             num_inference_steps: Steps each way; the midpoint rule evaluates the network twice a step.

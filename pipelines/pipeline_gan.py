@@ -1,4 +1,4 @@
-"""Generative adversarial networks: a generator learns from a critic, who learns to tell its pictures from real ones.
+"""Generative adversarial networks: a generator learns from a critic, who learns which pictures are real.
 
     w = M(z, y),   x' = S(w),   z ~ N(0, I)        D(x, y): high for real pictures
 
@@ -55,8 +55,6 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         generator: `GeneratorModel`.
         critic: `CriticModel`.
         encoder: `EncoderModel`.
-        sample_size: side of the square images in pixels.
-        channels: 1 or 3.
         objective: of OBJECTIVES.
         penalty_weights: weight of the penalty at the beginning and at the end of the training; between them it falls or rises
             geometrically.
@@ -67,12 +65,8 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
             falls to a tenth. Without it, all pictures of a class become the same.
         clip: limit of the critic's weights, for "wgan_clip".
         augmentations: of AUGMENTATIONS, of what the critic sees; None: no augmentation.
-        id2label: names of the classes.
         calibration: {"inversion", "critic", "critic, class given": [mean, standard deviation]} of the anomaly terms of
             training images; written by `fit`.
-        defaults: {task: {parameter: value}} where this checkpoint's defaults differ from the signatures.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "both, class given"
-            and the like conditional on the class of each image.
     """
 
     generator: GeneratorModel
@@ -188,10 +182,10 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
             stage: which.
 
         Returns:
-            (scalar, {name: scalar}). Of the adversaries: "critic" and "generator", what each minimises; "information", the
-            mean squared error of the noise that the critic guesses, 1 where it knows nothing; "penalty" without
-            weight; "distance", the mean score of real less that of generated images, which under a Wasserstein objective
-            estimates the distance times the critic's slope; "gap", the running mean score of training images less that of images
+            (scalar, {name: scalar}). "critic" and "generator" are what each of the adversaries minimises. "information" is
+            the mean squared error of the noise that the critic guesses, 1 where it knows nothing. "penalty" has no weight yet.
+            "distance" is the mean score of real less that of generated images, which under a Wasserstein objective estimates
+            the distance times the critic's slope. "gap" is the running mean score of training images less that of images
             held out.
 
         Raises:

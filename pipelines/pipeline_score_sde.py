@@ -56,7 +56,7 @@ Keep = Literal[
 ]
 Score = Literal["typicality", "score norms", "likelihood"]
 
-# The positional embedding of a timestep tells apart what differs by about one, c_noise = log(sigma) / 4 spans -1.6 ... 1.1.
+# The positional embedding of a timestep distinguishes what differs by about one. c_noise = log(sigma) / 4 spans -1.6 ... 1.1.
 Levels = Annotated[int, {"minimum": 2, "maximum": 500, "step": 1}]
 
 TIMESTEPS_PER_C_NOISE = 100
@@ -252,7 +252,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
 
         Args:
             class_labels: int, list or int64 tensor [N]; None: the unconditional model.
-            sampler: Heun and adaptive RK45 solve the probability-flow ODE; predictor-corrector, reverse diffusion, Euler-Maruyama and ancestral the reverse SDE; annealed Langevin is NCSN's.
+            sampler: Heun and adaptive RK45 solve the probability-flow ODE. Predictor-corrector, reverse diffusion, Euler-Maruyama and ancestral solve the reverse SDE. Annealed Langevin is NCSN's.
             process: How the noise levels and the scale run in time: EDM (Karras et al. 2022), or VE, VP and sub-VP (Song et al. 2021). The network is the same.
             num_inference_steps: Noise levels of the sampler, fewer is faster; the adaptive RK45 finds its own.
             guidance_scale: Above 1 samples follow their class more closely and vary less; 0 ignores the class. Any value but 1 takes twice the time.
@@ -409,7 +409,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
             generator: one `torch.Generator`, or a list with one for each image, of the noise of "likelihood" and of the class
                 mismatch; None: seed 0 for each image.
             class_labels: int, list or int64 tensor [N], the class that each image should be of; None: any.
-            score: "typicality" is the distance from training images over many noise levels; "score norms" is the same measurement before calibration; "likelihood" is the negative log-likelihood, which takes digits for ordinary.
+            score: "typicality" is the distance from training images over many noise levels. "score norms" is the same measurement before calibration. "likelihood" is the negative log-likelihood, which takes digits for ordinary.
             num_inference_steps: Noise levels on the path of the likelihood; the others have their own.
         """
         x, callback = x.float(), report.callback

@@ -64,13 +64,8 @@ class SparseCodingPipeline(ImageFamilyMixin, DiffusionPipeline):
 
     Args:
         model: `SparseCodingModel`.
-        sample_size: side of the square images in pixels.
-        channels: 1 or 3.
         id2label: names of the classes. The dictionary knows no class; the statistics of the codes do.
         calibration: {"error", "code": [mean, standard deviation]} of the anomaly terms of training images; written by `fit`.
-        defaults: {task: {parameter: value}} where this checkpoint's defaults differ from the signatures.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`, and under "both, class given"
-            and the like conditional on the class of each image.
     """
 
     model: SparseCodingModel

@@ -1,4 +1,4 @@
-"""Style autoencoder: what is drawn and how it is drawn, apart; so one emoji can be drawn in another designer's manner.
+"""Style autoencoder: it separates what is drawn from how it is drawn, to draw an emoji in another designer's manner.
 
     c = IN(E_c(x)),   s = E_s(y),   x_hat = D(c, s)
     L = |t - x_hat| + pyramid + style_weight CE(s) + ramp (lambda L_GAN + feature_weight L_FM) + judge_weight CE(J(x_hat))

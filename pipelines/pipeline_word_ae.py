@@ -56,8 +56,6 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
 
     Args:
         autoencoder: `WordAutoencoder`.
-        sample_size: side of the square images in pixels.
-        channels: 1 or 3.
         temperature: of the Gumbel-softmax at the beginning and at the end of the training.
         critic_input: what the critic sees of the reader, "hard": the words drawn, with the straight-through gradient;
             "relaxed": their distributions, as Wang and Lee do.
@@ -67,8 +65,6 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         id2label: names of the classes, which the networks do not use.
         conditions: {"style": {number: name}}.
         calibration: {"error", "words": [mean, standard deviation]} of the anomaly terms of training images, of `fit`.
-        defaults: {task: {parameter: value}} where this checkpoint's defaults differ from the signatures.
-        anomaly_quantiles: 201 quantiles of the scores of ordinary test images for each `score`.
 
     Raises:
         ValueError: an unknown `critic_input`, or another condition than "style".

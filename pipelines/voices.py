@@ -1,4 +1,4 @@
-"""Conversion of voices: a clip apart into content, melody and voice, and sound from any three of them.
+"""Conversion of voices: it splits clips into content, melody and voice, and makes sound from any three of these.
 
 A family says what the content of a clip is, by `_content`. What follows is the same for all of them: the analysis of clips,
 the voices of the training and those of given clips, the synthesis, the path between two voices, and the score.

@@ -67,7 +67,7 @@ class AudioData:
         return [f"{silent} of {len(self)} clips are silent."] if silent else []
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what tells these data from others: clips, conditions, and a hash of samples and labels."""
+        """Return what distinguishes these data from others: clips, conditions, and a hash of samples and labels."""
         arrays = {"lengths": torch.tensor([len(w) for w in self.waveforms]), **self.conditions}
         return {
             "rows": len(self),

@@ -134,7 +134,7 @@ class ImageData:
         return found
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what tells these data from others: rows, classes, conditions, and a hash of pixels and labels."""
+        """Return what distinguishes these data from others: rows, classes, conditions, and a hash of pixels and labels."""
         arrays = {"images": self.images, "labels": self.labels, **self.conditions}
         if self.pairs is not None:
             arrays["contents"] = self.pairs.contents

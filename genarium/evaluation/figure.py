@@ -30,7 +30,7 @@ class Figure:
         protocol: how it is measured, as a format string. `Evaluation.metric` fills in {n}, {seed} and the facts that it is
             given; the documentation shows the names of these instead.
         unit: of the value; "" for a plain number.
-        variant: what tells two figures of this name apart, as a format string over the metric's keys: "{score}".
+        variant: what distinguishes two figures of this name, as a format string over the metric's keys: "{score}".
     """
 
     name: str

@@ -35,7 +35,7 @@ class RemoteFile:
 
 
 @contextlib.contextmanager
-def telling(repo_id: str, token: str | bool | None) -> Iterator[None]:
+def visitor_errors(repo_id: str, token: str | bool | None) -> Iterator[None]:
     """Turn errors into `HubError`, as `hub_errors` does, with words for a visitor if the Hub is asked without a token.
 
     Raises:
@@ -86,7 +86,7 @@ def download(
             if came is not None:
                 came(self.size)
 
-    with telling(repo_id, token):
+    with visitor_errors(repo_id, token):
         path = hf_hub_download(
             repo_id,
             file.path,

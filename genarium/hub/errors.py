@@ -4,7 +4,7 @@
         api.create_commit("user/model", ...)
 
 huggingface_hub raises errors of its own, of httpx2 and of the operating system, often one wrapped in another. The first in
-the chain that has a meaning for the user decides; an error without one passes as it is, being ours to mend.
+the chain that has a meaning for the user decides. An error without one passes as it is, because it is ours to mend.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from genarium.environment import gigabytes
 from genarium.errors import InputError
 from genarium.families import Families, Family, class_of
 from genarium.files import read_json
-from genarium.hub.download import RemoteFile, download, telling
+from genarium.hub.download import RemoteFile, download, visitor_errors
 
 MAX_DOWNLOAD_GB = 1.0  # of one checkpoint; GENARIUM_MAX_DOWNLOAD_GB sets another limit
 MAX_TEXT = 2 * 10**6  # bytes of a configuration or a card; the longest here have a tenth of it
@@ -122,7 +122,7 @@ def look(
         HubError: missing, private or gated, or the Hub cannot be asked.
     """
     repo_id, revision = parse_address(address)
-    with telling(repo_id, token):
+    with visitor_errors(repo_id, token):
         info = HfApi().model_info(repo_id, revision=revision, files_metadata=True, token=token)
         files = {sibling.rfilename: _remote_file(sibling) for sibling in info.siblings or ()}
         commit = _matching(r"[0-9a-f]{40,64}", info.sha or "")

@@ -49,7 +49,7 @@ class Export:
 def export(checkpoint: Checkpoint, folder: Path, families: Families, repo_id: str | None = None) -> Export:
     """Write what the Hub gets into an empty folder, prove that it loads anywhere, and check its card. No network.
 
-    Weights keep their precision; sources are those of the installed class; the card is the checkpoint's own, with the
+    Weights keep their precision. Sources are those of the installed class. The card is the checkpoint's own, with the
     recipe's Hub id changed to `repo_id` where they differ.
 
     Raises:

@@ -39,7 +39,7 @@ def on_gpu(generator_function: Callable[..., Any]) -> Callable[..., Any]:
     """Borrow a GPU for as long as this generator function runs, in a ZeroGPU Space. Elsewhere return it as it is.
 
     There `spaces.GPU` calls it in a forked process that has the GPU, and passes on what it yields. So its arguments and
-    what it yields are pickled; an exception would lose its text and is better yielded; a lock or an event of this process
+    what it yields are pickled. An exception would lose its text and is better yielded. A lock or an event of this process
     means nothing there. Closing the generator closes it there too.
     """
     return generator_function if spaces is None else spaces.GPU(generator_function)

@@ -1,6 +1,9 @@
 """The contract of a method, written once: signature, documentation, checks and results of a completed method."""
 
+import ast
 import inspect
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
@@ -8,6 +11,7 @@ import torch
 from conftest import pictures
 from diffusers import DiffusionPipeline
 
+from genarium.families import discover
 from pipelines.family import FamilyMixin, Report, to_generators
 from pipelines.images import ImageFamilyMixin, ImagesOutput, task
 
@@ -132,3 +136,24 @@ def test_common_arguments_are_documented_once_and_a_line_of_the_family_comes_fir
     assert summary == "A family." and raises.startswith("Raises:")
     assert lines[:3] == ["Args:", "    depth, width: of both networks.", "    defaults: none so far."]
     assert len(lines) == 4 and lines[3].startswith("    anomaly_quantiles: 201 quantiles")
+
+
+def test_help_documents_each_argument_of_each_family_once():
+    for family in discover(installed=False):
+        pipeline = family.pipeline_class()
+        _, _, after = pipeline.__doc__.partition("\nArgs:\n")
+        entries = re.findall(r"^    (\w[\w, ]*):", after.partition("\n\n")[0], flags=re.MULTILINE)
+        documented = sorted(name for entry in entries for name in entry.replace(",", " ").split())
+        assert documented == sorted(set(inspect.signature(pipeline.__init__).parameters) - {"self"}), family.name
+
+
+def test_families_do_not_repeat_the_common_arguments():
+    for family in discover(installed=False):
+        pipeline = family.pipeline_class()
+        module = ast.parse(Path(inspect.getfile(pipeline)).read_text())
+        written = next(
+            ast.get_docstring(node) for node in module.body if getattr(node, "name", "") == pipeline.__name__
+        )
+        helps = {name: text for base in pipeline.__mro__ for name, text in vars(base).get("_arguments", {}).items()}
+        repeated = [name for name, text in helps.items() if f"    {name}: {text}" in written]
+        assert not repeated, (family.name, repeated)

@@ -10,7 +10,7 @@ import PIL.ImageDraw
 from genarium.media.pictures import grid
 from genarium.tasks.explore.mapping import CodeMap
 
-# Ten hues that can be told apart on white and on black, also by most who see fewer colours.
+# Ten hues that can be distinguished on white and on black, also by most who see fewer colours.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#7f7f7f", "#b5a100", "#e34a6f")
 
 

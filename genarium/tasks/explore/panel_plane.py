@@ -84,7 +84,7 @@ def code_grid_svg(codes: np.ndarray, words: str) -> str:
 
 
 # One component for every plane on the page: clicks, boxes, arrow keys, painting. Gradio's plots know no click between points
-# and no box, and its images no keyboard. It tells the server places as parts of the plane, y downwards.
+# and no box, and its images no keyboard. It sends the server places as parts of the plane, y downwards.
 PLANE_JS = """
 const clamp = v => Math.min(1, Math.max(0, v));
 const plane = () => element.querySelector('svg.plane');

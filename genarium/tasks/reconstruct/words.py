@@ -90,7 +90,10 @@ def common_words(words: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
 
 
 def train_judge(names: torch.Tensor, num_words: int, seed: int) -> WordCritic:
-    """Return a critic that tells names, int64 [N, L], from as many words drawn one by one, each as often as it is in names."""
+    """Return a critic that classifies names, int64 [N, L], against as many words that are drawn one by one.
+
+    Each word is drawn as often as it is in names.
+    """
     generator = torch.Generator().manual_seed(seed)
     devices: list[Any] = []
     with torch.random.fork_rng(devices):
@@ -130,7 +133,7 @@ def measure(pipeline: Any, train: ImageData, test: ImageData, seed: int = 0) -> 
         train, test: with texts. The training data's paired rows are left out.
 
     Returns:
-        Rows of {"figure", "value", "n"} and what tells them apart: "set", "drawn", "what".
+        Rows of {"figure", "value", "n"} and what distinguishes them: "set", "drawn", "what".
     """
     assert train.texts is not None and test.texts is not None
     unpaired = torch.ones(len(train), dtype=torch.bool)

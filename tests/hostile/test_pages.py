@@ -1,6 +1,7 @@
 """Events of the pages with an address, with values that no page sends: each ends in a sentence, or changes nothing."""
 
 import asyncio
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -97,3 +98,16 @@ def test_a_control_of_another_kind_of_code(section):
     held = Held("tiny-vae", torch.zeros(8))
     with pytest.raises(gr.Error, match="no code of this model"):
         asyncio.run(explored._changing("binary", lambda code, on: code)("tiny-vae", held, [1]))
+
+
+def test_units_of_another_checkpoint_or_another_kind_of_code(section):
+    explored = section("tiny-vae")
+    calls = []
+    with gr.Blocks(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explored.units.html, "select", lambda function, *arguments, **options: calls.append(function))
+        explored.units.connect(gr.State(), explored._changed, [gr.State()] * 3, gr.Dropdown(), {})
+    (turned,) = calls
+    event = SimpleNamespace(_data={"unit": 0, "on": True})
+    for code in (torch.tensor(3), torch.zeros(2, 2), "red cat"):
+        assert asyncio.run(turned("tiny-vae", Held("tiny-vae", code), event)) == [gr.skip()] * 3
+    assert asyncio.run(turned("tiny-vae", Held("tiny-rbm", torch.zeros(16)), event)) == [gr.skip()] * 3

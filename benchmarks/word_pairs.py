@@ -3,7 +3,7 @@
     python benchmarks/word_pairs.py --images 64000
 
 Each row is a training of its own of the recipe, for the same number of images. The networks of pictures are smaller than the
-recipe's, so that all rows take minutes. The last row gives the critic
+recipe's, so that all rows take minutes. All of them know which drawings are of one emoji. The last row gives the critic
 the relaxed words instead of the drawn ones (Wang and Lee 2018, https://arxiv.org/abs/1810.02851, do so in their WGAN).
 
 The table goes to the screen and to docs/benchmarks/words.md.
@@ -113,7 +113,7 @@ def main():
 {describe_hardware(torch.device("cpu"), torch.float32)} (training in {recipe.training.precision}), about
 {sum(minutes for *_, minutes in results) / len(results):.0f} minutes for each row.
 
-*Words right* is the mean share of a name's words among the words read. "{most}" for every picture would get
+All rows know which drawings are of one emoji, which is not its name. *Words right* is the mean share of a name's words among the words read. "{most}" for every picture would get
 {percent(float(chance.mean()))} of new emoji. *Unpaired drawings* are those of the training data that never came with their name; other
 designers' drawings of the same emoji may have. *New emoji* are those of the test split, {len(set(test.texts.rows))} in all; about half of
 their words are in no name of the training data, so that no model of this vocabulary can read them. *Taken for a name* is the

@@ -7,7 +7,8 @@ The words are those of the data's own names. With the reconstruction alone the r
 a critic C learns to tell its sequences from real names w', and the reader has to please it (Wang and Lee 2018). The critic
 never learns which picture a name belongs to: pictures and names are two unpaired piles. It can enforce that the code looks
 like names, and not that a word means what people mean by it. A small share of pictures x" that come with their names w"
-anchors the meaning. p is the reader without a picture, a language model of the names.
+anchors the meaning. Where the data know pictures of the same thing in other styles, x_hat is held to one of these, so that the
+words say what is shown and not how. p is the reader without a picture, a language model of the names.
 
 Two relatives: BERT (Devlin et al. 2018) is a denoising auto-encoder on words, which restores words that are masked. MaskGIT
 (Chang et al. 2022) is one on the codes of pictures, and generates with it.

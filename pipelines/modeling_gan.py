@@ -2,15 +2,17 @@
 
     w = M(z, y),  x' = S(w)        generator: mapping M and synthesis S (Karras et al. 2019 sec. 2)
     D(x, y) = a . phi(x) + b + e_y . phi(x)        critic: projection (Miyato and Koyama 2018 eq. 3)
-    E(x) = (w, z, log p(y))        encoder
+    E(x) = (w, mean and variance of z, log p(y))        encoder
 
-Neither network normalises its features: residual blocks start as the identity (R3GAN, Huang et al. 2024 sec. 3.2), so that
-the critic's score of an image does not depend on its batch.
+The layers are those of DCGAN (Radford et al. 2016 sec. 3): strided convolutions in the critic, transposed ones with batch
+normalisation in the generator. The critic normalises nothing, so that its score of an image does not depend on the batch.
 
 Papers:
     Miyato, Koyama: cGANs with Projection Discriminator, 2018, https://arxiv.org/abs/1802.05637
     Härkönen et al.: GANSpace: Discovering Interpretable GAN Controls, 2020, https://arxiv.org/abs/2004.02546
-    Aitken et al.: Checkerboard Artifact Free Sub-Pixel Convolution, 2017, https://arxiv.org/abs/1707.02937
+    Ioffe, Szegedy: Batch Normalization, 2015, https://arxiv.org/abs/1502.03167
+    Radford, Metz, Chintala: Unsupervised Representation Learning with DCGANs, 2016, https://arxiv.org/abs/1511.06434
+    Odena, Dumoulin, Olah: Deconvolution and Checkerboard Artifacts, 2016, https://doi.org/10.23915/distill.00003
     Karras, Laine, Aila: A Style-Based Generator Architecture for Generative Adversarial Networks, 2019,
         https://arxiv.org/abs/1812.04948
 """
@@ -27,38 +29,43 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
-from pipelines.blocks import ResidualBlock, convolutional_encoder, shrinking_layers, smallest_side
+from pipelines.blocks import convolutional_encoder, smallest_side
 
 RUNNING = 0.99  # decay of the running means of the critic's scores
 COARSE = 7  # side of the view of a picture by which its noise is guessed
-LAST_WIDTH = 8  # channels at the images' own resolution, where every one is costly
 
 
-class ModulatedBlock(ResidualBlock):
-    """A residual block whose input is scaled and shifted, channel by channel, as w says.
+class Growth(nn.Module):
+    """Normalise features over the batch, scale and shift them channel by channel as w says, and double the resolution.
+
+        h = Up(SiLU((1 + s(w)) N(x) + b(w)))        N: batch normalisation (Ioffe and Szegedy 2015 alg. 1)
+
+    The statistics of a batch tie its images together: a batch whose images are all alike cannot pass. Without them every image
+    of a class becomes the same.
 
     Args:
-        channels: of input and output.
+        channels: of the input.
+        following: of the output.
         style_dim: length of w.
     """
 
-    def __init__(self, channels: int, style_dim: int):
-        super().__init__(channels)
+    def __init__(self, channels: int, following: int, style_dim: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
         self.affine = nn.Linear(style_dim, 2 * channels)
-        nn.init.zeros_(self.affine.weight)
+        nn.init.normal_(self.affine.weight, std=0.02)
         nn.init.zeros_(self.affine.bias)
+        # a kernel that the stride divides leaves no chequerboard (Odena et al. 2016)
+        self.up = nn.ConvTranspose2d(channels, following, 4, stride=2, padding=1)
 
-    def modulated(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """Return block(x, w): [B, channels, h, h], [B, style_dim] -> [B, channels, h, h]."""
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """Return features of twice the resolution: [B, channels, h, h], [B, style_dim] -> [B, following, 2h, 2h]."""
         scale, shift = self.affine(w)[:, :, None, None].chunk(2, dim=1)
-        h = self.conv1(F.silu(x * (1 + scale) + shift))
-        return x + self.conv2(F.silu(h))
+        return self.up(F.silu(self.norm(x) * (1 + scale) + shift))
 
 
 class GeneratorModel(ModelMixin, ConfigMixin):
-    """Mapping network and residual synthesis network, from noise to images [B, C, S, S] in [-1, 1].
-
-    The output is linear. A bounded one would give no gradient where pictures are black.
+    """Mapping network and synthesis network, from noise to images [B, C, S, S] in [-1, 1].
 
     Args:
         sample_size: S, side of the images.
@@ -67,7 +74,6 @@ class GeneratorModel(ModelMixin, ConfigMixin):
         style_dim: d, length of w.
         num_classes: K; 0: none.
         block_out_channels: channels of each level, finest first; each level halves the resolution once more.
-        layers_per_block: residual blocks of each level.
 
     Raises:
         ValueError: the image does not divide into that many levels.
@@ -84,8 +90,7 @@ class GeneratorModel(ModelMixin, ConfigMixin):
         latent_dim: int = 64,
         style_dim: int = 96,
         num_classes: int = 0,
-        block_out_channels: tuple[int, ...] = (48, 128),
-        layers_per_block: int = 1,
+        block_out_channels: tuple[int, ...] = (48, 96),
     ):
         super().__init__()
         widths = tuple(block_out_channels)
@@ -97,14 +102,8 @@ class GeneratorModel(ModelMixin, ConfigMixin):
         self.first = nn.Sequential(
             nn.Linear(style_dim, widths[-1] * side**2), nn.Unflatten(1, (widths[-1], side, side))
         )
-        layers: list[nn.Module] = []
-        for width, following in itertools.pairwise((*reversed(widths), LAST_WIDTH)):
-            layers += [ModulatedBlock(width, style_dim) for _ in range(layers_per_block)]
-            grow = nn.Conv2d(width, 4 * following, 3, padding=1)
-            # The four pixels that come of one start equal (Aitken et al. 2017), or every picture begins as a chequerboard.
-            grow.weight.data = grow.weight.data[::4].repeat_interleave(4, dim=0)
-            layers += [nn.SiLU(), grow, nn.PixelShuffle(2)]
-        self.layers = nn.ModuleList([*layers, nn.SiLU(), nn.Conv2d(LAST_WIDTH, channels, 3, padding=1)])
+        pairs = itertools.pairwise((*reversed(widths), channels))
+        self.layers = nn.ModuleList(Growth(width, following, style_dim) for width, following in pairs)
         # Each layer keeps the size of its input. With torch's own start, noise would all but vanish on the way to the features,
         # and every picture of a class would stay the same.
         for layer in (*self.mapping, *self.first):
@@ -114,6 +113,7 @@ class GeneratorModel(ModelMixin, ConfigMixin):
         # mean of w for each class and, in the last row, for all; and its standard deviation; see `measure_styles`
         self.register_buffer("style_means", torch.zeros(max(num_classes, 1) + 1, style_dim))
         self.register_buffer("style_std", torch.ones(style_dim))
+        self.eval()  # as `from_pretrained` leaves it: only a training normalises by the statistics of its batch
 
     def embed(self, labels: torch.Tensor | None, number: int) -> torch.Tensor:
         """Return the embedding of classes, [B, latent_dim]; the mean of all for a label of -1, and for None."""
@@ -134,18 +134,20 @@ class GeneratorModel(ModelMixin, ConfigMixin):
 
     @apply_forward_hook
     def synthesize(self, w: torch.Tensor) -> torch.Tensor:
-        """Return images S(w): [B, d] -> float32 [B, C, S, S], about in [-1, 1]."""
+        """Return images S(w): [B, d] -> float32 [B, C, S, S] in [-1, 1]."""
         w = w.to(self.class_embedding.weight.dtype)
         h = self.first(w)
         for layer in self.layers:
-            # Not by its class: diffusers loads this file once for each component, and each time makes the class anew.
-            modulated = getattr(layer, "modulated", None)
-            h = layer(h) if modulated is None else modulated(h, w)
-        return h.float()
+            h = layer(h, w)
+        return torch.tanh(h.float())
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         """Return images of noise [B, latent_dim] and classes int64 [B]: float32 [B, C, S, S]."""
         return self.synthesize(self.style(z, self.embed(labels, len(z))))
+
+    def style_from_units(self, u: torch.Tensor) -> torch.Tensor:
+        """Return w from its deviation u from the mean of all in standard deviations: [N, d] -> float32 [N, d]."""
+        return self.style_means[-1].float() + u * self.style_std.float()
 
     @torch.no_grad()
     def measure_styles(self, number: int = 2000) -> None:
@@ -189,10 +191,10 @@ class GeneratorModel(ModelMixin, ConfigMixin):
 
 
 class CriticModel(ModelMixin, ConfigMixin):
-    """A residual critic without batch normalisation, class-conditional by projection.
+    """A convolutional critic without batch normalisation, class-conditional by projection.
 
     Args:
-        sample_size, channels, latent_dim, num_classes, block_out_channels, layers_per_block: as in `GeneratorModel`.
+        sample_size, channels, latent_dim, num_classes, block_out_channels: as in `GeneratorModel`.
         feature_dim: length of phi(x).
     """
 
@@ -205,16 +207,17 @@ class CriticModel(ModelMixin, ConfigMixin):
         channels: int = 1,
         latent_dim: int = 64,
         num_classes: int = 0,
-        block_out_channels: tuple[int, ...] = (48, 128),
-        layers_per_block: int = 1,
-        feature_dim: int = 128,
+        block_out_channels: tuple[int, ...] = (48, 96),
+        feature_dim: int = 256,
     ):
         super().__init__()
         widths = tuple(block_out_channels)
         side = smallest_side(sample_size, len(widths))
-        trunk = shrinking_layers(channels, widths, layers_per_block)
+        trunk: list[nn.Module] = []
+        for previous, width in itertools.pairwise((channels, *widths)):
+            trunk += [nn.Conv2d(previous, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         last = nn.Linear(widths[-1] * side**2, feature_dim)
-        self.trunk = nn.Sequential(*trunk, nn.SiLU(), nn.Flatten(), last, nn.SiLU())
+        self.trunk = nn.Sequential(*trunk, nn.Flatten(), last, nn.LeakyReLU(0.2))
         self.head = nn.Linear(feature_dim, 1)
         # It guesses the noise that a picture was drawn from, by a coarse view of it. Only training needs it.
         guess = nn.Linear(channels * COARSE**2, 2 * feature_dim), nn.SiLU(), nn.Linear(2 * feature_dim, latent_dim)
@@ -270,10 +273,14 @@ class CriticModel(ModelMixin, ConfigMixin):
 
 
 class Encoding(NamedTuple):
-    """What the encoder finds in images: w float32 [B, d], z float32 [B, latent_dim], class logits float32 [B, K]."""
+    """What the encoder finds in images.
+
+    w float32 [B, d]; mean of the noise float32 [B, latent_dim] and the logarithm of its variance; class logits float32 [B, K].
+    """
 
     w: torch.Tensor
     z: torch.Tensor
+    log_variance: torch.Tensor
     logits: torch.Tensor
 
 
@@ -281,8 +288,8 @@ class EncoderModel(ModelMixin, ConfigMixin):
     """A convolutional encoder: what noise, style and class a generator would need for an image.
 
     Args:
-        sample_size, channels, latent_dim, style_dim, num_classes, block_out_channels, layers_per_block: as in
-            `GeneratorModel`.
+        sample_size, channels, latent_dim, style_dim, num_classes, block_out_channels: as in `GeneratorModel`.
+        layers_per_block: residual blocks of each level.
     """
 
     @register_to_config
@@ -297,14 +304,11 @@ class EncoderModel(ModelMixin, ConfigMixin):
         layers_per_block: int = 1,
     ):
         super().__init__()
-        outputs = style_dim + latent_dim + max(num_classes, 1)
+        self.sizes = [style_dim, latent_dim, latent_dim, max(num_classes, 1)]
         self.network = convolutional_encoder(
-            sample_size, channels, tuple(block_out_channels), layers_per_block, outputs
+            sample_size, channels, tuple(block_out_channels), layers_per_block, sum(self.sizes)
         )
 
     def forward(self, x: torch.Tensor) -> Encoding:
         """Return the `Encoding` of images [B, C, S, S]; w is in standard deviations from the mean of all."""
-        config = self.config
-        return Encoding(
-            *self.network(x).float().split([config.style_dim, config.latent_dim, max(config.num_classes, 1)], 1)
-        )
+        return Encoding(*self.network(x).float().split(self.sizes, 1))

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from diffusers import DiffusionPipeline, ModelMixin
 
 from pipelines.corruption import KINDS, RestoredOutput, corrupt, shown
+from pipelines.deviations import add_deviations, measure_terms
 from pipelines.family import Generators, Report
 from pipelines.images import ImageFamilyMixin, task
 from pipelines.interpolation import slerp
@@ -188,11 +189,7 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
             fit_mixtures(model, codes, labels, model.code_means)
         everything = torch.full((len(codes),), len(model.code_means) - 1)
         distance = floored_log(model.code_distance(codes.to(model.device), everything.to(model.device)).cpu())
-        log_error = floored_log(errors)
-        calibration = {
-            name: [values.mean().item(), values.std().clamp(min=1e-6).item()]
-            for name, values in (("error", log_error), ("code", distance))
-        }
+        calibration = measure_terms({"error": floored_log(errors), "code": distance})
         self.register_to_config(calibration={**calibration, "sigma": errors.mean().sqrt().item()})
 
     # ---- the code ----
@@ -367,7 +364,6 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         errors = (x.float() - x_hat).square().mean(1)  # [N, S, S]
         if score == "reconstruction":
             return errors.mean((1, 2)), errors, "mean squared error"
-        known = self.config.calibration or {"error": [0.0, 1.0], "code": [0.0, 1.0]}
         rows = torch.full((len(x),), len(self.autoencoder.code_means) - 1, device=x.device)
         distance = floored_log(self.autoencoder.code_distance(z, rows))
         if labels is not None:
@@ -375,6 +371,5 @@ class AutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
             distance = distance + class_weight * (of_class - distance)
         if score == "code":
             return distance.exp(), errors, "squared deviations"
-        (mean_e, std_e), (mean_c, std_c) = known["error"], known["code"]
-        total = (floored_log(errors.mean((1, 2))) - mean_e) / std_e + (distance - mean_c) / std_c
-        return total, errors, "standard deviations"
+        terms = {"error": floored_log(errors.mean((1, 2))), "code": distance}
+        return add_deviations(terms, self.config.calibration), errors, "standard deviations"

@@ -32,6 +32,7 @@ from diffusers import DiffusionPipeline, ModelMixin
 from torch import nn
 
 from pipelines.decoding import draw
+from pipelines.deviations import add_deviations, measure_terms
 from pipelines.discrete_codes import DiscreteCodesMixin, DiscreteOutput
 from pipelines.family import check_stage
 from pipelines.images import ImageFamilyMixin, task
@@ -276,8 +277,6 @@ class DiscreteAutoencoderPipeline(DiscreteCodesMixin, ImageFamilyMixin, Diffusio
             code = self.encoder.encode(x)
             rows.append((code.cpu(), (x.float() - self._decoded(code)).square().mean((1, 2, 3)).cpu()))
         codes, errors = (torch.cat(column) for column in zip(*rows, strict=True))
-        if len(codes) < 2:
-            raise ValueError("batches: calibration needs at least two images.")
         if self.config.code == "binary":
             counts = codes.sum(0).long()
         else:
@@ -285,9 +284,7 @@ class DiscreteAutoencoderPipeline(DiscreteCodesMixin, ImageFamilyMixin, Diffusio
             counts = torch.bincount(leaves, minlength=self.branching ** codes.shape[1])
         self.register_to_config(code_counts=[*counts.tolist(), len(codes)])
         surprise = torch.cat([self._surprise(part.to(self._execution_device), None) for part in codes.split(1000)])
-        terms = {"error": floored_log(errors), "code": surprise.cpu()}
-        calibration = {name: [v.mean().item(), v.std().clamp(min=1e-6).item()] for name, v in terms.items()}
-        self.register_to_config(calibration=calibration)
+        self.register_to_config(calibration=measure_terms({"error": floored_log(errors), "code": surprise.cpu()}))
 
     # ---- the tasks ----
 
@@ -399,7 +396,5 @@ class DiscreteAutoencoderPipeline(DiscreteCodesMixin, ImageFamilyMixin, Diffusio
             nats = nats + class_weight * (self._surprise(code, labels) - nats)
         if score == "code":
             return nats, errors, "nats"
-        known = self.config.calibration or {"error": [0.0, 1.0], "code": [0.0, 1.0]}
-        (mean_e, std_e), (mean_c, std_c) = known["error"], known["code"]
-        total = (floored_log(errors.mean((1, 2))) - mean_e) / std_e + (nats - mean_c) / std_c
-        return total, errors, "standard deviations"
+        terms = {"error": floored_log(errors.mean((1, 2))), "code": nats}
+        return add_deviations(terms, self.config.calibration), errors, "standard deviations"

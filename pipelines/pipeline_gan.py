@@ -3,11 +3,16 @@
     w = M(z, y),   x' = S(w),   z ~ N(0, I)        D(x, y): high for real pictures
 
 The objective is the recipe's choice: non-saturating with R1, Wasserstein with clipped weights or with a gradient penalty, or
-relativistic with R1 and R2; see `adversarial_objectives`. One pass through the generator makes a picture. There is no way
-back: an encoder is trained after the generator, and gradient descent on w goes on from its guess.
+relativistic with R1 and R2; see `adversarial_objectives`. One pass through the generator makes a picture.
+
+Three stages: "decoder" trains the generator as the decoder of a variational auto-encoder, which spreads the noise over all kinds
+of pictures at a fraction of an adversarial step's cost. "adversarial" makes the pictures sharp. There is no way back from there:
+"encoder" trains an encoder for the finished generator, and gradient descent on w goes on from its guess.
 
 Papers:
     Goodfellow et al.: Generative Adversarial Nets, 2014, https://arxiv.org/abs/1406.2661
+    Larsen et al.: Autoencoding beyond pixels using a learned similarity metric, 2016, https://arxiv.org/abs/1512.09300 (a
+        decoder that a critic trains)
     Chen et al.: InfoGAN, 2016, https://arxiv.org/abs/1606.03657 (eq. 6: the noise can be read off the picture)
     Huang et al.: The GAN is dead; long live the GAN! A Modern Baseline GAN, 2024, https://arxiv.org/abs/2501.05441
     Zhu et al.: Generative Visual Manipulation on the Natural Image Manifold, 2016, https://arxiv.org/abs/1609.03552 (inversion)
@@ -21,28 +26,20 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import torch
-import torch.nn.functional as F
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import nn
 
-from pipelines.adversarial import pyramid_distance, with_detached_weights, zero_gradients
-from pipelines.adversarial_objectives import (
-    OBJECTIVES,
-    augment,
-    clip_weights,
-    critic_loss,
-    generator_loss,
-    held_out,
-    penalty,
-)
+from pipelines.adversarial_objectives import OBJECTIVES
+from pipelines.deviations import add_deviations, measure_terms
 from pipelines.family import Report, check_stage
+from pipelines.gan_training import adversarial_loss, decoder_loss, encoder_loss
 from pipelines.images import ImageFamilyMixin, task
 from pipelines.interpolation import slerp
 from pipelines.inversion import descend
-from pipelines.modeling_gan import CriticModel, EncoderModel, Encoding, GeneratorModel
+from pipelines.modeling_gan import CriticModel, EncoderModel, GeneratorModel
 from pipelines.typicality import calibration_batches, floored_log
 
-STAGES = ("adversarial", "encoder")
+STAGES = ("decoder", "adversarial", "encoder")
 AUGMENTATIONS = ("translation", "cutout", "colour")
 INVERSION_STEPS = 50  # of the anomaly score, which is calibrated for them
 Steps = Annotated[int, {"minimum": 0, "maximum": 200, "step": 5}]
@@ -117,21 +114,21 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         channels: int,
         id2label: dict[str, str] | None = None,
         class_conditional: bool = True,
-        latent_dim: int = 64,
-        style_dim: int = 96,
-        block_out_channels: tuple[int, ...] = (48, 128),
-        layers_per_block: int = 1,
-        feature_dim: int = 128,
+        latent_dim: int = 32,
+        style_dim: int = 128,
+        block_out_channels: tuple[int, ...] = (48, 96),
+        feature_dim: int = 256,
         encoder_channels: tuple[int, ...] = (32, 64),
+        layers_per_block: int = 1,
         **options,
     ) -> GANPipeline:
         """Make a pipeline with fresh weights.
 
         Args:
             class_conditional: whether the networks know the class, where the data have classes.
-            latent_dim, style_dim, block_out_channels, layers_per_block: of `GeneratorModel`; the critic mirrors it.
+            latent_dim, style_dim, block_out_channels: of `GeneratorModel`; the critic mirrors it.
             feature_dim: of `CriticModel`.
-            encoder_channels: block_out_channels of `EncoderModel`.
+            encoder_channels, layers_per_block: of `EncoderModel`.
             options: the other arguments of the class.
 
         Raises:
@@ -141,11 +138,12 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         known = id2label if class_conditional else None
         of_images = {"sample_size": sample_size, "channels": channels, "num_classes": len(known or ())}
         of_codes = {"latent_dim": latent_dim, "style_dim": style_dim}
-        widths = {"block_out_channels": tuple(block_out_channels), "layers_per_block": layers_per_block}
+        widths = {"block_out_channels": tuple(block_out_channels)}
+        of_encoder = {"block_out_channels": tuple(encoder_channels), "layers_per_block": layers_per_block}
         return cls(
             GeneratorModel(**of_images, **of_codes, **widths),
             CriticModel(**of_images, **widths, latent_dim=latent_dim, feature_dim=feature_dim),
-            EncoderModel(**of_images, **of_codes, block_out_channels=tuple(encoder_channels)),
+            EncoderModel(**of_images, **of_codes, **of_encoder),
             id2label=known,
             **options,
         )
@@ -153,13 +151,14 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
     # ---- training ----
 
     def trainable(self, stage: str) -> dict[str, nn.Module]:
-        """Return the modules that a stage trains: the two adversaries, then the encoder.
+        """Return the modules that a stage trains: generator and encoder, the two adversaries, then the encoder alone.
 
         Raises:
             ValueError: an unknown stage.
         """
         check_stage(stage, STAGES)
-        return {"generator": self.generator, "critic": self.critic} if stage == STAGES[0] else {"encoder": self.encoder}
+        names = {"decoder": ("generator", "encoder"), "adversarial": ("generator", "critic"), "encoder": ("encoder",)}
+        return {name: getattr(self, name) for name in names[stage]}
 
     def prepare(self, stage: str, batches: Iterable[dict]) -> None:
         """Measure the styles of the finished generator before the encoder's stage."""
@@ -171,7 +170,7 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         batch: dict,
         generator: torch.Generator | None = None,
         progress: float = 1.0,
-        stage: Literal["adversarial", "encoder"] = "adversarial",
+        stage: Literal["decoder", "adversarial", "encoder"] = "adversarial",
     ):
         """Return the loss of a stage; that of the adversaries is the sum of both sides, each seeing the other one detached.
 
@@ -182,7 +181,8 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
             stage: which.
 
         Returns:
-            (scalar, {name: scalar}). "critic" and "generator" are what each of the adversaries minimises. "information" is
+            (scalar, {name: scalar}). Of the decoder, "pixels" is the mean squared error and "divergence" the Kullback-Leibler
+            term in nats. Of the adversaries, "critic" and "generator" are what each minimises. "information" is
             the mean squared error of the noise that the critic guesses, 1 where it knows nothing. "penalty" has no weight yet.
             "distance" is the mean score of real less that of generated images, which under a Wasserstein objective estimates
             the distance times the critic's slope. "gap" is the running mean score of training images less that of images
@@ -193,71 +193,10 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         """
         check_stage(stage, STAGES)
         labels = batch.get("class_labels") if self.config.id2label else None
-        if stage == "encoder":
-            return self._encoder_loss(batch["images"], labels, generator)
-        return self._adversarial_loss(batch["images"], labels, generator, progress)
-
-    def _adversarial_loss(
-        self, x: torch.Tensor, labels: torch.Tensor | None, generator: torch.Generator | None, progress: float
-    ):
-        config, critic, number = self.config, self.critic, len(x)
-        if config.objective == "wgan_clip":
-            clip_weights(critic, config.clip)
-        # by chance and not by counting, so that a step depends on its generator alone
-        chance = torch.rand(2, generator=generator, device=x.device)
-        z = torch.randn(number, self.generator.config.latent_dim, generator=generator, device=x.device)
-        with torch.set_grad_enabled(bool(chance[0] * config.critic_steps < 1)):
-            fake = self.generator(z, labels)
-        kinds = tuple(config.augmentations or ())
-        shown, faked = (augment(images, kinds, generator) for images in (x.float(), fake))
-        real, of_fake = critic(shown, labels), critic(faked.detach(), labels)
-        held = held_out(x)
-        learnt = (~held).float()
-        loss_critic = (learnt * critic_loss(config.objective, real, of_fake)).sum() / learnt.sum().clamp(min=1)
-        gap = critic.score_gap(real.detach(), held)
-        seen = critic.coarse(fake, torch.randn(x.shape, generator=generator, device=x.device))
-        information = (critic.noise_head(seen.detach()) - z).square().mean()
-        informing = config.information_weight * (1 - 0.9 * progress)
-        parts = {"critic": loss_critic, "distance": (real - of_fake).mean(), "gap": gap, "information": information}
-        total = loss_critic + informing * information
-        if fake.requires_grad:
-            score = with_detached_weights(critic, faked, labels)
-            parts["generator"] = generator_loss(config.objective, real, score).mean()
-            found = (with_detached_weights(critic.noise_head, seen) - z).square().mean()
-            total = total + parts["generator"] + informing * found
-        if chance[1] * config.penalty_every < 1:
-            rows = (~held).nonzero()[:, 0][: max(1, round(config.penalty_share * number))]
-            known = None if labels is None else labels[rows]
-            uniform = torch.rand(len(rows), generator=generator, device=x.device)
-            pair = shown[rows], faked[rows].detach()
-            slope = penalty(config.objective, lambda x: critic(x, known), *pair, uniform) if len(rows) else None
-            if slope is not None:
-                parts["penalty"] = slope
-                first, last = config.penalty_weights
-                total = total + config.penalty_every * first * (last / first) ** progress * slope
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # Several processes wait for a gradient of each weight. Alone, a network without gradient just rests.
-            total = total + zero_gradients(self.generator) + zero_gradients(critic)
-        return total, {name: value.detach() for name, value in parts.items()}
-
-    def _encoder_loss(self, x: torch.Tensor, labels: torch.Tensor | None, generator: torch.Generator | None):
-        """Return how badly the encoder finds noise, style and class of generated images, and the image of real ones."""
-        model = self.generator
-        z = torch.randn(len(x), model.config.latent_dim, generator=generator, device=x.device)
-        with torch.no_grad():
-            w = model.style(z, model.embed(labels, len(x)))
-            fake = model.synthesize(w)
-        found: Encoding = self.encoder(fake)
-        style = (found.w - (w - model.style_means[-1]) / model.style_std).square().mean()
-        noise = (found.z - z).square().mean()
-        guess = self.encoder(x)
-        pixels = pyramid_distance(model.synthesize(self._from_units(guess.w)), x)
-        total = style + noise + 4 * pixels + 0.01 * guess.w.square().mean()
-        parts = {"style": style, "noise": noise, "pixels": pixels}
-        if labels is not None:
-            parts["class"] = F.cross_entropy(found.logits, labels.clamp(min=0))
-            total = total + parts["class"]
-        return total, {name: value.detach() for name, value in parts.items()}
+        x, model = batch["images"], self.generator
+        if stage == "adversarial":
+            return adversarial_loss(self.config, model, self.critic, x, labels, generator, progress)
+        return (decoder_loss if stage == "decoder" else encoder_loss)(model, self.encoder, x, labels, generator)
 
     @torch.no_grad()
     def fit(self, batches: Iterable[dict]) -> None:
@@ -279,16 +218,9 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
                 terms["critic, class given"] = -self.critic(x, labels.to(x.device))
             for name, values in terms.items():
                 rows.setdefault(name, []).append(values.float().cpu())
-        columns = {name: torch.cat(parts) for name, parts in rows.items()}
-        self.register_to_config(
-            calibration={name: [v.mean().item(), v.std().clamp(min=1e-6).item()] for name, v in columns.items()}
-        )
+        self.register_to_config(calibration=measure_terms({name: torch.cat(parts) for name, parts in rows.items()}))
 
     # ---- the code: w ----
-
-    def _from_units(self, u: torch.Tensor) -> torch.Tensor:
-        """Return w, [N, d], from its deviation u from the mean in standard deviations."""
-        return self.generator.style_means[-1].float() + u * self.generator.style_std.float()
 
     @property
     def code_shape(self) -> tuple[int, ...]:
@@ -344,9 +276,9 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         """Find w of images, from the encoder's guess: (w [N, d], the images S(w) [N, C, S, S])."""
 
         def draw(u: torch.Tensor) -> torch.Tensor:
-            return self.generator.synthesize(self._from_units(u))
+            return self.generator.synthesize(self.generator.style_from_units(u))
 
-        w = self._from_units(descend(x, self.encoder(x).w, draw, steps, report))
+        w = self.generator.style_from_units(descend(x, self.encoder(x).w, draw, steps, report))
         drawn = self.generator.synthesize(w)
         report(steps, steps, steps + 1, drawn)
         return w, drawn
@@ -443,9 +375,8 @@ class GANPipeline(ImageFamilyMixin, DiffusionPipeline):
         errors = (self._invert(x, report, INVERSION_STEPS)[1] - x.float()).square().mean(1)  # [N, S, S]
         if score == "inversion":
             return errors.mean((1, 2)), errors, "mean squared error"
-        known = self.config.calibration or {}
-        (mean_e, std_e), (mean_c, std_c) = (
-            known.get(name, (0.0, 1.0)) for name in ("inversion", "critic" if labels is None else "critic, class given")
-        )
-        total = (floored_log(errors.mean((1, 2))) - mean_e) / std_e + (opinion - mean_c) / std_c
-        return total, errors, "standard deviations"
+        terms = {
+            "inversion": floored_log(errors.mean((1, 2))),
+            "critic" if labels is None else "critic, class given": opinion,
+        }
+        return add_deviations(terms, self.config.calibration), errors, "standard deviations"

@@ -28,6 +28,7 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 
 from pipelines.corruption import RestoredOutput, corrupt, known_pixels, shown
+from pipelines.deviations import add_deviations, measure_terms
 from pipelines.family import Report
 from pipelines.fista import fista
 from pipelines.images import ImageFamilyMixin, task
@@ -169,9 +170,7 @@ class SparseCodingPipeline(ImageFamilyMixin, DiffusionPipeline):
             fit_mixtures(model, z, labels, torch.stack(means))
         error = torch.cat([(b - model.decode(c)).square().mean(1) for b, c in zip(x.split(500), a.split(500))])
         terms = {"error": floored_log(error), "code": model.code_cost(a, self._rows(None, len(a)))}
-        self.register_to_config(
-            calibration={name: [v.mean().item(), max(v.std().item(), 1e-6)] for name, v in terms.items()}
-        )
+        self.register_to_config(calibration=measure_terms(terms))
 
     def _set_penalty(self, x: torch.Tensor) -> None:
         """Set the penalty by bisection, so that signals [N, P] use `num_nonzeros` atoms on average."""
@@ -421,10 +420,8 @@ class SparseCodingPipeline(ImageFamilyMixin, DiffusionPipeline):
             cost = cost + class_weight * (self.model.code_cost(a, labels) - cost)
         if score == "code":
             return cost, errors, "nats"
-        known = self.config.calibration or {"error": [0.0, 1.0], "code": [0.0, 1.0]}
-        (mean_e, std_e), (mean_c, std_c) = known["error"], known["code"]
-        total = (floored_log(errors.mean((1, 2))) - mean_e) / std_e + (cost - mean_c) / std_c
-        return total, errors, "standard deviations"
+        terms = {"error": floored_log(errors.mean((1, 2))), "code": cost}
+        return add_deviations(terms, self.config.calibration), errors, "standard deviations"
 
 
 def _turn(order: torch.Tensor, code: torch.Tensor) -> torch.Tensor:

@@ -46,6 +46,7 @@ from pipelines.adversarial import (
 )
 from pipelines.codebook import CodebookAverage
 from pipelines.decoding import Choice, draw_in_order, fill_masks
+from pipelines.deviations import add_deviations, measure_terms
 from pipelines.family import Generators, Report, check_stage
 from pipelines.guidance import guided
 from pipelines.images import ImageFamilyMixin, ImagesOutput, task
@@ -302,13 +303,9 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
             codes, _, error = self._restored(self._to_tensor(torch.stack(chosen[start : start + 64])))
             each.append((error.mean((1, 2)), self._nats(codes, None).sum((1, 2))))
         errors, surprises = (torch.cat(column) for column in zip(*each, strict=True))
-        logs = floored_log(errors)
-        calibration = {
-            "log_error": [logs.mean().item(), logs.std().clamp(min=1e-6).item()],
-            "nats": [surprises.mean().item(), surprises.std().clamp(min=1e-6).item()],
-            "maps": [errors.mean().clamp(min=1e-8).item(), surprises.mean().item() / self.vqgan.map_size**2],
-        }
-        self.register_to_config(calibration=calibration)
+        terms = measure_terms({"log_error": floored_log(errors), "nats": surprises})
+        maps = [errors.mean().clamp(min=1e-8).item(), surprises.mean().item() / self.vqgan.map_size**2]
+        self.register_to_config(calibration={**terms, "maps": maps})
 
     # ---- codes ----
 
@@ -586,9 +583,8 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
         surprise = nats.sum((1, 2))
         if score == "likelihood":
             return surprise, wide, "nats"
-        known = self.config.calibration or {"log_error": [0.0, 1.0], "nats": [0.0, 1.0], "maps": [1.0, 1.0]}
-        (mean_e, std_e), (mean_n, std_n), (usual_e, usual_n) = (known[key] for key in ("log_error", "nats", "maps"))
-        scores = (floored_log(error) - mean_e) / std_e + (surprise - mean_n) / std_n
+        usual_e, usual_n = (self.config.calibration or {}).get("maps", (1.0, 1.0))
+        scores = add_deviations({"log_error": floored_log(error), "nats": surprise}, self.config.calibration)
         return scores, errors / usual_e + wide / usual_n, "standard deviations"
 
 

@@ -32,6 +32,7 @@ from diffusers import DiffusionPipeline, ModelMixin
 from torch import nn
 
 from pipelines.adversarial import adaptive_weight, pyramid_distance, with_detached_weights
+from pipelines.deviations import add_deviations, measure_terms
 from pipelines.family import Generators, check_stage
 from pipelines.images import ImageFamilyMixin, ImagesOutput, task
 from pipelines.invariance import random_affine
@@ -184,8 +185,8 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
         Args:
             batch: "images" [B, C, S, S] in [-1, 1]; "texts" int64 [B], rows of `names` drawn apart from the images, by
                 default with equal chances;
-                "conditions" {"style": int64 [B]}; in "paired" the same keys for images that come with their own names; and
-                from data with pairs "partners", the same things in other styles, with "partner_conditions". The words of an
+                "conditions" {"style": int64 [B]}; in "paired" the same keys for images that come with their own names; and from
+                data with pairs "partners", the same things in other styles, with "partner_conditions". The words of an
                 image then have to do for drawing its partner, so that they say what is drawn and not how.
             generator: for all random numbers, on the images' device.
             progress: part of the training that is done, 0 ... 1.
@@ -264,11 +265,8 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
             ValueError: fewer than two images.
         """
         found = [torch.stack(self._terms(self._to_tensor(batch["images"]))[:2]) for batch in batches]
-        terms = torch.cat(found, 1).cpu()  # [2, N]
-        if terms.shape[1] < 2:
-            raise ValueError("batches: calibration needs at least two images.")
-        pairs = zip(("error", "words"), terms, strict=True)
-        self.register_to_config(calibration={n: [t.mean().item(), t.std().clamp(min=1e-6).item()] for n, t in pairs})
+        error, surprise = torch.cat(found, 1).cpu()  # [N] each
+        self.register_to_config(calibration=measure_terms({"error": error, "words": surprise}))
 
     # ---- the code ----
 
@@ -441,6 +439,5 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
             return error.exp(), errors, "mean squared error"
         if score == "words":
             return surprise, errors, "nats"
-        known = self.config.calibration or {"error": [0.0, 1.0], "words": [0.0, 1.0]}
-        (mean_e, std_e), (mean_w, std_w) = known["error"], known["words"]
-        return (error - mean_e) / std_e + (surprise - mean_w) / std_w, errors, "standard deviations"
+        total = add_deviations({"error": error, "words": surprise}, self.config.calibration)
+        return total, errors, "standard deviations"

@@ -107,9 +107,34 @@ def test_thirty_steps_move_the_losses_the_right_way(objective):
     assert after < before - 0.05
 
 
+def test_steps_of_the_decoder_lower_the_bound_and_measure_the_batch():
+    pipeline, data = tiny(), batch()
+    modules = pipeline.trainable("decoder")
+    assert set(modules) == {"generator", "encoder"}
+    optimizer = torch.optim.Adam([p for m in modules.values() for p in m.train().parameters()], lr=1e-2)
+    values, parts = [], {}
+    for seed in range(30):
+        loss, parts = pipeline.loss(data, generator(seed), stage="decoder")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        values.append(loss.item())
+    assert values[-1] < 0.8 * values[0] and parts["divergence"] > 0
+    assert loss.item() == pytest.approx(10 * parts["pixels"].item() + parts["divergence"].item() / 784, rel=1e-5)
+    assert pipeline.generator.layers[0].norm.running_mean.any(), "what evaluation normalises by was measured"
+
+
+def test_an_image_depends_on_its_batch_only_in_training():
+    pipeline = tiny()
+    z = torch.randn(4, 8, generator=generator())
+    assert torch.allclose(pipeline.generator(z)[:1], pipeline.generator(z[:1]), atol=1e-6)
+    pipeline.generator.train()
+    assert not torch.allclose(pipeline.generator(z)[:2], pipeline.generator(z[:2]), atol=1e-3)
+
+
 def test_thirty_steps_of_the_encoder():
     pipeline, data = tiny(), batch()
-    pipeline.generator.layers[-1].weight.data *= 20  # or its pictures would all look alike
+    pipeline.generator.layers[-1].up.weight.data *= 20  # or its pictures would all look alike
     pipeline.prepare("encoder", [])
     assert pipeline.generator.style_std.std() > 0, "the styles are measured before its stage"
     optimizer = torch.optim.Adam(pipeline.encoder.parameters(), lr=1e-2)
@@ -182,7 +207,7 @@ def test_clipping_and_the_schedule_of_the_penalty():
 def test_recipes_that_do_not_fit_are_refused(options, says):
     with pytest.raises(ValueError, match=says):
         GANPipeline.build(28, 1, ID2LABEL, **{**TINY, **options})
-    with pytest.raises(ValueError, match="stage: choose 'adversarial' or 'encoder'"):
+    with pytest.raises(ValueError, match="stage: choose 'decoder' or 'adversarial' or 'encoder'"):
         tiny().loss(batch(), stage="mapping")
 
 
@@ -248,7 +273,7 @@ def test_descent_on_a_linear_drawing_finds_its_least_squares():
 
 def test_gradient_steps_find_what_the_generator_drew():
     pipeline = tiny()
-    pipeline.generator.layers[-1].weight.data *= 20  # or all of its pictures would be as good as one
+    pipeline.generator.layers[-1].up.weight.data *= 20  # or all of its pictures would be as good as one
     pipeline.generator.measure_styles()
     x = pipeline(3, [generator(i) for i in range(3)], class_labels=[0, 1, 2], output_type="pt").images * 2 - 1
     errors = [

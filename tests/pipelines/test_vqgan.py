@@ -697,7 +697,7 @@ def test_the_reconstruct_tab_shows_the_codes(house):
     with gr.Blocks():
         panel = Panel(task_texts("reconstruct"))
     shown = panel.fill(result, runtime.catalogue["tiny-vqgan"], {})[panel.codes]
-    assert shown["visible"] and shown["value"].size == (336, 336)
+    assert shown["visible"] and PIL.Image.open(shown["value"]).size == (336, 336)
     plain = runtime.run(Request("tiny-vae", "reconstruct"), {"images": [picture]})
     shown = panel.fill(plain, runtime.catalogue["tiny-vae"], {})[panel.codes]
     assert plain.codes is None and not shown["visible"] and shown["value"] is None

@@ -1,0 +1,1 @@
+"""The Lab: families learn points of the plane while a visitor watches."""

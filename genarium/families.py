@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -46,6 +48,8 @@ class Family:
         stock: names of diffusers pipelines whose checkpoints this family can take over.
         stock_components: name of a component in those -> its name in this family's pipeline, where they differ.
         stock_models: name of a diffusers model -> the component that it becomes, where a folder holds it and nothing else.
+        plane: "module:Class" of how the family learns points of the plane, or `beside(__file__, "plane:Class")`; None: it does
+            not. See docs/plugins.md.
         recipes: folder of more recipes, for packages.
         checkpoints: folder of more checkpoints, for packages.
     """
@@ -61,6 +65,7 @@ class Family:
     stock: tuple[str, ...] = ()
     stock_components: Mapping[str, str] = field(default_factory=dict)
     stock_models: Mapping[str, str] = field(default_factory=dict)
+    plane: str | Callable[[], type[Any]] | None = None
     recipes: Path | None = None
     checkpoints: Path | None = None
 
@@ -70,13 +75,24 @@ class Family:
         Raises:
             PluginError: it cannot be imported.
         """
-        if isinstance(self.pipeline, type):
-            return self.pipeline
-        module, _, name = self.pipeline.partition(":")
+        return self.pipeline if isinstance(self.pipeline, type) else self._imported(self.pipeline)
+
+    def plane_class(self) -> type[Any] | None:
+        """Import and return the class by which the family learns points of the plane; None if it does not.
+
+        Raises:
+            PluginError: it cannot be imported.
+        """
+        return None if self.plane is None else self._imported(self.plane)
+
+    def _imported(self, what: str | Callable[[], type[Any]]) -> type[Any]:
         try:
+            if callable(what):
+                return what()
+            module, _, name = what.partition(":")
             return getattr(importlib.import_module(module), name)
         except Exception as error:  # whatever a plugin's module does wrong must not stop the app
-            raise PluginError(f"family {self.name}: {self.pipeline} cannot be imported: {error!r}") from error
+            raise PluginError(f"family {self.name}: {what} cannot be imported: {error!r}") from error
 
     def index_of_model(self, class_name: str) -> dict[str, Any]:
         """Return the index of a pipeline that has a single model of `stock_models` and no other component."""
@@ -91,6 +107,22 @@ def read_translations(plugin: str | Path) -> dict[str, dict[str, str]]:
     """
     files = sorted(Path(plugin).parent.glob("*.yaml"))
     return {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
+
+
+def beside(plugin: str | Path, reference: str) -> Callable[[], type[Any]]:
+    """Return a function that imports a class of a file beside a plugin, when it is first needed.
+
+    Args:
+        plugin: the plugin's `__file__`.
+        reference: "file:Class", without .py.
+    """
+
+    @functools.cache
+    def load() -> type[Any]:
+        file, _, name = reference.partition(":")
+        return getattr(_module_of_file(Path(plugin).with_name(f"{file}.py")), name)
+
+    return load
 
 
 @dataclass(frozen=True)
@@ -197,15 +229,27 @@ def discover(folder: Path | None = None, installed: bool = True) -> Families:
 
 
 def _register_of_file(path: Path) -> Callable[..., Any]:
-    """Import plugins/<family>/plugin.py under a name of its own, so that a folder anywhere will do."""
-    spec = importlib.util.spec_from_file_location(f"genarium_plugin_{path.parent.name}", path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """Import plugins/<family>/plugin.py and return its `register`."""
+    module = _module_of_file(path)
     if not callable(getattr(module, "register", None)):
         raise PluginError(f"{path.parent.name}/plugin.py has no function register(add)")
     return module.register
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    """Import a file of a plugin's folder under a name of its own, so that a folder anywhere will do."""
+    name = f"genarium_plugin_{path.parent.name}"
+    spec = importlib.util.spec_from_file_location(name if path.stem == "plugin" else f"{name}_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where annotations, diffusers and deepcopy look for a class's module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    return module
 
 
 def _check(family: Any) -> None:

@@ -15,7 +15,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
-from pipelines.blocks import convolutional_decoder, convolutional_encoder
+from pipelines.blocks import convolutional_decoder, convolutional_encoder, fully_connected
 from pipelines.mixture import MixtureMixin
 
 LOG_2PI = math.log(2 * math.pi)
@@ -34,6 +34,8 @@ class VAEModel(MixtureMixin, ModelMixin, ConfigMixin):
         block_out_channels: width of each level of the encoder, each at half the resolution of the one before; the
             decoder mirrors it. The first level already works at half resolution: that is where the time goes.
         layers_per_block: residual blocks per level.
+        hidden_sizes: widths of fully connected layers in place of all that; the decoder mirrors them. For data that are no
+            pictures, such as points of a plane as pictures of one pixel.
         likelihood: p(x | z).
             `"bernoulli"`: cross-entropy on pixels in [0, 1] (VAE, appendix C.1). For grey data it is not a normalised
             density, but the usual lower bound up to a constant.
@@ -59,6 +61,7 @@ class VAEModel(MixtureMixin, ModelMixin, ConfigMixin):
         sigma: float = 0.2,
         num_classes: int = 0,
         mixture_components: int = 10,
+        hidden_sizes: tuple[int, ...] | None = None,
     ):
         super().__init__()
         widths = tuple(block_out_channels)
@@ -66,9 +69,15 @@ class VAEModel(MixtureMixin, ModelMixin, ConfigMixin):
             raise ValueError(f"likelihood: choose 'bernoulli', 'gaussian' or 'learned_gaussian', not {likelihood!r}.")
         groups = max(num_classes, 1)
 
-        shape = (sample_size, channels, widths, layers_per_block)
-        self.encoder = convolutional_encoder(*shape, 2 * latent_dim)
-        self.decoder = convolutional_decoder(*shape, latent_dim)
+        if hidden_sizes:
+            pixels, hidden = channels * sample_size**2, tuple(hidden_sizes)
+            to_image = nn.Unflatten(1, (channels, sample_size, sample_size))
+            self.encoder = nn.Sequential(nn.Flatten(), *fully_connected((pixels, *hidden, 2 * latent_dim), nn.SiLU))
+            self.decoder = nn.Sequential(*fully_connected((latent_dim, *hidden[::-1], pixels), nn.SiLU), to_image)
+        else:
+            shape = (sample_size, channels, widths, layers_per_block)
+            self.encoder = convolutional_encoder(*shape, 2 * latent_dim)
+            self.decoder = convolutional_decoder(*shape, latent_dim)
 
         log_sigma = torch.tensor(math.log(sigma))
         if likelihood == "learned_gaussian":

@@ -7,7 +7,7 @@ import inspect
 import math
 import re
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -134,31 +134,49 @@ def controls_of(
         return {}
     task = task.on(modality_of(pipeline_class))
     method = getattr(pipeline_class, task.method)
-    hints = typing.get_type_hints(method, include_extras=True)
-    helps = help_of(method)
-    controls = {}
-    for parameter in inspect.signature(method).parameters.values():
-        if parameter.name in HOST_PARAMETERS or parameter.name in task.inputs:
+    where = f"{pipeline_class.__name__}.{task.method}"
+    controls = function_controls(method, where, HOST_PARAMETERS.union(task.inputs), skip_others)
+    for name, change in (refinements or {}).items():
+        if name not in controls:
             continue
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        if skip_others and (parameter.default is None or hints.get(parameter.name) not in KINDS):
-            continue
-        where = f"{pipeline_class.__name__}.{task.method}: {parameter.name}"
-        if parameter.default is parameter.empty:
-            raise InputError(f"{where} needs a default, to be a control.")
-        control = _control(where, parameter.name, hints.get(parameter.name), parameter.default)
-        control = replace(
-            control,
-            help=helps.get(parameter.name, ""),
-            label=parameter.name.removeprefix("num_").replace("_", " ").capitalize(),
-        )
-        change = dict((refinements or {}).get(parameter.name, {}))
         unknown = set(change) - set(Control.__dataclass_fields__)
         if unknown:
             near = difflib.get_close_matches(unknown.pop(), Control.__dataclass_fields__, n=1)
-            raise InputError(f"{where}: a control has no such field; did you mean {near}?")
-        controls[parameter.name] = replace(control, **change)
+            raise InputError(f"{where}: {name}: a control has no such field; did you mean {near}?")
+        controls[name] = replace(controls[name], **change)
+    return controls
+
+
+def function_controls(
+    function: Callable, where: str, leave_out: Collection[str] = (), skip_others: bool = False
+) -> dict[str, Control]:
+    """Return a control for each keyword parameter of a function, by name in the order of the signature.
+
+    Args:
+        function: annotated, and documented under `Args:`.
+        where: the function is found, for messages.
+        leave_out: parameters that are no controls.
+        skip_others: leave out parameters that no control fits.
+
+    Raises:
+        InputError: a parameter without default or with an annotation that no control fits.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    helps = help_of(function)
+    controls = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in leave_out or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if skip_others and (parameter.default is None or hints.get(parameter.name) not in KINDS):
+            continue
+        named = f"{where}: {parameter.name}"
+        if parameter.default is parameter.empty:
+            raise InputError(f"{named} needs a default, to be a control.")
+        controls[parameter.name] = replace(
+            _control(named, parameter.name, hints.get(parameter.name), parameter.default),
+            help=helps.get(parameter.name, ""),
+            label=parameter.name.removeprefix("num_").replace("_", " ").capitalize(),
+        )
     return controls
 
 

@@ -1,6 +1,6 @@
 """The auto-encoder family: a picture becomes a few numbers and a picture again."""
 
-from genarium.families import Family, Paper, read_translations
+from genarium.families import Family, Paper, beside, read_translations
 
 
 def register(add):
@@ -38,5 +38,6 @@ def register(add):
             ),
             controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
             translations=read_translations(__file__),
+            plane=beside(__file__, "plane:AutoencoderPlane"),
         )
     )

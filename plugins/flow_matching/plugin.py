@@ -1,4 +1,4 @@
-from genarium.families import Family, Paper, read_translations
+from genarium.families import Family, Paper, beside, read_translations
 
 
 def register(add):
@@ -32,5 +32,6 @@ def register(add):
             ),
             controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
             translations=read_translations(__file__),
+            plane=beside(__file__, "plane:FlowMatchingPlane"),
         )
     )

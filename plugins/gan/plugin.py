@@ -1,6 +1,6 @@
 """The GAN family: a generator that learns from a critic, under one of four objectives."""
 
-from genarium.families import Family, Paper, read_translations
+from genarium.families import Family, Paper, beside, read_translations
 
 
 def register(add):
@@ -34,5 +34,6 @@ def register(add):
             ),
             controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
             translations=read_translations(__file__),
+            plane=beside(__file__, "plane:GANPlane"),
         )
     )

@@ -1,6 +1,6 @@
 """The RBM family: an energy for each picture of black and white pixels, sampled by Gibbs steps."""
 
-from genarium.families import Family, Paper, read_translations
+from genarium.families import Family, Paper, beside, read_translations
 
 
 def register(add):
@@ -40,5 +40,6 @@ def register(add):
             ),
             controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
             translations=read_translations(__file__),
+            plane=beside(__file__, "plane:RBMPlane"),
         )
     )

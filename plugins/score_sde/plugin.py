@@ -1,6 +1,6 @@
 """The score-SDE family: one denoiser, every process and sampler of the score-based literature."""
 
-from genarium.families import Family, Paper, read_translations
+from genarium.families import Family, Paper, beside, read_translations
 
 
 def register(add):
@@ -40,6 +40,7 @@ def register(add):
                 "snr": {"label": "Signal-to-noise ratio"},
             },
             translations=read_translations(__file__),
+            plane=beside(__file__, "plane:ScoreSdePlane"),
             stock=("ScoreSdeVePipeline",),
         )
     )

@@ -28,8 +28,8 @@ class Layer:
             "points"  [N, 2]
             "paths"   [N, T, 2], N lines of T points each; the walker or sample stands at the last point
             "arrows"  [M, 2], vectors, whose feet are `at` [M, 2]
-            "field"   [H, W], a value for each point of a grid: values[i, j] at x = linspace(-SIDE, SIDE, W)[j],
-                      y = linspace(-SIDE, SIDE, H)[i]; row 0 lies at the bottom
+            "field"   [H, W], a value for each point of a grid: values[i, j] at x = linspace(-side, side, W)[j],
+                      y = linspace(-side, side, H)[i] with the frame's side; row 0 lies at the bottom
             "curve"   [T, 2], one line
         values: float array, NaN where there is nothing to draw.
         role: decides the colour: the data, the model, the truth, or the difference of the two.
@@ -82,6 +82,7 @@ class Frame:
         label: the moment in the view's own clock, such as "t = 0.5" or "σ = 0.1"; "" if it has none.
         figures: named numbers of the view, such as the error of the score field.
         finished: whether this is the last frame of the training.
+        side: half the side of the square that this frame shows. SIDE, but for views that reach further.
     """
 
     step: int
@@ -97,6 +98,7 @@ class Frame:
     label: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
     finished: bool = False
+    side: float = SIDE
 
     def to_json(self) -> dict[str, Any]:
         """Return a dictionary for JSON. 1,000 samples take 5.4 kB."""
@@ -114,6 +116,7 @@ class Frame:
             "label": self.label,
             "figures": {name: _short(value) for name, value in self.figures.items()},
             "finished": self.finished,
+            "side": self.side,
         }
 
 

@@ -123,6 +123,15 @@ def density_of(name: str, points: np.ndarray | None = None) -> Density:
     return known_density(name)
 
 
+def data_points(name: str, seed: int = 0, number: int = 400) -> np.ndarray:
+    """Draw points of a set of SETS, float32 [number, 2].
+
+    Raises:
+        InputError: an unknown set.
+    """
+    return density_of(name).draw(number, np.random.default_rng(seed)).astype(np.float32)
+
+
 def parse_points(given: Any) -> np.ndarray:
     """Return points from a canvas or a CSV file, float32 [N, 2].
 

@@ -128,7 +128,7 @@ class Training(Iterator[Frame]):
         self.loss, self.parts = math.nan, dict[str, float]()
         self.w1: float | None = None  # as it was measured last
         self.finished = False
-        self._every = max(1, round(self.steps / MEASUREMENTS / self.question.speed))  # frames between measurements
+        self._next_measurement = 0.0  # step
         self._frames = 0
         self._view = self.info.view(self.question.view)
         self._ends = np.cumsum([share for _, share in self.plane.stages]) * self.steps
@@ -163,7 +163,10 @@ class Training(Iterator[Frame]):
         elif self._stage < 0:
             self._begin_stage(0)
         self.finished = self.step >= self.steps or self.seconds >= self.limit
-        frame = self._frame(measure=self.finished or self._frames % self._every == 0)
+        measure = self.finished or self.step >= self._next_measurement
+        if measure:
+            self._next_measurement = self.step + self.steps / MEASUREMENTS
+        frame = self._frame(measure)
         self._frames += 1
         if self.finished:
             self._rest()
@@ -177,6 +180,20 @@ class Training(Iterator[Frame]):
         """
         self.question = replace(self.question, view=view, options=options or {}).checked(self.families)
         self._view = self.info.view(view)
+
+    @property
+    def data(self) -> np.ndarray:
+        """Some of the points that the model learns from, float32 [1000, 2]."""
+        return self.points[:POINTS].numpy()
+
+    @property
+    def speed(self) -> int:
+        """Optimizer steps between two frames. It may be set while the training runs."""
+        return self.question.speed
+
+    @speed.setter
+    def speed(self, steps: int) -> None:
+        self.question = replace(self.question, speed=steps).checked(self.families)
 
     @property
     def trained(self) -> Trained:

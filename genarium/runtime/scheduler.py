@@ -138,18 +138,13 @@ class Runtime(PipelineCache):
 
         def work() -> None:
             try:
-                while not self._turn.acquire(timeout=0.1):
-                    if stop.is_set():
-                        raise Stopped("Stopped before it began.")
-                try:
+                with self.turn(stop):
                     results = []
                     for checkpoint, asked, material in jobs:
                         pipeline = self.pipeline(asked.checkpoint)
                         run = Run(pipeline, checkpoint, asked, material, self.batch_of(checkpoint.name), events, stop)
                         results.append(run.result())
                     events.put(results[0] if len(results) == 1 else Several.of(request, results))
-                finally:
-                    self._turn.release()
             except BaseException as error:  # handed to the caller's thread, whatever it is
                 events.put(error)
 
@@ -169,6 +164,26 @@ class Runtime(PipelineCache):
                 last = replace(event, pictures=None)
         finally:
             stop.set()
+
+    @contextlib.contextmanager
+    def turn(self, stop: threading.Event) -> Iterator[None]:
+        """Wait for a turn, and hold it while the block runs, for pages that compute without a checkpoint.
+
+        Who needs many turns leaves a moment between them, in which others can begin.
+
+        Args:
+            stop: set it to end the waiting.
+
+        Raises:
+            Stopped: `stop` was set before it was the caller's turn.
+        """
+        while not self._turn.acquire(timeout=0.1):
+            if stop.is_set():
+                raise Stopped("Stopped before it began.")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def call(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function with a checkpoint's pipeline when it is its turn, and return what it returns.

@@ -1,0 +1,116 @@
+"""What the Lab's script has to know at the beginning: families with their settings and views, data, texts, and lessons."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import yaml
+
+from genarium.tasks import Control, Task
+from genarium.tasks.lab.data import SETS, known_density
+from genarium.tasks.lab.experiment import Experiment
+from genarium.tasks.lab.question import PlaneInfo, planes
+
+THUMBNAIL = 500  # points of a data set that stand for it
+Pair = list[str]  # a text in English and in Chinese
+
+
+def spec_of(task: Task, start: Experiment, problem: str) -> dict[str, Any]:
+    """Return what the page's script is given, for JSON.
+
+    Args:
+        task: whose texts the page has.
+        start: what the page begins with.
+        problem: what is wrong with the link that opened it, or "".
+    """
+    pairs = texts_of(task)
+    return {
+        "families": {name: _family(info, pairs) for name, info in planes().items()},
+        "data": {name: {"values": thumbnail(name)} for name in SETS},
+        "texts": pairs,
+        "lessons": lessons(),
+        "start": start.to_dict(),
+        "problem": problem,
+    }
+
+
+@functools.cache
+def texts_of(task: Task) -> dict[str, Pair]:
+    """Return all texts of a task."""
+    return {key: _pair(text) for key, text in task.texts().items()}
+
+
+@functools.cache
+def thumbnail(name: str) -> list[float]:
+    """Return some points of a data set in a row: x, y, x, y, ..."""
+    points = known_density(name).draw(THUMBNAIL, np.random.default_rng(0))
+    return [round(float(value), 2) for value in points.reshape(-1)]
+
+
+@functools.cache
+def lessons() -> dict[str, Any]:
+    """Read lessons.yaml: a title and steps, of which each has what it sets, what the visitor does, and what to look for.
+
+    Raises:
+        InputError: a step sets something that the Lab does not have.
+    """
+    text = (files(__package__) / "lessons.yaml").read_text(encoding="utf-8")
+    read = {}
+    for name, lesson in yaml.safe_load(text).items():
+        steps = []
+        for step in lesson["steps"]:
+            experiment = Experiment.of(step["set"]).to_dict()
+            steps.append(
+                {
+                    "set": {key: experiment[key] for key in ("data", "seed", "speed", "sides")},
+                    "do": _pair(step["do"]),
+                    "look": _pair(step["look"]),
+                }
+            )
+        read[name] = {"title": _pair(lesson["title"]), "steps": steps}
+    return read
+
+
+def _pair(text: Mapping[str, str]) -> Pair:
+    return [text["en"].strip(), text["zh"].strip()]
+
+
+def _family(info: PlaneInfo, texts: Mapping[str, Pair]) -> dict[str, Any]:
+    chinese = info.family.translations.get("zh", {})
+    return {
+        "name": info.family.name,
+        "title": [info.title, chinese.get(info.title, info.title)],
+        "controls": [_control(control, chinese, texts) for control in info.controls.values()],
+        "views": [
+            {
+                "name": view.name,
+                "title": texts.get(f"view_{view.name}", [view.name, view.name]),
+                "look": texts.get(f"look_{view.name}", ["", ""]),
+                "live": view.live,
+                "controls": [_control(control, chinese, texts) for control in view.controls.values()],
+            }
+            for view in info.views
+        ],
+    }
+
+
+def _control(control: Control, chinese: Mapping[str, str], texts: Mapping[str, Pair]) -> dict[str, Any]:
+    """Return a control for the script. Words of this task's own go before the family's, and those before English ones."""
+    label = texts.get(f"control_{control.name}", [control.label, chinese.get(control.label, control.label)])
+    help_ = texts.get(f"help_{control.name}", [control.help, chinese.get(control.help, control.help)])
+    return {
+        "name": control.name,
+        "kind": control.kind,
+        "default": control.default,
+        "minimum": control.minimum,
+        "maximum": control.maximum,
+        "step": control.step,
+        "choices": list(control.choices),
+        "words": {c: texts[f"choice_{c}"] for c in map(str, control.choices) if f"choice_{c}" in texts},
+        "label": label,
+        "help": help_,
+    }

@@ -21,9 +21,9 @@ class PointGenerator(ModelMixin, ConfigMixin):
     style_means: torch.Tensor
 
     @register_to_config
-    def __init__(self, latent_dim: int = 2, hidden: int = 128, sample_size: int = 1, channels: int = 2):
+    def __init__(self, latent_dim: int = 2, hidden: int = 96, sample_size: int = 1, channels: int = 2):
         super().__init__()
-        self.synthesis = nn.Sequential(*perceptron(latent_dim, hidden, hidden, hidden, 2), nn.Unflatten(1, (2, 1, 1)))
+        self.synthesis = nn.Sequential(*perceptron(latent_dim, hidden, hidden, 2), nn.Unflatten(1, (2, 1, 1)))
         self.register_buffer("style_means", torch.zeros(2, latent_dim))
 
     def embed(self, labels: torch.Tensor | None, number: int) -> torch.Tensor:
@@ -50,11 +50,11 @@ class PointCritic(ModelMixin, ConfigMixin):
     score_gap = CriticModel.score_gap
 
     @register_to_config
-    def __init__(self, latent_dim: int = 2, hidden: int = 128, waves: bool = True):
+    def __init__(self, latent_dim: int = 2, hidden: int = 96, waves: bool = True):
         super().__init__()
         self.features = Waves((1.0, 2.0) if waves else ())
-        self.trunk = perceptron(self.features.width, hidden, hidden, hidden, 1)
-        self.noise_head = nn.Sequential(nn.Flatten(), *perceptron(2, hidden, latent_dim))
+        self.trunk = perceptron(self.features.width, hidden, hidden, 1)
+        self.noise_head = nn.Sequential(nn.Flatten(), nn.Linear(2, 32), nn.SiLU(), nn.Linear(32, latent_dim))
         self.register_buffer("running_scores", torch.zeros(2))
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
@@ -79,9 +79,10 @@ class NoEncoder(ModelMixin, ConfigMixin):
 class GANPlane(Plane):
     """A GAN of points."""
 
-    steps = 2000
+    steps = 1200
+    batch_size = 128
     betas = (0.5, 0.99)
-    learning_rate = 1e-3
+    learning_rate = 2e-3
 
     @classmethod
     def build(
@@ -111,8 +112,8 @@ class GANPlane(Plane):
             channels=2,
             objective=objective,
             penalty_weights=[penalty, penalty],
-            penalty_every=1,
-            penalty_share=1.0,
+            penalty_every=4,
+            penalty_share=0.5,
             critic_steps=critic_steps,
             information_weight=information,
             clip=clip,

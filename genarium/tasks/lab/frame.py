@@ -70,7 +70,8 @@ class Frame:
     Args:
         step: optimizer steps that were made.
         steps: optimizer steps of the whole training.
-        seconds: seconds that the training has computed. Pauses and the drawing of frames are not counted.
+        seconds: processor seconds that the training has computed, on one core. Pauses, the drawing of frames, and what else the
+            machine does are not counted.
         loss: at this step, a running mean.
         parts: the loss's named parts, running means.
         w1: exact Wasserstein-1 distance between 1,000 samples and 1,000 points of the data, in units of the plane; None

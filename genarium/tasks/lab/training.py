@@ -27,6 +27,7 @@ TRAINING_POINTS = 20_000
 MEASUREMENTS = 16  # of W1 in a training
 WARM_UP = 50  # steps over which the learning rate rises
 LONGEST = 60.0  # seconds of computing
+PATIENCE = 240.0  # seconds on the clock, where a machine has much else to do
 STEEPEST = 5.0  # norm of a module's gradient, where it is clipped
 RUNNING = 0.9  # decay of the running means of the loss, for each step
 _building = threading.Lock()  # fresh weights are drawn by torch's global generator
@@ -101,6 +102,7 @@ class Training(Iterator[Frame]):
         data: points [N, 2], where the question's data are "drawn".
         families: where to look for the family; by default those of this installation.
         limit: seconds of computing after which the training ends, whatever is left.
+        patience: the same for seconds on the clock, without the pauses.
 
     Raises:
         InputError: the question asks for something that the Lab does not have, or settings that do not fit.
@@ -113,10 +115,11 @@ class Training(Iterator[Frame]):
         data: Any = None,
         families: Families | None = None,
         limit: float = LONGEST,
+        patience: float = PATIENCE,
     ):
         self.question, self.families = question.checked(families), families
         self.info = planes(families)[self.question.family]
-        self.stop, self.limit = stop or threading.Event(), limit
+        self.stop, self.limit, self.patience = stop or threading.Event(), limit, patience
         self.density: Density = density_of(self.question.data, data)
         random = np.random.default_rng(self.question.seed)
         # float64 draws, then float32: the training data and the points of the measurement never meet
@@ -124,7 +127,7 @@ class Training(Iterator[Frame]):
         self.measured = self.density.draw(POINTS, random).astype(np.float32)
         self.generator = torch.Generator().manual_seed(self.question.seed)
         self.plane = self._built()
-        self.steps, self.step, self.seconds = self.plane.steps, 0, 0.0
+        self.steps, self.step, self.seconds, self._clock = self.plane.steps, 0, 0.0, 0.0
         self.loss, self.parts = math.nan, dict[str, float]()
         self.w1: float | None = None  # as it was measured last
         self.finished = False
@@ -162,7 +165,7 @@ class Training(Iterator[Frame]):
                 raise StopIteration
         elif self._stage < 0:
             self._begin_stage(0)
-        self.finished = self.step >= self.steps or self.seconds >= self.limit
+        self.finished = self.step >= self.steps or self._is_over()
         measure = self.finished or self.step >= self._next_measurement
         if measure:
             self._next_measurement = self.step + self.steps / MEASUREMENTS
@@ -263,15 +266,20 @@ class Training(Iterator[Frame]):
 
     def _learn(self, steps: int) -> None:
         """Make some steps, fewer where the training ends or is stopped."""
-        started, before = time.perf_counter(), self.seconds
+        clock, started, before = time.perf_counter(), time.thread_time(), self.seconds
         for _ in range(steps):
-            if self.step >= self.steps or self.stop.is_set() or self.seconds >= self.limit:
+            if self.step >= self.steps or self.stop.is_set() or self._is_over():
                 break
             if self.step >= self._ends[self._stage] and self._stage + 1 < len(self.plane.stages):
                 self._begin_stage(self._stage + 1)
             self._make_step()
             self.step += 1
-            self.seconds = before + time.perf_counter() - started
+            self.seconds = before + time.thread_time() - started
+        self._clock += time.perf_counter() - clock
+
+    def _is_over(self) -> bool:
+        """Return whether the time of the training is spent."""
+        return self.seconds >= self.limit or self._clock >= self.patience
 
     def _make_step(self) -> None:
         first = float(self._ends[self._stage - 1]) if self._stage else 0.0

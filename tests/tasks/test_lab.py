@@ -24,9 +24,18 @@ SMALL = {
     "flow-matching": ({"hidden": 48, "num_inference_steps": 6}, 200, 0.6),
     "gan": ({}, 200, 0.8),
     "rbm": ({"num_hidden": 32, "gibbs_steps": 1, "num_inference_steps": 30}, 150, 0.9),
-    "score-sde": ({"hidden": 48, "num_inference_steps": 10}, 200, 0.6),
+    "score-sde": ({"hidden": 48, "num_inference_steps": 12}, 300, 0.7),
     "vae": ({"hidden": 32}, 200, 0.7),
 }
+FEW = 200  # samples of a frame here; the Lab's own thousand take an assignment problem of a second
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch):
+    for module in ("training", "views", "views.samples"):
+        monkeypatch.setattr(f"genarium.tasks.lab.{module}.POINTS", FEW)
+
+
 LOSSES_THAT_FALL = set(SMALL) - {"gan", "rbm"}  # an adversary's loss and a free-energy gap are no measure of progress
 
 
@@ -49,12 +58,12 @@ def test_every_built_in_family_of_the_list_has_a_plane():
 
 @pytest.mark.parametrize("family", list(SMALL))
 def test_a_family_learns_points_with_its_own_pipeline(family):
-    training = tiny(family, speed=25)
+    training = tiny(family, speed=100)
     assert type(training.plane.pipeline) is training.info.family.pipeline_class()
     frames = list(training)
     assert frames[-1].finished and not frames[-2].finished and frames[-1].step == training.steps
     assert frames[-1].w1 < SMALL[family][2] * frames[0].w1
-    assert frames[-1].samples.shape == (1000, 2) and np.isfinite(frames[-1].samples).all()
+    assert frames[-1].samples.shape == (FEW, 2) and np.isfinite(frames[-1].samples).all()
     assert frames[-1].parts and all(math.isfinite(value) for value in frames[-1].parts.values())
     if family in LOSSES_THAT_FALL:
         assert frames[-1].loss < frames[1].loss
@@ -64,7 +73,7 @@ def test_a_family_learns_points_with_its_own_pipeline(family):
 @pytest.mark.parametrize("family", ["flow-matching", "gan", "rbm"])
 def test_the_same_question_gives_the_same_frames(family):
     def seen(seed):
-        return [(f.step, f.w1, f.samples.tobytes()) for f in tiny(family, steps=20, seed=seed)]
+        return [(f.step, f.w1, f.samples.tobytes()) for f in tiny(family, steps=20, seed=seed, speed=20)]
 
     first = seen(5)
     assert first == seen(5)
@@ -127,7 +136,7 @@ def test_densities_integrate_to_one():
     points = torch.cartesian_prod(line, line)
     cell = float(line[1] - line[0]) ** 2
     for family, near in (("rbm", 0.03), ("vae", 0.1), ("flow-matching", 0.25)):
-        training = tiny(family)
+        training = tiny(family, steps=100, speed=100)
         list(training)
         mass = float(training.trained.scene.plane.log_density(points).exp().sum()) * cell
         assert mass == pytest.approx(1, abs=near), family
@@ -165,9 +174,8 @@ def test_the_true_score_has_no_error_and_langevin_by_it_finds_the_data():
 
 
 @pytest.mark.parametrize("family", ["ddpm", "flow-matching", "score-sde"])
-def test_the_three_scores_are_minus_noise_over_its_level(family, monkeypatch):
-    """With a network that predicts nothing of the data but their mean 0, the score at x is that of N(0, s^2) or alike."""
-    training = tiny(family)
+def test_learnt_scores_come_near_the_true_one(family):
+    training = tiny(family, speed=100)
     list(training)
     scene = training.trained.scene
     from genarium.tasks.lab.views.scores import score_error
@@ -265,7 +273,7 @@ def test_drawn_points_are_learnt():
         Training(Question("drawn", "vae"))
     points = np.random.default_rng(0).uniform(-2, 2, (100, 2))
     frame = next(Training(Question("drawn", "vae"), data=points))
-    assert frame.samples.shape == (1000, 2)
+    assert frame.samples.shape == (FEW, 2)
 
 
 # ---- the door ----

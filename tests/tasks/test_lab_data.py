@@ -118,8 +118,8 @@ def test_of_many_points_an_even_choice_is_taken():
         (["word"] * FEWEST, "At least"),
         ("x,y\n1,2\nthree,4\n", "Line 3"),
         ("", "At least"),
-        (None, "At least"),
-        (7, "At least"),
+        (None, "pairs"),
+        (7, "pairs"),
     ],
 )
 def test_points_that_are_none_are_refused(given, message):

@@ -10,8 +10,6 @@ import typer
 
 from genarium.cli import options
 
-FRAMES = 40  # of an animation
-
 
 def run(
     data: Annotated[str, typer.Argument(help="What to learn: moons, pinwheel, gaussians, ...; or a CSV file.")],
@@ -24,6 +22,7 @@ def run(
         bool, typer.Option("--after", help="Show the view's own clock after the training, not the training.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the data, the weights and all draws.")] = 0,
+    frames: Annotated[int, typer.Option(min=2, max=200, help="Pictures of a training.")] = 24,
     size: Annotated[int, typer.Option(min=64, max=1024, help="Pixels of the side.")] = 320,
 ) -> None:
     """Train a family on points of the plane, and write how it learns as an animation."""
@@ -46,7 +45,7 @@ def run(
     question = Question(data, family, _pairs(setting), seed, view, _pairs(option)).checked()
     steps = planes()[family].plane.steps
     training = Training(
-        Question(**{**question.to_json(), "speed": max(1, steps // FRAMES)}), data=points, limit=math.inf
+        Question(**{**question.to_json(), "speed": max(1, steps // frames)}), data=points, limit=math.inf
     )
     pictures = []
     for frame in training:

@@ -32,6 +32,8 @@ class Waves(nn.Module):
         frequencies: in half turns for each unit of the inputs.
     """
 
+    turns: torch.Tensor
+
     def __init__(self, frequencies: tuple[float, ...]):
         super().__init__()
         self.register_buffer("turns", math.pi * torch.tensor(frequencies), persistent=False)
@@ -39,7 +41,7 @@ class Waves(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x [N, 2] with its waves, [N, 2 + 4 K]."""
-        angles = (x[:, :, None] * self.turns).flatten(1)  # type: ignore[operator]  # a buffer
+        angles = (x[:, :, None] * self.turns).flatten(1)
         return torch.cat([x, angles.sin(), angles.cos()], 1)
 
 
@@ -53,6 +55,8 @@ class PointNetwork(ModelMixin, ConfigMixin):
         times: sines and cosines of the time, whose periods run from `period` to 1,000 times as much, in geometric steps.
         period: the shortest.
     """
+
+    turns: torch.Tensor
 
     @register_to_config
     def __init__(
@@ -86,7 +90,7 @@ class PointNetwork(ModelMixin, ConfigMixin):
         """
         x = sample.flatten(1)  # [N, 2]
         times = torch.as_tensor(timestep, dtype=x.dtype, device=x.device).reshape(-1, 1)
-        angles = times * self.turns  # type: ignore[operator]  # a buffer
+        angles = times * self.turns
         known = torch.cat([angles.sin(), angles.cos()], 1).expand(len(x), -1)
         return SimpleNamespace(sample=self.body(torch.cat([self.waves(x), known], 1))[:, :, None, None])
 

@@ -13,7 +13,7 @@ from genarium.tasks.lab.frame import Frame, Layer
 SHARPER = 2  # pixels are drawn at this multiple and averaged
 PAPER, INK, FAINT = (255, 255, 255), (30, 30, 40), (190, 195, 205)
 COLOURS = {"data": FAINT, "model": (214, 69, 65), "truth": (38, 110, 190), "error": (190, 120, 20)}
-COLOURS_OF_GIF = 48
+COLOURS_OF_GIF = 24
 
 
 class Canvas:

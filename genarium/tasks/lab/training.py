@@ -21,7 +21,7 @@ from genarium.tasks.lab.distance import POINTS, wasserstein1
 from genarium.tasks.lab.frame import Frame
 from genarium.tasks.lab.plane import Plane
 from genarium.tasks.lab.question import PlaneInfo, Question, planes
-from genarium.tasks.lab.views import Drawing, Scene
+from genarium.tasks.lab.views import Scene
 
 TRAINING_POINTS = 20_000
 MEASUREMENTS = 16  # of W1 in a training
@@ -223,8 +223,7 @@ class Training(Iterator[Frame]):
             samples = self.plane.sample(POINTS, random).detach().numpy()
             if not np.isfinite(samples).all():
                 raise InputError("The training has diverged: samples are no numbers any more. Choose other settings.")
-            live = self._view.live
-            drawing = self._view.draw(self._scene(), samples, **self.question.options) if live else Drawing()
+            drawing = self._view.drawn(self._scene(), samples, self.question.options)
             self._set_training(True)
         if measure:
             self.w1 = wasserstein1(samples, self.measured)

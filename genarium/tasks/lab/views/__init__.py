@@ -40,7 +40,7 @@ def show(trained: Trained, question: Question, stop: threading.Event | None = No
     asked = question.checked_view(trained.info)
     view = trained.info.view(asked.view)
     samples = trained.scene.plane.sample(POINTS, trained.scene.generator()).detach().numpy()
-    for moment in view.moments(trained.scene, samples, **asked.options):
+    for moment in view.shown(trained.scene, samples, asked.options):
         if stop is not None and stop.is_set():
             return
         yield Frame(

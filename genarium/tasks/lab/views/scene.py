@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ class Scene:
         seed: of all draws.
     """
 
-    plane: Plane
+    plane: Any  # a Plane; which methods it has is for the views to know
     density: Density
     data: np.ndarray
     seed: int
@@ -85,13 +85,12 @@ class View:
         """The view's controls, by name."""
         return function_controls(self.moments, f"view {self.name}", {"scene", "samples"})
 
-    def draw(self, scene: Scene, samples: np.ndarray, **options: Any) -> Drawing:
-        """Return what is drawn in one frame of a training.
+    def draw(self, scene: Scene, samples: np.ndarray) -> Drawing:
+        """Return what is drawn in one frame of a training. A view with controls takes them here, too.
 
         Args:
             scene: the model as it is.
             samples: its samples, [N, 2].
-            options: a value for each control.
         """
         return Drawing()
 
@@ -103,6 +102,16 @@ class View:
             samples: its samples, [N, 2].
         """
         raise NotImplementedError
+
+    def drawn(self, scene: Scene, samples: np.ndarray, options: Mapping[str, Any]) -> Drawing:
+        """Return what `draw` returns for a value of each control."""
+        draw: Callable[..., Drawing] = self.draw
+        return draw(scene, samples, **options) if self.live else Drawing()
+
+    def shown(self, scene: Scene, samples: np.ndarray, options: Mapping[str, Any]) -> Iterator[Moment]:
+        """Return what `moments` returns for a value of each control."""
+        moments: Callable[..., Iterator[Moment]] = self.moments
+        return moments(scene, samples, **options)
 
 
 def grid(number: int, side: float = SIDE) -> np.ndarray:

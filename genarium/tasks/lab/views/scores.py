@@ -40,7 +40,7 @@ def score_error(scene: Scene, noise: float) -> float:
     random = np.random.default_rng(scene.seed + 1)
     x = scene.density.draw(MEASURED, random) + noise * random.standard_normal((MEASURED, 2))
     true = scene.density.score(x, noise)
-    learnt = scene.plane.score(tensor(x), noise).numpy()  # type: ignore[attr-defined]  # `needs`
+    learnt = scene.plane.score(tensor(x), noise).numpy()
     return float(np.square(learnt - true).sum() / np.square(true).sum())
 
 
@@ -59,7 +59,7 @@ class Score(View):
         """Return both scores at one noise level."""
         feet = grid(ARROWS)
         cell = 2 * SIDE / (ARROWS - 1)
-        learnt = noise**2 * scene.plane.score(tensor(feet), noise).numpy()  # type: ignore[attr-defined]
+        learnt = noise**2 * scene.plane.score(tensor(feet), noise).numpy()
         true = noise**2 * scene.density.score(feet, noise)
         layers = (
             Layer("true_score", "arrows", shortened(true, cell), "truth", feet),
@@ -110,7 +110,7 @@ class Langevin(View):
         for i in range(total):
             level = float(way[i // STEPS_PER_LEVEL])
             step = part * level**2
-            drift = scene.plane.score(x, level) if whose == "learnt" else tensor(scene.density.score(x.numpy(), level))  # type: ignore[attr-defined]
+            drift = scene.plane.score(x, level) if whose == "learnt" else tensor(scene.density.score(x.numpy(), level))
             x = x + step * drift
             if random_steps:
                 x = x + math.sqrt(2 * step) * torch.randn(x.shape, generator=generator)
@@ -132,7 +132,7 @@ class Error(View):
     def draw(self, scene: Scene, samples: np.ndarray, noise: float = LEAST) -> Drawing:
         """Return the error at one noise level, as a part of what the score is there, at most 2."""
         points = grid(CELLS)
-        learnt = scene.plane.score(tensor(points), noise).numpy()  # type: ignore[attr-defined]
+        learnt = scene.plane.score(tensor(points), noise).numpy()
         true = scene.density.score(points, noise)
         size = np.linalg.norm(true, axis=1) + 1 / max(
             noise, 0.5

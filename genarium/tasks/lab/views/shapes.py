@@ -25,14 +25,14 @@ class Density(View):
         """Return both densities, and the mean log-likelihood of data under both in nats."""
         points = grid(CELLS)
         true = np.exp(scene.density.log_density(points, BLUR)).reshape(CELLS, CELLS)
-        model = np.exp(scene.plane.log_density(tensor(points)).numpy()).reshape(CELLS, CELLS)  # type: ignore[attr-defined]
+        model = np.exp(scene.plane.log_density(tensor(points)).numpy()).reshape(CELLS, CELLS)
         levels = tuple(float(part * true.max()) for part in PARTS)
         layers = (
             Layer("model_density", "field", model, "model", contours=levels),
             Layer("true_density", "field", true, "truth", contours=levels),
         )
         figures = {
-            "log_likelihood": float(scene.plane.log_density(tensor(scene.data)).mean()),  # type: ignore[attr-defined]
+            "log_likelihood": float(scene.plane.log_density(tensor(scene.data)).mean()),
             "true_log_likelihood": float(scene.density.log_density(scene.data).mean()),
             "mass_in_square": float(model.sum() * (2 * SIDE / (CELLS - 1)) ** 2),
         }
@@ -53,15 +53,15 @@ class Critic(View):
     def draw(self, scene: Scene, samples: np.ndarray) -> Drawing:
         """Return the height, its slope, and what the critic takes for the distance of samples from data."""
         points = grid(CELLS)
-        height = scene.plane.height(tensor(points)).numpy().reshape(CELLS, CELLS)  # type: ignore[attr-defined]
+        height = scene.plane.height(tensor(points)).numpy().reshape(CELLS, CELLS)
         cell = 2 * SIDE / (CELLS - 1)
         by_y, by_x = np.gradient(height, cell)
         every = (CELLS - 1) // (ARROWS - 1)
         slope = np.stack([by_x[::every, ::every], by_y[::every, ::every]], 2).reshape(-1, 2)
         feet = grid(ARROWS)
         steep = np.linalg.norm(np.stack([by_x, by_y], 2), axis=2)
-        real = scene.plane.height(tensor(scene.data)).numpy()  # type: ignore[attr-defined]
-        drawn = scene.plane.height(tensor(samples)).numpy()  # type: ignore[attr-defined]
+        real = scene.plane.height(tensor(scene.data)).numpy()
+        drawn = scene.plane.height(tensor(samples)).numpy()
         figures = {"critic_distance": float(real.mean() - drawn.mean()), "mean_slope": float(steep.mean())}
         # Divided by the greatest slope, it is a lower bound of W1 (the dual of Kantorovich and Rubinstein).
         figures["bound_on_w1"] = figures["critic_distance"] / max(float(steep.max()), 1e-9)
@@ -87,8 +87,8 @@ class Code(View):
 
     def draw(self, scene: Scene, samples: np.ndarray) -> Drawing:
         """Return lines of codes, and data with their reconstructions."""
-        curves = scene.plane.lines().numpy()  # type: ignore[attr-defined]
-        restored = scene.plane.restore(tensor(scene.data)).numpy()  # type: ignore[attr-defined]
+        curves = scene.plane.lines().numpy()
+        restored = scene.plane.restore(tensor(scene.data)).numpy()
         pairs = np.stack([scene.data, restored], 1)[:SHOWN]
         one = curves.shape[0] == 1
         code = Layer("code_curve", "curve", curves[0]) if one else Layer("code_grid", "paths", curves)

@@ -41,7 +41,7 @@ class Paths(View):
         ways = {}
         for name, noisy in (("ode", False), ("sde", True)):
             if kind in ("both", name):
-                ways[name] = scene.plane.paths(number, steps, scene.seed, noisy).numpy()  # type: ignore[attr-defined]
+                ways[name] = scene.plane.paths(number, steps, scene.seed, noisy).numpy()
         length = min(len(way) for way in ways.values())
         for i in range(length):
             layers = []
@@ -88,7 +88,7 @@ class Flow(View):
         cell = 2 * FAR / (ARROWS - 1)
         for i in range(len(way)):
             t = 1 - i / steps
-            arrows = -scene.plane.velocity(tensor(feet), t).numpy()  # type: ignore[attr-defined]  # towards the data
+            arrows = -scene.plane.velocity(tensor(feet), t).numpy()  # towards the data
             arrows *= cell / max(float(np.linalg.norm(arrows, axis=1).max()), 1e-6)
             drawing = self._lines(scene, way[: i + 1], way)
             layers = (Layer("velocity", "arrows", arrows, "model", feet), *drawing.layers)
@@ -100,7 +100,7 @@ class Flow(View):
         x = scene.plane.scale * torch.randn(number, 2, generator=scene.generator())
         way = [x]
         for i in range(steps):
-            x = x - scene.plane.velocity(x, 1 - i / steps) / steps  # type: ignore[attr-defined]
+            x = x - scene.plane.velocity(x, 1 - i / steps) / steps
             way.append(x)
         return torch.stack(way).numpy()
 
@@ -114,7 +114,7 @@ class Flow(View):
 
     def _pairs(self, scene: Scene) -> Drawing:
         """Return the pairs of one batch, and the mean length of their lines."""
-        noise, data = scene.plane.pairs(tensor(scene.data[:256]), scene.generator())  # type: ignore[attr-defined]
+        noise, data = scene.plane.pairs(tensor(scene.data[:256]), scene.generator())
         lines = torch.stack([noise, data], 1).numpy()
         figures = {
             "mean_length": float(np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1).mean()),

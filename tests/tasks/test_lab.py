@@ -21,10 +21,10 @@ from genarium.tasks.lab.views.ways import crossings
 SMALL = {
     "autoencoder": ({"hidden": 32}, 150, 0.7),
     "ddpm": ({"hidden": 48, "num_inference_steps": 8}, 200, 0.6),
-    "flow-matching": ({"hidden": 48, "num_inference_steps": 6}, 200, 0.6),
+    "flow-matching": ({"hidden": 64, "num_inference_steps": 6}, 400, 0.7),
     "gan": ({}, 200, 0.8),
     "rbm": ({"num_hidden": 32, "gibbs_steps": 1, "num_inference_steps": 30}, 150, 0.9),
-    "score-sde": ({"hidden": 48, "num_inference_steps": 12}, 300, 0.7),
+    "score-sde": ({"hidden": 64, "num_inference_steps": 12}, 400, 0.8),  # its first samples are spread as the data are
     "vae": ({"hidden": 32}, 200, 0.7),
 }
 FEW = 200  # samples of a frame here; the Lab's own thousand take an assignment problem of a second

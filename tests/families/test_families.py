@@ -12,6 +12,7 @@ from genarium import paths
 from genarium.errors import PluginError
 from genarium.families import Family, discover
 from genarium.tasks import controls_of, tasks_of
+from genarium.tasks.lab.question import plane_info
 
 PLUGIN = """
 from genarium.families import Family
@@ -42,6 +43,10 @@ def test_built_in_families_translate_every_control_as_the_docstrings_have_it_now
             for control in controls_of(family.pipeline_class(), task, family.controls).values():
                 if not control.hidden:
                     shown |= {control.label, control.help}
+        if family.plane is not None:
+            shown |= {
+                text for control in plane_info(family).controls.values() for text in (control.label, control.help)
+            }
         missing = shown - {""} - set(chinese)
         assert not missing, f"plugins/{family.name}/zh.yaml lacks {missing}"
         assert not set(chinese) - shown, f"plugins/{family.name}/zh.yaml translates what no tab shows"

@@ -74,6 +74,7 @@ class Curves {
       pen.beginPath();
       line.forEach((point, i) => pen[i ? 'lineTo' : 'moveTo'](x(point[0]), y(up(point[1]))));
       pen.stroke();
+      if (line.length < 60) for (const point of line) pen.fillRect(x(point[0]) - 2, y(up(point[1])) - 2, 4, 4);
     });
     pen.setLineDash([]);
     if (at !== null && steps) {

@@ -37,23 +37,25 @@ function unpackPoints(text) {
   return Array.from({length: Math.floor(text.length / 4)}, (_, i) => [place(4 * i), place(4 * i + 2)]);
 }
 
-// Return the array between two of the same shape; `to` itself where they differ in shape.
+// Return the array between two of the same shape; null where there are no such two.
 function between(from, to, part) {
-  if (!from || !to || part >= 1 || from.values.length !== to.values.length) return to;
+  if (!from || !to || from.values.length !== to.values.length) return null;
   const values = new Float32Array(to.values.length);
   for (let i = 0; i < values.length; i++) values[i] = from.values[i] + part * (to.values[i] - from.values[i]);
   return {shape: to.shape, values: values};
 }
 
-// Return the frame between two frames of a training: its points and arrows move in straight lines.
+// Return the frame between two frames: points, arrows and curves move in straight lines, all else is that of the nearer frame.
 function frameBetween(from, to, part) {
-  if (!from || part >= 1 || from === to) return to;
-  const layers = to.layers.map((layer, i) => {
-    const old = from.layers[i];
-    if (!old || old.name !== layer.name || !['points', 'arrows', 'curve'].includes(layer.kind)) return layer;
-    return {...layer, values: between(old.values, layer.values, part), at: between(old.at, layer.at, part)};
+  if (!from || part >= 0.999 || from === to) return to;
+  if (part <= 0.001) return from;
+  const nearer = part < 0.5 ? from : to;
+  const layers = nearer.layers.map((layer, i) => {
+    const [old, next] = [from.layers[i], to.layers[i]];
+    const moves = old && next && old.name === next.name && ['points', 'arrows', 'curve'].includes(layer.kind);
+    return moves ? {...layer, values: between(old.values, next.values, part) || layer.values, at: between(old.at, next.at, part)} : layer;
   });
-  return {...to, samples: between(from.samples, to.samples, part), layers: layers};
+  return {...nearer, samples: between(from.samples, to.samples, part) || nearer.samples, layers: layers};
 }
 
 // ---- colours ----
@@ -107,7 +109,7 @@ class PlaneDrawing {
     layers.filter(layer => layer.kind === 'field' && !layer.contours.length).forEach(layer => this.heat(layer));
     this.axes();
     if (data && !hidden.has('data')) this.dots(data.values, this.colours.data, 1.5, 0.55);
-    const samples = frame && frame.samples && frame.samples.values.length && !hidden.has('samples');
+    const samples = frame && frame.samples.values.length && !hidden.has('samples') && !hidden.has('estimates');
     const busy = layers.some(layer => ['paths', 'arrows', 'points'].includes(layer.kind) && layer.role !== 'data');
     if (samples) this.dots(frame.samples.values, this.colours.model, 1.9, busy ? 0.35 : 0.8);
     for (const layer of layers) {

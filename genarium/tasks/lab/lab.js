@@ -15,7 +15,7 @@ class Lab {
     this.phase = 'fresh'; // fresh, waiting, learning, held, showing, done
     this.data = null; // points of the running training
     this.mode = 'follow'; // of the timeline: follow the training, scrub in it, or the view's clock
-    this.moment = 1;
+    this.moment = this.until = 1;
     this.playing = false;
     this.still = matchMedia('(prefers-reduced-motion: reduce)').matches;
     this.isWide = element.clientWidth > 760;
@@ -23,6 +23,7 @@ class Lab {
     this.pen = new Pen(this);
     this.build();
     this.show();
+    this.lessons.begin();
     if (spec.problem) this.problem([spec.problem, spec.problem]);
     new MutationObserver(() => translate(this.element)).observe(document.querySelector('#language-style') || document.body, {childList: true, subtree: true, characterData: true});
     new MutationObserver(() => { this.dirty = true; this.thumbnails(); }).observe(document.body, {attributes: true, attributeFilter: ['class']});
@@ -189,24 +190,32 @@ class Lab {
   }
 
   // Begin a training; `held` if it is to make no step yet.
-  async start(held = false) {
+  async start(held = false, exhibit = null) {
     const before = this.ticket;
     this.clear();
+    this.exhibit(exhibit);
     this.setPhase('waiting');
-    const answer = await this.send({what: 'start', experiment: this.state, ticket: before, held: held});
+    const answer = await this.send({what: 'start', experiment: this.state, ticket: before, held: held, exhibit: exhibit});
     if (!answer || answer.problem) {
       this.setPhase('fresh');
       return false;
     }
     this.ticket = answer.ticket;
-    this.data = unpack(answer.data);
+    this.data = unpack(answer.data || null);
     this.follow(answer.ticket);
     return true;
+  }
+
+  // Show that no training is to be seen, but something else; null ends it.
+  exhibit(name) {
+    this.exhibited = name;
+    this.bench.classList.toggle('lab-exhibit', Boolean(name));
   }
 
   reset() {
     this.leave();
     this.clear();
+    this.exhibit(null);
     this.setPhase('fresh');
   }
 
@@ -261,7 +270,7 @@ class Lab {
       if (this.ticket !== ticket) return;
       for (const frame of news.frames || []) {
         after = frame.number;
-        if (this.sides[frame.side]) this.sides[frame.side].take(frame);
+        if (this.sides[frame.which]) this.sides[frame.which].take(frame);
       }
       if (news.frames && news.frames.length) this.dirty = true;
       known = news.state;
@@ -283,9 +292,8 @@ class Lab {
     const rested = this.rests;
     this.phase = phase;
     this.element.dataset.phase = phase;
-    if (this.rests && !rested) { // views with a clock of their own come now
+    if (this.rests && !rested && !this.exhibited) { // views with a clock of their own come now
       for (const side of this.sides) if (!side.view.live && side.view.name !== 'samples') side.ask();
-      if (phase === 'done') this.lessons.done();
     }
     this.showPhase();
     this.dirty = true;
@@ -298,8 +306,9 @@ class Lab {
     this.stepButton.disabled = phase === 'done';
     this.resetButton.disabled = phase === 'fresh';
     const one = this.sides && this.sides[0].newest;
+    const named = phase === 'learning' && !one ? 'waiting' : phase;
     const values = one ? {step: one.step, steps: one.steps, seconds: one.seconds.toFixed(1)} : {step: 0, steps: 0, seconds: 0};
-    say(this.status, filled(texts[`phase_${phase}`], values));
+    say(this.status, filled(texts[`phase_${named}`], values));
     this.bar.style.width = one ? `${100 * one.step / one.steps}%` : '0';
   }
 
@@ -322,8 +331,14 @@ class Lab {
     const view = this.sides.some(side => side.moments.length > 1 || side.look) && this.rests;
     this.mode = view ? 'view' : 'scrub';
     this.moment = 0;
+    this.until = 1;
     this.playing = true;
     this.dirty = true;
+  }
+
+  // Play a part of the view's clock, from one moment to another.
+  playPart(from, until) {
+    Object.assign(this, {mode: 'view', moment: from, until: until, playing: true, dirty: true});
   }
 
   scrub() {
@@ -348,8 +363,8 @@ class Lab {
 
   advance(seconds) {
     const come = this.mode !== 'view' ? 1 : Math.max(0, ...this.sides.map(side => side.moments.length ? side.moments[side.moments.length - 1].moment : 0));
-    this.moment = Math.min(come, this.moment + seconds / PLAY_SECONDS);
-    if (this.moment >= 1) this.playing = false;
+    this.moment = Math.min(come, this.until, this.moment + seconds / PLAY_SECONDS);
+    if (this.moment >= this.until) this.playing = false;
     if (this.mode === 'scrub' && !this.playing) this.mode = 'follow';
   }
 
@@ -360,7 +375,7 @@ class Lab {
       if (this.mode === 'scrub') side.place = this.moment * Math.max(0, side.history.length - 1);
       const clocked = this.mode === 'view' && side.moments.length ? side.atMoment(this.moment) : null;
       const frame = clocked || side.at(follow);
-      side.paint(this.data || this.pointsOf(this.state.data), frame);
+      side.paint(this.exhibited ? null : this.data || this.pointsOf(this.state.data), frame);
       if (frame && !label) label = clocked ? frame.label : String(frame.step);
       lines.losses.push(side.losses);
       lines.distances.push(side.distances);

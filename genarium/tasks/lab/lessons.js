@@ -23,6 +23,11 @@ class Lessons {
     if (lesson in lab.spec.lessons) this.write(lesson, step);
   }
 
+  // Show what the lesson of a link begins with, as far as no training is needed for it.
+  begin() {
+    if (this.name && this.steps[this.step].gradients) this.open(this.name, this.step);
+  }
+
   get steps() { return this.lab.spec.lessons[this.name].steps; }
 
   forward() {
@@ -34,9 +39,10 @@ class Lessons {
   async open(name, step) {
     const lab = this.lab;
     this.write(name, step);
+    const gradients = this.steps[this.step].gradients;
     const wanted = structuredClone({speed: 25, ...this.steps[this.step].set, lesson: name, step: this.step, points: ''});
     const learnt = state => JSON.stringify([state.data, state.seed, state.sides.map(side => [side.family, side.settings])]);
-    if (lab.ticket && learnt(lab.state) === learnt(wanted)) {
+    if (lab.ticket && !gradients && !lab.exhibited && learnt(lab.state) === learnt(wanted)) {
       wanted.sides.forEach((side, i) => {
         const same = JSON.stringify([lab.state.sides[i].view, lab.state.sides[i].options]) === JSON.stringify([side.view, side.options]);
         if (!same) lab.sides[i].setView(side.view, side.options);
@@ -46,10 +52,15 @@ class Lessons {
       lab.writeAddress();
       return;
     }
-    lab.reset();
-    lab.state = wanted;
-    lab.show();
-    await lab.start();
+    if (gradients && lab.exhibited) lab.state = wanted;
+    else {
+      lab.reset();
+      lab.state = wanted;
+      lab.show();
+      await lab.start(false, gradients ? 'gradients' : null);
+    }
+    if (gradients) lab.playPart(...gradients);
+    lab.writeAddress();
   }
 
   // Show the words of a step.
@@ -80,6 +91,4 @@ class Lessons {
   mark() {
     this.list.querySelectorAll('button').forEach(button => button.setAttribute('aria-pressed', String(button.dataset.lesson === this.name)));
   }
-
-  done() { this.card.dataset.done = 'true'; }
 }

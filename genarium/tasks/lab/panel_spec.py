@@ -13,6 +13,7 @@ import yaml
 from genarium.tasks import Control, Task
 from genarium.tasks.lab.data import SETS, known_density
 from genarium.tasks.lab.experiment import Experiment
+from genarium.tasks.lab.gradients import BATCHES, ESTIMATORS
 from genarium.tasks.lab.question import PlaneInfo, planes
 
 THUMBNAIL = 500  # points of a data set that stand for it
@@ -69,10 +70,18 @@ def lessons() -> dict[str, Any]:
                     "set": {key: experiment[key] for key in ("data", "seed", "speed", "sides")},
                     "do": _pair(step["do"]),
                     "look": _pair(step["look"]),
+                    "gradients": _part(*step["gradients"]) if "gradients" in step else None,
                 }
             )
         read[name] = {"title": _pair(lesson["title"]), "steps": steps}
     return read
+
+
+def _part(first: str, last: str) -> list[float]:
+    """Return the part of the gradients' clock that shows some estimators, from the first to the last of them."""
+    names = [estimator.name for estimator in ESTIMATORS]
+    most = len(names) * BATCHES - 1
+    return [names.index(first) * BATCHES / most, ((names.index(last) + 1) * BATCHES - 1) / most]
 
 
 def _pair(text: Mapping[str, str]) -> Pair:
@@ -84,24 +93,34 @@ def _family(info: PlaneInfo, texts: Mapping[str, Pair]) -> dict[str, Any]:
     return {
         "name": info.family.name,
         "title": [info.title, chinese.get(info.title, info.title)],
-        "controls": [_control(control, chinese, texts) for control in info.controls.values()],
+        "controls": [_setting(control, chinese) for control in info.controls.values()],
         "views": [
             {
                 "name": view.name,
                 "title": texts.get(f"view_{view.name}", [view.name, view.name]),
                 "look": texts.get(f"look_{view.name}", ["", ""]),
                 "live": view.live,
-                "controls": [_control(control, chinese, texts) for control in view.controls.values()],
+                "controls": [_option(control, texts) for control in view.controls.values()],
             }
             for view in info.views
         ],
     }
 
 
-def _control(control: Control, chinese: Mapping[str, str], texts: Mapping[str, Pair]) -> dict[str, Any]:
-    """Return a control for the script. Words of this task's own go before the family's, and those before English ones."""
-    label = texts.get(f"control_{control.name}", [control.label, chinese.get(control.label, control.label)])
-    help_ = texts.get(f"help_{control.name}", [control.help, chinese.get(control.help, control.help)])
+def _setting(control: Control, chinese: Mapping[str, str]) -> dict[str, Any]:
+    """Return a family's control for the script, in the family's words."""
+    label, help_ = ([text, chinese.get(text, text)] for text in (control.label, control.help))
+    return _control(control, label, help_, {})
+
+
+def _option(control: Control, texts: Mapping[str, Pair]) -> dict[str, Any]:
+    """Return a view's control for the script, in the task's words."""
+    label = texts.get(f"control_{control.name}", [control.label] * 2)
+    words = {str(choice): texts.get(f"choice_{choice}", [str(choice)] * 2) for choice in control.choices}
+    return _control(control, label, texts.get(f"help_{control.name}", ["", ""]), words)
+
+
+def _control(control: Control, label: Pair, help_: Pair, words: Mapping[str, Pair]) -> dict[str, Any]:
     return {
         "name": control.name,
         "kind": control.kind,
@@ -110,7 +129,7 @@ def _control(control: Control, chinese: Mapping[str, str], texts: Mapping[str, P
         "maximum": control.maximum,
         "step": control.step,
         "choices": list(control.choices),
-        "words": {c: texts[f"choice_{c}"] for c in map(str, control.choices) if f"choice_{c}" in texts},
+        "words": dict(words),
         "label": label,
         "help": help_,
     }

@@ -12,7 +12,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from genarium.errors import GenariumError, InputError, Stopped
@@ -20,6 +19,7 @@ from genarium.runtime import Runtime
 from genarium.tasks.lab.data import parse_points
 from genarium.tasks.lab.experiment import Experiment, pack_points
 from genarium.tasks.lab.frame import Frame, pack
+from genarium.tasks.lab.gradients import frames
 from genarium.tasks.lab.question import Question
 from genarium.tasks.lab.training import run
 from genarium.tasks.lab.views import show
@@ -35,78 +35,45 @@ MAX_WAITING = 240  # frames that wait for the page; of more, the older half is t
 MAX_SENT = 16  # frames in one answer
 MAX_TEXT = 2**20  # characters of a CSV file
 
+UNKNOWN = "The Lab does not know what that means; reload the page."
+
 log = logging.getLogger(__name__)
 
 
 class Room:
-    """One page's training, and what the page shows of it.
+    """One page's thread, and the frames that it has made.
+
+    A subclass says in `_once` what the thread does next.
 
     Args:
-        experiment: what is learnt.
         client: who asked, by address.
         turn: the runtime's `turn`.
-        held: whether to make no step yet.
 
     Attributes:
         state: "waiting" for a turn, "learning", "held", "showing" a view, "done", or "ended".
     """
 
-    def __init__(self, experiment: Experiment, client: str, turn: Callable[[threading.Event], Any], held: bool = False):
+    def __init__(self, client: str, turn: Callable[[threading.Event], Any]):
         self.ticket = secrets.token_urlsafe(12)
         self.client, self.state, self.problem = client, "waiting", ""
         self.asked = self.opened = time.monotonic()
         self._turn, self._stop = turn, threading.Event()
-        self._questions = list(experiment.sides)
-        data = experiment.own_points()
-        self._trainings = [run(question, self._stop, data) for question in self._questions]
-        self._finished = [False] * len(self._trainings)
-        self._held, self._steps = held, 0
-        self._to_show: set[int] = set()  # sides whose view is to be made
-        self._looks: set[int] = set()  # sides whose view has changed
         self._change = threading.Condition()
-        self._wishes = [0] * len(self._trainings)  # number of the page's newest wish for a view, of each side
         self._frames: list[tuple[int, int, int, Frame]] = []  # number, side, wish that it answers, frame
         self._number = 0
-        threading.Thread(target=self._work, name="lab", daemon=True).start()
 
-    # ---- what the page says ----
+    def begin(self) -> dict[str, Any]:
+        """Start the thread, and return what the page needs at the beginning."""
+        threading.Thread(target=self._work, name="lab", daemon=True).start()
+        return {"ticket": self.ticket}
 
     def tell(self, message: Mapping[str, Any]) -> None:
-        """Take in what the visitor does: hold, go on, make a step, another speed or another view.
+        """Take in what the visitor does.
 
         Raises:
-            InputError: something else, or an unknown view or option.
+            InputError: it means nothing here.
         """
-        what = message.get("what")
-        with self._change:
-            if what == "hold":
-                self._held = True
-            elif what == "go":
-                self._held = False
-            elif what == "step":
-                self._held, self._steps = True, min(self._steps + 1, 20)
-            elif what == "speed":
-                self._questions = [self._checked(one, speed=message.get("speed")) for one in self._questions]
-            elif what == "look":
-                self._look(message)
-            else:
-                raise InputError("The Lab does not know what that means; reload the page.")
-            self._change.notify_all()
-
-    def _look(self, message: Mapping[str, Any]) -> None:
-        side = message.get("side")
-        if isinstance(side, bool) or not isinstance(side, int) or not 0 <= side < len(self._questions):
-            raise InputError("The Lab has no such side; reload the page.")
-        options = message.get("options", {})
-        one = self._checked(self._questions[side], view=message.get("view"), options=options)
-        self._questions[side], self._wishes[side] = one, int(message.get("number") or 0)
-        self._looks.add(side)
-        if message.get("show"):
-            self._to_show.add(side)
-
-    @staticmethod
-    def _checked(question: Question, **changes: Any) -> Question:
-        return Question.of({**question.to_json(), **changes})
+        raise InputError(UNKNOWN)
 
     def leave(self) -> None:
         """End the room."""
@@ -125,10 +92,14 @@ class Room:
         with self._change:
             self._frames = [one for one in self._frames if one[0] > after]
             frames, state, problem = self._frames[:MAX_SENT], self.state, self.problem
-        packed = [{"number": n, "side": side, "look": wish, **frame.to_json()} for n, side, wish, frame in frames]
+        packed = [{"number": n, "which": side, "look": wish, **frame.to_json()} for n, side, wish, frame in frames]
         return {"state": state, "problem": problem, "frames": packed}
 
     # ---- the thread ----
+
+    def _once(self) -> None:
+        """Do the next thing, or wait until there is something to do."""
+        raise NotImplementedError
 
     def _work(self) -> None:
         try:
@@ -144,6 +115,108 @@ class Room:
         finally:
             self._stop.set()
             self.state = "ended"
+
+    def _push(self, side: int, wish: int, frame: Frame) -> None:
+        with self._change:
+            self._number += 1
+            self._frames.append((self._number, side, wish, frame))
+            if len(self._frames) > MAX_WAITING:  # the page is slow: of the older half every second moment is left out
+                self._frames = [one for i, one in enumerate(self._frames) if i >= MAX_WAITING // 2 or i % 4 < 2]
+
+    def _pause(self, seconds: float) -> None:
+        if seconds > 0:
+            self._stop.wait(seconds)
+
+
+class GradientRoom(Room):
+    """The estimators of a gradient, one after another, for the lesson about them."""
+
+    def __init__(self, client: str, turn: Callable[[threading.Event], Any], seed: int):
+        super().__init__(client, turn)
+        self._left = frames(seed, self._stop)
+
+    def _once(self) -> None:
+        with self._turn(self._stop):
+            frame = next(self._left, None)
+        if frame is not None:
+            self.state = "showing"
+            self._push(0, 0, frame)
+            self._pause(BREATH_SECONDS)
+            return
+        self.state = "done"
+        with self._change:
+            self._change.wait(1.0)
+
+
+class TrainingRoom(Room):
+    """One page's training, and what the page shows of it.
+
+    Args:
+        experiment: what is learnt.
+        client, turn: see `Room`.
+        held: whether to make no step yet.
+
+    Raises:
+        InputError: the experiment cannot be done.
+    """
+
+    def __init__(self, experiment: Experiment, client: str, turn: Callable[[threading.Event], Any], held: bool = False):
+        super().__init__(client, turn)
+        self._questions = list(experiment.sides)
+        data = experiment.own_points()
+        self._trainings = [run(question, self._stop, data) for question in self._questions]
+        self._finished = [False] * len(self._trainings)
+        self._held, self._steps = held, 0
+        self._to_show: set[int] = set()  # sides whose view is to be made
+        self._looks: set[int] = set()  # sides whose view has changed
+        self._wishes = [0] * len(self._trainings)  # number of the page's newest wish for a view, of each side
+
+    def begin(self) -> dict[str, Any]:
+        """Start the thread, and return the ticket and the data."""
+        return {**super().begin(), "data": pack(self._trainings[0].data)}
+
+    # ---- what the page says ----
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Take in what the visitor does: hold, go on, make a step, another speed or another view.
+
+        Raises:
+            InputError: something else, or a view or option that there is not.
+        """
+        what = message.get("what")
+        with self._change:
+            if what == "hold":
+                self._held = True
+            elif what == "go":
+                self._held = False
+            elif what == "step":
+                self._held, self._steps = True, min(self._steps + 1, 20)
+            elif what == "speed":
+                self._questions = [self._checked(one, speed=message.get("speed")) for one in self._questions]
+            elif what == "look":
+                self._look(message)
+            else:
+                raise InputError(UNKNOWN)
+            self._change.notify_all()
+
+    def _look(self, message: Mapping[str, Any]) -> None:
+        side = message.get("side")
+        if isinstance(side, bool) or not isinstance(side, int) or not 0 <= side < len(self._questions):
+            raise InputError("The Lab has no such side; reload the page.")
+        number, options = message.get("number", 0), message.get("options", {})
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InputError(UNKNOWN)
+        one = self._checked(self._questions[side], view=message.get("view"), options=options)
+        self._questions[side], self._wishes[side] = one, number
+        self._looks.add(side)
+        if message.get("show"):
+            self._to_show.add(side)
+
+    @staticmethod
+    def _checked(question: Question, **changes: Any) -> Question:
+        return Question.of({**question.to_json(), **changes})
+
+    # ---- the thread ----
 
     def _once(self) -> None:
         """Do the next thing: make a view that is wanted, learn on, or wait until there is something to do."""
@@ -172,7 +245,7 @@ class Room:
             if side in self._looks:
                 self._looks.discard(side)
                 training.look(question.view, dict(question.options))
-            training.question = replace(training.question, speed=1 if one_step else question.speed)
+            training.speed = 1 if one_step else question.speed
             with self._turn(self._stop):
                 self.state = "learning"
                 frame = next(training, None)
@@ -186,30 +259,16 @@ class Room:
     def _show(self, side: int) -> None:
         """Make the frames of a side's view, unless the visitor wants another meanwhile."""
         self.state = "showing"
-        question = self._questions[side]
-        frames = iter(show(self._trainings[side].trained, question))
+        with self._change:
+            question, wish = self._questions[side], self._wishes[side]
+        moments = iter(show(self._trainings[side].trained, question, self._stop))
         while not self.is_over and side not in self._to_show:
             with self._turn(self._stop):
-                frame = next(frames, None)
+                frame = next(moments, None)
             if frame is None:
                 break
-            self._push(side, frame)
+            self._push(side, wish, frame)
             self._pause(BREATH_SECONDS)
-
-    def _push(self, side: int, wish: int, frame: Frame) -> None:
-        with self._change:
-            self._number += 1
-            self._frames.append((self._number, side, wish, frame))
-            if len(self._frames) > MAX_WAITING:  # the page is slow: of the older half every second moment is left out
-                self._frames = [one for i, one in enumerate(self._frames) if i >= MAX_WAITING // 2 or i % 4 < 2]
-
-    def _pause(self, seconds: float) -> None:
-        if seconds > 0:
-            self._stop.wait(seconds)
-
-    def first(self) -> dict[str, Any]:
-        """Return what the page needs at the beginning: the ticket, and the data."""
-        return {"ticket": self.ticket, "data": pack(self._trainings[0].measured)}
 
 
 class Rooms:
@@ -228,7 +287,8 @@ class Rooms:
         """Answer a page.
 
         Args:
-            message: {"what": ..., ...}. "start" takes the experiment, and the ticket of the room that it replaces; "frames" a
+            message: {"what": ..., ...}. "start" takes the experiment, whether it is "held", the ticket of the room that it
+                replaces, and "exhibit": "gradients" where that is to be seen in place of a training; "frames" a
                 ticket and the number of the last frame; "leave" a ticket; "points" the text of a CSV file; all others are for
                 `Room.tell`.
             client: the address of who asks.
@@ -238,7 +298,7 @@ class Rooms:
         """
         try:
             if not isinstance(message, Mapping):
-                raise InputError("The Lab does not know what that means; reload the page.")
+                raise InputError(UNKNOWN)
             what = message.get("what")
             if what == "points":
                 return await asyncio.to_thread(self._points, message.get("text"))
@@ -260,7 +320,9 @@ class Rooms:
             return {"problem": str(error)}
 
     def _start(self, message: Mapping[str, Any], client: str) -> dict[str, Any]:
-        experiment = Experiment.of(message.get("experiment"))
+        experiment, exhibit = Experiment.of(message.get("experiment")), message.get("exhibit")
+        if exhibit not in (None, "gradients"):
+            raise InputError(UNKNOWN)
         with self._lock:
             if (before := self._rooms.get(str(message.get("ticket")))) is not None:
                 before.leave()
@@ -270,9 +332,14 @@ class Rooms:
                 raise InputError(
                     "Too many trainings are open. Close another page of the Lab, or try again in a minute."
                 )
-            room = Room(experiment, client, self.runtime.turn, bool(message.get("held")))
+        room: Room
+        if exhibit:
+            room = GradientRoom(client, self.runtime.turn, experiment.sides[0].seed)
+        else:
+            room = TrainingRoom(experiment, client, self.runtime.turn, bool(message.get("held")))
+        with self._lock:
             self._rooms[room.ticket] = room
-        return room.first()
+        return room.begin()
 
     @staticmethod
     def _points(text: Any) -> dict[str, Any]:

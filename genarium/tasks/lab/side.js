@@ -160,7 +160,7 @@ class Side {
     this.drawing.draw(data, frame, this.hidden);
     this.lab.pen.paint(this);
     const layers = frame ? frame.layers : [];
-    const names = [['data', 'data', 'points'], ...(frame && frame.samples.values.length ? [['samples', 'model', 'points']] : []),
+    const names = [...(data ? [['data', 'data', 'points']] : []), ...(frame && frame.samples.values.length ? [[this.lab.exhibited ? 'estimates' : 'samples', 'model', 'points']] : []),
       ...layers.map(layer => [layer.name, layer.role, layer.kind])];
     const key = names.join();
     if (key !== this.legendKey) this.fillLegend(names);
@@ -190,10 +190,15 @@ class Side {
 
   fillFigures(figures) {
     const texts = this.lab.texts, names = Object.keys(figures), key = names.join();
+    const bars = names.filter(name => name.startsWith('variance_')).map(name => figures[name]);
     if (key !== this.figuresKey) {
-      this.figures.replaceChildren(...names.map(name => h('div', {}, h('dt', {text: texts[`figure_${name}`] || [name, name]}), h('dd', {'data-name': name}))));
+      this.figures.replaceChildren(...names.map(name => h('div', {class: name.startsWith('variance_') ? 'lab-bar' : 'lab-figure'},
+        h('dt', {text: texts[`figure_${name}`] || [name, name]}), h('dd', {'data-name': name}))));
     }
     this.figuresKey = key;
-    names.forEach((name, i) => { this.figures.children[i].lastChild.textContent = shortNumber(figures[name]); });
+    names.forEach((name, i) => {
+      this.figures.children[i].lastChild.textContent = shortNumber(figures[name]);
+      if (name.startsWith('variance_')) this.figures.children[i].style.setProperty('--part', figures[name] / Math.max(...bars));
+    });
   }
 }

@@ -70,7 +70,16 @@ def test_help_imports_neither_torch_nor_gradio():
 
 def test_the_tasks_of_this_repository_come_in_order_and_have_their_parts():
     tasks = find_tasks()
-    assert list(tasks) == ["generate", "reconstruct", "interpolate", "swap_style", "anomaly", "explore", "compare", "lab"]
+    assert list(tasks) == [
+        "generate",
+        "reconstruct",
+        "interpolate",
+        "swap_style",
+        "anomaly",
+        "explore",
+        "compare",
+        "lab",
+    ]
     assert not tasks.broken
     for task in tasks.values():
         assert {"tab", "intro"} <= set(task.texts())

@@ -13,6 +13,7 @@ class Lab {
     this.state = spec.start;
     this.ticket = '';
     this.phase = 'fresh'; // fresh, waiting, learning, held, showing, done
+    this.base = 'fresh'; // the same, but for the time in which a view is made
     this.data = null; // points of the running training
     this.mode = 'follow'; // of the timeline: follow the training, scrub in it, or the view's clock
     this.moment = this.until = 1;
@@ -172,14 +173,9 @@ class Lab {
   }
 
   async pressStart() {
-    if (this.phase === 'fresh' || this.phase === 'done') return this.start();
-    if (this.phase === 'held') return this.goOn();
-    if (await this.tell({what: 'hold'})) this.setPhase('held');
-  }
-
-  goOn() {
-    this.mode = 'follow';
-    this.setPhase('waiting');
+    if (this.base === 'fresh' || this.base === 'done') return this.start();
+    if (this.base !== 'held') return this.tell({what: 'hold'});
+    this.setMode('follow');
     return this.tell({what: 'go'});
   }
 
@@ -291,6 +287,7 @@ class Lab {
     if (phase === this.phase) { this.showPhase(); return; }
     const rested = this.rests;
     this.phase = phase;
+    if (phase !== 'showing') this.base = phase;
     this.element.dataset.phase = phase;
     if (this.rests && !rested && !this.exhibited) { // views with a clock of their own come now
       for (const side of this.sides) if (!side.view.live && side.view.name !== 'samples') side.ask();
@@ -300,15 +297,15 @@ class Lab {
   }
 
   showPhase() {
-    const {texts, phase} = this, key = {fresh: 'start', held: 'go_on', done: 'again'}[phase] || 'pause';
-    if (phase !== 'showing') say(this.startButton, texts[key]);
-    this.startButton.dataset.does = key;
-    this.stepButton.disabled = phase === 'done';
+    const {texts, phase} = this, key = {fresh: 'start', held: 'go_on', done: 'again'}[this.base] || 'pause';
+    say(this.startButton, texts[key]);
+    this.stepButton.disabled = this.base === 'done';
     this.resetButton.disabled = phase === 'fresh';
     const one = this.sides && this.sides[0].newest;
     const named = phase === 'learning' && !one ? 'waiting' : phase;
     const values = one ? {step: one.step, steps: one.steps, seconds: one.seconds.toFixed(1)} : {step: 0, steps: 0, seconds: 0};
     say(this.status, filled(texts[`phase_${named}`], values));
+    this.status.dataset.step = one ? one.step : '';
     this.bar.style.width = one ? `${100 * one.step / one.steps}%` : '0';
   }
 

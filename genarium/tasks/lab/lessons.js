@@ -85,6 +85,7 @@ class Lessons {
     this.card.hidden = true;
     this.name = '';
     this.mark();
+    if (this.lab.exhibited) this.lab.reset();
     this.lab.writeAddress();
   }
 

@@ -192,7 +192,8 @@ class Lab {
     this.exhibit(exhibit);
     this.setPhase('waiting');
     const answer = await this.send({what: 'start', experiment: this.state, ticket: before, held: held, exhibit: exhibit});
-    if (!answer || answer.problem) {
+    if (!answer || !answer.ticket) {
+      if (answer && !answer.problem) this.problem(this.texts.no_answer);
       this.setPhase('fresh');
       return false;
     }
@@ -264,6 +265,7 @@ class Lab {
         else { await new Promise(done => setTimeout(done, PATIENCE_MS[failures++])); continue; }
       }
       if (this.ticket !== ticket) return;
+      if (!news || !news.state) news = {state: 'ended', problem: news && news.problem || 'gone', frames: []};
       for (const frame of news.frames || []) {
         after = frame.number;
         if (this.sides[frame.which]) this.sides[frame.which].take(frame);

@@ -77,8 +77,8 @@ class PointNetwork(ModelMixin, ConfigMixin):
             "turns", 2 * math.pi / period * torch.logspace(0, -3, times, dtype=torch.float32), persistent=False
         )
         self.body = perceptron(self.waves.width + 2 * times, *[hidden] * layers, 2)
-        nn.init.zeros_(self.body[-1].weight)
-        nn.init.zeros_(self.body[-1].bias)
+        for weights in self.body[-1].parameters():
+            nn.init.zeros_(weights)
 
     def forward(self, sample: torch.Tensor, timestep: Any, class_labels: torch.Tensor | None = None) -> SimpleNamespace:
         """Return an output with `sample`, float32 [N, 2, 1, 1].

@@ -291,8 +291,8 @@ class Training(Iterator[Frame]):
         loss, parts = self.plane.loss(self.points[rows], self.generator, progress, self.plane.stages[self._stage][0])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        for group in self.groups:
-            torch.nn.utils.clip_grad_norm_(group, STEEPEST, foreach=True)
+        for weights in self.groups:
+            torch.nn.utils.clip_grad_norm_(weights, STEEPEST, foreach=True)
         self.optimizer.step()
         self.averages.update()
         value = float(loss.detach())

@@ -109,6 +109,22 @@ def read_translations(plugin: str | Path) -> dict[str, dict[str, str]]:
     return {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """A function that imports a class of a file. A ZeroGPU Space pickles it with the checkpoint that it belongs to."""
+
+    file: str
+    name: str
+
+    def __call__(self) -> type[Any]:
+        return getattr(_loaded(self.file), self.name)
+
+
+@functools.cache
+def _loaded(file: str) -> ModuleType:
+    return _module_of_file(Path(file))
+
+
 def beside(plugin: str | Path, reference: str) -> Callable[[], type[Any]]:
     """Return a function that imports a class of a file beside a plugin, when it is first needed.
 
@@ -116,13 +132,8 @@ def beside(plugin: str | Path, reference: str) -> Callable[[], type[Any]]:
         plugin: the plugin's `__file__`.
         reference: "file:Class", without .py.
     """
-
-    @functools.cache
-    def load() -> type[Any]:
-        file, _, name = reference.partition(":")
-        return getattr(_module_of_file(Path(plugin).with_name(f"{file}.py")), name)
-
-    return load
+    file, _, name = reference.partition(":")
+    return _Beside(str(Path(plugin).with_name(f"{file}.py")), name)
 
 
 @dataclass(frozen=True)

@@ -103,3 +103,17 @@ def _normal(name: str) -> str:
 
 def _known(names: Sequence[str]) -> str:
     return "there are " + ", ".join(f"{label} {name}" for label, name in enumerate(names))
+
+
+def shortest_cycle(labels: tuple[int, ...]) -> list[int]:
+    """Return the shortest list whose repetition gives these labels.
+
+    That is what stands before the longest border, found in linear time (Knuth, Morris & Pratt 1977, section 4).
+    """
+    borders = [0]  # of labels[: i + 1]: the length of its longest beginning that is also its end
+    for label in labels[1:]:
+        length = borders[-1]
+        while length and label != labels[length]:
+            length = borders[length - 1]
+        borders.append(length + (label == labels[length]))
+    return list(labels[: len(labels) - borders[-1]])

@@ -10,6 +10,7 @@ import gradio as gr
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
 from genarium.families import Family
+from genarium.runtime.classes import shortest_cycle
 from genarium.runtime.request import Request, choose_labels
 from genarium.tasks import Control, Task, controls_of
 from genarium.ui.texts import TaskTexts
@@ -185,32 +186,22 @@ class ClassChooser:
         """Return updates that bring back a request's labels."""
         updates = self.show(checkpoint)
         labels = request.class_labels
-        if not checkpoint.takes_classes(self.task) or labels == choose_labels(checkpoint, "cycle", request.batch_size):
+        if not checkpoint.takes_classes(self.task):
+            return updates
+        if labels == (choose_labels(checkpoint, "cycle", request.batch_size) if self.many else None):
             return updates
         if labels is None:
             return {**updates, self.mode: gr.update(value="any")}
-        names = _shortest_cycle(labels)
+        names = shortest_cycle(labels)
         updates[self.mode] = gr.update(value="chosen")
-        updates[self.names] = gr.update(choices=_choices(checkpoint), value=names, visible=True)
+        updates[self.names] = gr.update(
+            choices=_choices(checkpoint), value=names if self.many else names[0], visible=True
+        )
         return updates
 
 
 def _choices(checkpoint: Checkpoint) -> list[tuple[str, int]]:
     return [(name, label) for label, name in enumerate(checkpoint.class_names)]
-
-
-def _shortest_cycle(labels: tuple[int, ...]) -> list[int]:
-    """Return the shortest list whose repetition gives these labels.
-
-    That is what stands before the longest border, found in linear time (Knuth, Morris & Pratt 1977, section 4).
-    """
-    borders = [0]  # of labels[: i + 1]: the length of its longest beginning that is also its end
-    for label in labels[1:]:
-        length = borders[-1]
-        while length and label != labels[length]:
-            length = borders[length - 1]
-        borders.append(length + (label == labels[length]))
-    return list(labels[: len(labels) - borders[-1]])
 
 
 def seed_row(texts: TaskTexts) -> gr.Textbox:

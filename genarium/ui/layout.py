@@ -16,6 +16,7 @@ from genarium.ui.answers import answer_in_words
 from genarium.ui.endpoints import build_endpoints
 from genarium.ui.gate import Gate
 from genarium.ui.hub import HubTab
+from genarium.ui.links import open_links
 from genarium.ui.notices import show_notes
 from genarium.ui.pages import Current, build_contents, open_page
 from genarium.ui.storage import STORAGE
@@ -43,7 +44,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
         _build_head(texts)
         current = Current()
         tabs = []
-        with gr.Tabs():
+        with gr.Tabs() as chooser:
             for task in (task for task in tasks if not task.address):
                 own = texts.of(task)
                 # A tab waits, hidden, for a family that can do it.
@@ -57,6 +58,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
                 HubTab(runtime, tabs, texts)
             with gr.Tab(texts("tab_about"), id="about"):
                 build_about(runtime.catalogue, texts, broken)
+        open_links(app, chooser, tabs)
         build_endpoints(runtime, tasks)
     for task in (task for task in tasks if task.address):
         _build_page(app, task, runtime, texts)

@@ -16,6 +16,7 @@ from genarium.checkpoints import Checkpoint
 from genarium.errors import CheckpointError, PluginError
 from genarium.runtime import Runtime
 from genarium.tasks import Task
+from genarium.ui.links import query_of
 from genarium.ui.texts import TaskTexts
 
 STOP_TIMER = "() => ({__type__: 'update', active: false})"
@@ -77,7 +78,6 @@ class Page:
 def open_page(task: Task, runtime: Runtime, texts: TaskTexts, current: Current, checkpoint: str, picture: str) -> Page:
     """Return a page for what a browser says is current. It may say anything, so it is checked."""
     visit: Any = LocalContext.request.get(None)
-    query = {} if visit is None else {name: text for name, text in visit.query_params.items() if name[:2] != "__"}
     offered = runtime.catalogue.offering(task.name)
     try:
         known = runtime.guest(checkpoint) or runtime.catalogue.checkpoints[checkpoint]
@@ -85,7 +85,7 @@ def open_page(task: Task, runtime: Runtime, texts: TaskTexts, current: Current, 
     except (CheckpointError, KeyError, TypeError):
         able = False
     name = checkpoint if able else next(iter(offered), "")
-    return Page(task, runtime, texts, current, name, picture if _uploaded(picture) else "", query)
+    return Page(task, runtime, texts, current, name, picture if _uploaded(picture) else "", query_of(visit))
 
 
 def shown_once() -> gr.Timer:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -16,12 +17,14 @@ from genarium.errors import GenariumError, InputError
 from genarium.media.pictures import read_request
 from genarium.messages import quoted
 from genarium.runtime import Progress, Result, Runtime
+from genarium.runtime.links import request_to_parts
 from genarium.runtime.program import to_python
 from genarium.runtime.request import Request, parse_number, parse_seed
 from genarium.tasks import Modality, Task, can_do, modality_of
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
 from genarium.ui.files import columns
 from genarium.ui.inputs import INPUTS
+from genarium.ui.links import WRITE_ADDRESS
 from genarium.ui.pages import Current
 from genarium.ui.panels import Gallery, Panel
 from genarium.ui.picker import Picker
@@ -112,6 +115,8 @@ class TaskTab:
             self.snippet = gr.Code(
                 language="python", interactive=False, show_label=False, buttons=["copy"], wrap_lines=True
             )
+            markup(f'<p class="note">{Texts.both("link_note")}</p>')
+        self.query = gr.Textbox(visible=False)  # of the link to the result
         self.picker.build_card()
 
     # ---- behaviour ----
@@ -128,13 +133,14 @@ class TaskTab:
             *(component for panel in self.panels.values() for component in panel.edits.values()),
         }
         asked |= {component for component in (self.number, self.invert) if component is not None}
-        shown = {self.run, self.stop, self.status, self.preview, self.program, self.snippet, *self.current.all}
+        shown = {self.run, self.stop, self.status, self.preview, self.program, self.snippet, self.query}
+        shown |= set(self.current.all)
         shown |= {component for panel in self.panels.values() for component in panel.outputs}
         edited = [event for panel in self.panels.values() for event in panel.edited]
         for events, run in (([self.run.click, self.seed.submit], self._run), (edited, self._run_edited)):
             if not events:
                 continue
-            gr.on(
+            done = gr.on(
                 events,
                 run,
                 asked,
@@ -145,15 +151,31 @@ class TaskTab:
                 concurrency_id=f"run-{self.task.name}",
                 api_visibility="private",
             )
+            done.then(None, self.query, None, js=WRITE_ADDRESS, api_visibility="private")
         # Not Gradio's own `cancels`: news of the run that are on their way when it is cancelled arrive after the word
         # "Stopped", and stay. Here the run itself has the last word.
         self.stop.click(self.runs.halt, None, self.stop, **QUIET)
-        chosen = {*self.picker.shown, *self.controls.outputs, *self.classes.shown, *self._shown}
+        chosen = self._chosen
         # `input`, not `change`: restoring sets the drop-down itself, and must not have its work undone
         self.picker.dropdown.input(self._choose, [self.picker.dropdown, self.modality], list(chosen), **QUIET)
         if self.restore is not None:
-            restored = {*chosen, self.picker.dropdown, self.number, self.seed, self.restored, *self.controls.all}
-            self.restore.upload(self._restore, self.restore, list(restored), **QUIET)
+            self.restore.upload(self._restore, self.restore, [*self._filled, self.restored], **QUIET)
+
+    @property
+    def _chosen(self) -> set[Any]:
+        """What depends on the checkpoint."""
+        return {*self.picker.shown, *self.controls.outputs, *self.classes.shown, *self._shown}
+
+    @property
+    def _filled(self) -> list[Any]:
+        """What `_fill` updates."""
+        own = [component for component in (self.number, self.invert) if component is not None]
+        return list({*self._chosen, self.picker.dropdown, self.seed, *own})
+
+    @property
+    def linked(self) -> list[Any]:
+        """What `open_link` updates."""
+        return [*self._filled, self.status]
 
     @property
     def offered(self) -> list[Any]:
@@ -305,6 +327,7 @@ class TaskTab:
             **panel.fill(result, checkpoint, data),
             self.program: gr.update(visible=True),
             self.snippet: to_python(result.request, checkpoint),
+            self.query: urlencode(request_to_parts(result.request, checkpoint)),
         }
 
     def _restore(self, path: str | None) -> dict[Any, Any]:
@@ -315,23 +338,45 @@ class TaskTab:
             request = Request.from_dict(read_request(path))
             if request.task != self.task.name:
                 raise InputError(f"This picture comes from {quoted(request.task)}; drop one that was generated.")
-            checkpoint = self._checkpoint(request.checkpoint)
-            if request.batch_size > MAX_SHOWN:
-                number = quoted(request.batch_size)
-                raise InputError(f"This came of a run with {number} images; the page shows {MAX_SHOWN}.")
-            request = request.checked(checkpoint)
+            updates = self._fill(request)
         except GenariumError as error:
             return {self.restored: problem_html(error)}
-        return {
+        return {**updates, self.restored: status_html(Texts.both("restored", name=Path(path).name))}
+
+    def open_link(self, request: Request) -> dict[Any, Any]:
+        """Return updates that set the tab to the request of a link.
+
+        Raises:
+            GenariumError: it does not fit this tab.
+        """
+        return {**self._fill(request), self.status: status_html(Texts.both("linked"))}
+
+    def _fill(self, request: Request) -> dict[Any, Any]:
+        """Return updates that set what a visitor can set to a request.
+
+        Raises:
+            GenariumError: the request is of a checkpoint that is not offered here, has too many images, or does not fit it.
+        """
+        checkpoint = self._checkpoint(request.checkpoint)
+        if request.batch_size > MAX_SHOWN:
+            number = quoted(request.batch_size)
+            raise InputError(f"This came of a run with {number} images; the page shows {MAX_SHOWN}.")
+        request = request.checked(checkpoint)
+        updates = {
             self.picker.dropdown: checkpoint.name,
             **self.picker.show(checkpoint),
             **self.controls.fill(checkpoint, request.parameters),
             **self.classes.fill(checkpoint, request),
+            **self.inputs[checkpoint.modality].show(checkpoint),
             **self._show_kind(checkpoint.modality),
-            self.number: request.batch_size,
             self.seed: str(request.seed),
-            self.restored: status_html(Texts.both("restored", name=Path(path).name)),
         }
+        if self.number is not None:
+            updates[self.number] = request.batch_size
+        if self.invert is not None:
+            before = updates.get(self.invert, gr.update())
+            updates[self.invert] = {**before, "value": request.invert}
+        return updates
 
 
 def panel_of(task: Task, modality: Modality) -> type[Panel[Any]]:

@@ -97,6 +97,14 @@ TEXTS = {
     "evaluations": ("network evaluations for each sample: {number}", "每个样本的网络计算次数：{number}"),
     "stopped": ("Stopped.", "已停止。"),
     "failed": ("The app has failed. Its log says why.", "应用出错，原因见应用日志。"),
+    "linked": (
+        "The settings are those of the link. Add your own material and press Run.",
+        "设置已按链接恢复。请添加你的素材后运行。",
+    ),
+    "link_note": (
+        "The address of this page now is a link to this result. It opens with the same model, seed and settings.",
+        "当前网址即为此结果的链接，打开后模型、种子与设置相同。",
+    ),
     "restored": ("Settings restored from {name}.", "已从 {name} 恢复设置。"),
     "intro_hub": (
         "Try a model from the Hugging Face Hub. The app downloads its weights, but no code.",

@@ -18,9 +18,10 @@ from genarium.cli import app
 from genarium.errors import GenariumError, InputError
 from genarium.media.pictures import read_request, to_pictures
 from genarium.runtime import Request, Runtime
+from genarium.runtime.links import MAX_LINK
 from genarium.tasks.compare.agreement import consensus, disagreement, rank_agreement
 from genarium.tasks.compare.bundled import Point, chart_html, points
-from genarium.tasks.compare.comparison import MAX_LINK, Comparison, parse_values
+from genarium.tasks.compare.comparison import Comparison, parse_values
 from genarium.tasks.compare.panel_question import suggested
 from genarium.tasks.compare.quality import EXACT, psnr, ssim
 from genarium.tasks.compare.running import Board, Cell, Row, compare

@@ -84,6 +84,34 @@ def test_generate_with_each_family(page):
     expect(page.locator("#generate-answer")).to_contain_text('genarium.load("tiny-vae")', timeout=PATIENCE)
 
 
+def test_a_link_shows_the_same_picture_in_a_fresh_browser(page, browser, address):
+    choose(page, "generate", "tiny-vae")
+    panel = page.get_by_role("tabpanel").filter(has=page.locator("#generate-run"))
+    panel.get_by_label("Seed").fill("11")
+    panel.get_by_label("Chosen").check()
+    panel.get_by_label("Which").click()
+    page.get_by_role("option", name="class 3").click()
+    run(page, "generate")
+    page.wait_for_url("**seed=11**")
+    sources = "images => images.map(image => new URL(image.src).pathname.split('/').slice(-2).join('/'))"
+    made = answers(page, "generate").evaluate_all(sources)
+    link = page.url
+    other = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
+    try:
+        stranger = other.new_page()
+        stranger.set_default_timeout(PATIENCE)
+        stranger.goto(link)
+        expect(stranger.locator("#generate-status")).to_contain_text("Done in", timeout=PATIENCE)
+        assert answers(stranger, "generate").evaluate_all(sources) == made
+        stranger.goto(f"{address}/?task=reconstruct&checkpoint=tiny-vae&seed=5")
+        expect(stranger.locator("#reconstruct-status")).to_contain_text("those of the link", timeout=PATIENCE)
+        expect(stranger.locator("#reconstruct-run")).to_be_visible()
+        stranger.goto(f"{address}/?task=generate&checkpoint=nothing-here")
+        expect(stranger.locator("#generate-status")).to_contain_text("no checkpoint", timeout=PATIENCE)
+    finally:
+        other.close()
+
+
 def test_tasks_on_examples(page):
     for task, name, places, number in (
         ("reconstruct", "Reconstruct", ["images"], 3),

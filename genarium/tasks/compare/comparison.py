@@ -13,13 +13,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
 from genarium.messages import listed, quoted
+from genarium.runtime.links import parts_of, values_of
 from genarium.runtime.request import Request, parse_seed
 
 COMPARED = ("generate", "reconstruct", "interpolate", "anomaly")  # tasks of pictures that have something in common
 SEED, CLASS = "seed", "class"  # what columns can be, beside the values of a parameter
 MAX_CHECKPOINTS = 24
 MAX_COLUMNS = 16
-MAX_LINK = 4000  # characters of a link's query
+TEXTS = ("checkpoints", "task", "columns", "class_name", "invert")  # what is a text in a link
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,8 @@ class Comparison:
 
     def to_query(self) -> dict[str, str]:
         """Return the parts of a link to this comparison. What has its default is left out."""
-        usual = Comparison(())
-        parts = {"checkpoints": ",".join(self.checkpoints)}
-        for name, value in self.to_dict().items():
-            if name != "checkpoints" and value != getattr(usual, name):
-                parts[name] = value if isinstance(value, str) else json.dumps(value)
-        return parts
+        usual = {name: value for name, value in asdict(Comparison(())).items() if name != "checkpoints"}
+        return parts_of({**self.to_dict(), "checkpoints": ",".join(self.checkpoints)}, usual)
 
     @staticmethod
     def from_query(parts: Mapping[str, str]) -> Comparison:
@@ -84,20 +81,10 @@ class Comparison:
         Raises:
             InputError: the link is too long, or its parts are those of no comparison.
         """
-        if sum(map(len, parts.values())) > MAX_LINK:
-            raise InputError(f"This link is longer than {MAX_LINK} characters; copy it again from the page.")
-        values: dict[str, Any] = {}
-        for name, text in parts.items():
-            if name == "checkpoints":
-                values[name] = tuple(filter(None, text.split(",")))
-            elif name in ("task", "columns", "class_name", "invert"):
-                values[name] = text
-            else:
-                try:
-                    values[name] = json.loads(text)
-                except (ValueError, RecursionError):
-                    raise InputError(f"The link says {name}={quoted(text)}, which cannot be read.") from None
-        return Comparison.from_dict({"checkpoints": (), **values})
+        values = values_of(parts, TEXTS)
+        return Comparison.from_dict(
+            {**values, "checkpoints": tuple(filter(None, values.get("checkpoints", "").split(",")))}
+        )
 
     def checked(self, checkpoints: Mapping[str, Checkpoint]) -> Comparison:
         """Return the same comparison, checked against the checkpoints it names.

@@ -32,8 +32,12 @@ def said(error: GenariumError) -> gr.Error:
 
 
 def without_folders(text: str) -> str:
-    """Return a message without the folders of this machine, in which the app and its files are."""
-    for folder in (get_upload_folder(), tempfile.gettempdir(), str(paths.ROOT), str(Path.home())):
+    """Return a message without the folders of this machine, in which the app and its files are.
+
+    The longest goes first: one may lie in another.
+    """
+    folders = (get_upload_folder(), tempfile.gettempdir(), str(paths.ROOT), str(Path.home()))
+    for folder in sorted(folders, key=len, reverse=True):
         text = text.replace(folder.rstrip("/") + "/", "")
     return text
 

@@ -12,10 +12,9 @@ from genarium.errors import InputError
 from genarium.families import discover
 from genarium.messages import MAX_MESSAGE, MAX_QUOTED, listed, quoted
 from genarium.runtime import classes
-from genarium.runtime.classes import labels_of
+from genarium.runtime.classes import labels_of, shortest_cycle
 from genarium.runtime.request import Request, parse_number, parse_seed
 from genarium.tasks.controls import MAX_TEXT, Control
-from genarium.ui.controls import _shortest_cycle
 
 WRONG = [10**400, -(10**400), int("9" * 4000) ** 2, math.inf, -math.inf, math.nan, "9" * 5000, "1e400", "nan"]
 WRONG += [None, [], {}, "x", "\ud800", ["1"] * 1000]
@@ -97,14 +96,14 @@ def test_labels_are_looked_at_a_few_times_only():
     number = 2000
     for labels in ([0] * (number - 1) + [1], [i % 2 for i in range(number)], list(range(number))):
         compared = 0
-        cycle = _shortest_cycle(tuple(Label(label) for label in labels))
+        cycle = shortest_cycle(tuple(Label(label) for label in labels))
         assert compared < 5 * number
         assert [int(cycle[i % len(cycle)]) for i in range(number)] == labels
     rng = np.random.default_rng(0)
     for _ in range(200):  # against the definition
         labels = tuple(rng.integers(0, 2, rng.integers(1, 9)).tolist())
         fits = (n for n in range(1, 10) if all(labels[i] == labels[i % n] for i in range(len(labels))))
-        assert _shortest_cycle(labels) == list(labels[: next(fits)])
+        assert shortest_cycle(labels) == list(labels[: next(fits)])
 
 
 def test_no_folder_of_this_machine_is_named(tmp_path):
@@ -116,6 +115,15 @@ def test_no_folder_of_this_machine_is_named(tmp_path):
     for folder in (get_upload_folder(), str(paths.ROOT)):
         text = said(InputError(f"There is no file {folder}/abc/cat.png.")).message
         assert text == "There is no file abc/cat.png."
+
+
+def test_a_folder_within_another_is_not_named_either(tmp_path, monkeypatch):
+    from genarium import paths
+    from genarium.ui.answers import without_folders
+
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "suite")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert without_folders(f"There is no file {paths.ROOT}/abc/cat.png.") == "There is no file abc/cat.png."
 
 
 def test_python_s_own_limit_of_digits_stands():

@@ -278,13 +278,15 @@ def test_the_gan_offers_directions_of_its_code():
 # ---- the page ----
 
 
-def test_the_page_is_built_and_the_same_sum_is_asked_for_once(tiny_checkpoints):
+def test_the_page_is_built_and_the_same_question_is_asked_once(tiny_checkpoints):
     runtime = Runtime(find_checkpoints(discover(installed=False)), device="cpu")
     task = find_tasks()["explore"]
     with gr.Blocks() as blocks:
         current = Current()
         build_contents(open_page(task, runtime, Texts().of(task), current, "tiny-vae", ""))
-    (follow,) = {f.fn.__self__ for f in blocks.fns.values() if getattr(f.fn, "__name__", "") == "_follow"}
+    following = {f.fn.__self__ for f in blocks.fns.values() if getattr(f.fn, "__name__", "") == "_follow"}
+    sections = {type(section).__name__: section for section in following}
+    code, follow = sections["CodeSection"], sections["SumSection"]
     sources = [str(path) for path in example_pictures("grey")[:3]]
     asked, answer = asyncio.run(follow._follow(None, "tiny-vae", *sources))
     assert answer.count("<img") == 4
@@ -293,3 +295,9 @@ def test_the_page_is_built_and_the_same_sum_is_asked_for_once(tiny_checkpoints):
     assert same == missing == [gr.skip(), gr.skip()]
     other = asyncio.run(follow._follow(asked, "tiny-autoencoder", *sources))
     assert other[0] == ["tiny-autoencoder", *sources] and other[1] != answer
+    asked, held, *_ = asyncio.run(code._follow(None, "tiny-vae", sources[0]))
+    assert asked == ["tiny-vae", sources[0]] and held.name == "tiny-vae"
+    again = asyncio.run(code._follow(asked, "tiny-vae", sources[0]))
+    assert all(update == gr.skip() for update in again) and len(again) > 6, "a late answer undoes no change"
+    asked, held, *_ = asyncio.run(code._follow(asked, "tiny-autoencoder", sources[0]))
+    assert asked[0] == held.name == "tiny-autoencoder"

@@ -38,6 +38,7 @@ class CodeSection:
         first = explorer.checkpoint(page.checkpoint)
         self.strip = gr.State(strip_of(first))
         self.code = gr.State(None)  # `Held`
+        self.asked = gr.State(None)  # what was encoded last: [checkpoint, picture]
         with gr.Row(elem_classes="explore-code"):
             with gr.Column(scale=7, min_width=300):
                 with gr.Row(elem_classes="explore-live"):
@@ -85,9 +86,13 @@ class CodeSection:
         name, code = self.checkpoint, self.code
         encoded = [code, self.live, self.side, self.sheet, self.note, *self._controls]
         chosen = self.checkpoint.input(self._choose, [name, self.strip], [self.strip, *self.place.shown], **QUIET)
-        for event in (chosen.then, once.tick, self.place.image.change, self.reset.click):
-            options = {k: v for k, v in QUIET.items() if k != "trigger_mode" or event is not chosen.then}
-            event(self._encode, [name, self.place.image], encoded, **options)
+        # A page that opens fires several of these at once. `_follow` answers the first and finds the same question in the
+        # others, whose answers would come late and undo what the visitor has changed meanwhile.
+        question, followed = [self.asked, name, self.place.image], [self.asked, *encoded]
+        in_turn = {**QUIET, "concurrency_id": "explore-follow"}
+        gr.on([once.tick, self.place.image.change], self._follow, question, followed, **in_turn)
+        chosen.then(self._follow, question, followed, **{k: v for k, v in in_turn.items() if k != "trigger_mode"})
+        self.reset.click(self._encode, [name, self.place.image], encoded, **QUIET)
         moved = [code, self.live, self.which, self.value]
         for slider in self.axes:
             slider.input(self._turn, [name, code, self.which, *self.axes], moved, **QUIET)
@@ -115,6 +120,13 @@ class CodeSection:
     def _choose(self, name: str, strip: str) -> list[Any]:
         checkpoint = self.explorer.checkpoint(name)
         return [strip_of(checkpoint), *self.place.show(checkpoint, strip)]
+
+    async def _follow(self, asked: Any, name: str, picture: Any) -> list[Any]:
+        """Encode the picture unless that was done last. `asked` is the question that was answered last."""
+        question = [name, picture]
+        if question == asked:
+            return [gr.skip()] * (6 + len(self._controls))
+        return [question, *await self._encode(name, picture)]
 
     async def _encode(self, name: str, picture: Any) -> list[Any]:
         """Encode the picture; return its code, its reconstruction, and the controls as they stand for it."""

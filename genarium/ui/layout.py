@@ -21,7 +21,7 @@ from genarium.ui.notices import show_notes
 from genarium.ui.pages import Current, build_contents, open_page
 from genarium.ui.storage import STORAGE
 from genarium.ui.tab import TaskTab
-from genarium.ui.texts import Texts, markup
+from genarium.ui.texts import TEXTS, Texts, markup
 from genarium.ui.theme import CSS, make_theme
 
 MAX_UPLOAD = "64mb"  # ten minutes as a browser records them; how much a file holds is looked at before it is decoded
@@ -60,8 +60,10 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
                 build_about(runtime.catalogue, texts, broken)
         open_links(app, chooser, tabs)
         build_endpoints(runtime, tasks)
-    for task in (task for task in tasks if task.address):
+    pages = [task for task in tasks if task.address]
+    for task in pages:
         _build_page(app, task, runtime, texts)
+    texts.name_pages({"": TEXTS["home"][1]} | {task.address: texts.of(task).plain("tab", "zh") for task in pages})
     answer_in_words(app)
     _keep_examples(app)
     app.queue(max_size=256, api_open=False)  # no way past the queue

@@ -8,6 +8,7 @@ shows one of them. So the server need not know who speaks what.
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -155,6 +156,7 @@ TEXTS = {
     "publish_now": ("Publish", "发布"),
     "publishing": ("Exporting, checking and uploading. This takes a few minutes", "正在导出、验证并上传，需要几分钟"),
     "published": ("Published:", "已发布："),
+    "home": ("Home", "首页"),
     "families": ("Families", "模型家族"),
     "papers": ("Papers", "论文"),
     "can": ("Tasks", "任务"),
@@ -213,6 +215,22 @@ class Texts:
         english = {key: en for key, (en, _) in self._entries.items()}
         chinese = {key: zh for key, (_, zh) in self._entries.items()}
         return gr.I18n(**{"en": english, "zh": chinese, "zh-CN": chinese, "zh-TW": chinese})
+
+    def name_pages(self, names: dict[str, str]) -> None:
+        """Give the links at the top of the page their Chinese names.
+
+        Gradio translates the names of components only, so the style that shows Chinese writes over the links.
+
+        Args:
+            names: the Chinese name of each page by its address; the first page's address is "".
+        """
+        links = {"a:first-child" if not address else f'a[href$="/{address}"]': name for address, name in names.items()}
+        rules = [
+            f".nav-holder nav {link}{{font-size:0}}.nav-holder nav {link}::after{{content:{json.dumps(name, ensure_ascii=False)};font-size:1rem}}"
+            for link, name in links.items()
+        ]
+        english, chinese = LANGUAGE_STYLE
+        self.add("language_style", english, chinese.replace("</style>", "".join(rules) + "</style>"))
 
     @staticmethod
     def both(key: str, **values: Any) -> str:

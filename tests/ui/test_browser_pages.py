@@ -87,3 +87,10 @@ def test_a_page_knows_the_current_checkpoint_and_compares(browser, tiny_checkpoi
         expect(page.locator("#line-up-shown .thumbnail-item")).to_have_count(4, timeout=PATIENCE)
         assert page.url.endswith("/line-up") and not errors
         context.close()
+
+        chinese = browser.new_page(locale="zh-CN")  # reads the names of the pages in Chinese too
+        chinese.goto(f"{address.rstrip('/')}/line-up")
+        shown = "[...document.querySelectorAll('.nav-holder nav a')].map(a => getComputedStyle(a, '::after').content)"
+        for name in ("首页", "并排"):
+            chinese.wait_for_function(f"{shown}.includes('\"{name}\"')", timeout=PATIENCE)
+        chinese.close()

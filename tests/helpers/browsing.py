@@ -28,7 +28,9 @@ PATIENCE = 60_000  # milliseconds; the cores may be busy with other tests
 if BROWSER is None and not os.environ.get("CI"):
     pytest.skip("no Chromium here (in CI this would fail)", allow_module_level=True)
 
-from playwright.sync_api import sync_playwright  # noqa: E402  where there is no browser this may be missing, too
+from playwright.sync_api import expect, sync_playwright  # noqa: E402  where there is no browser this may be missing, too
+
+expect.set_options(timeout=PATIENCE)
 
 
 @contextlib.contextmanager

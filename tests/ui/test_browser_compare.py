@@ -40,7 +40,7 @@ def test_a_link_shows_the_same_pictures_and_a_sheet_restores_them(served, visit,
     expect(visit.locator("#compare-status")).to_contain_text("Settings restored", timeout=PATIENCE)
     visit.locator("#compare-run").click()
     expect(visit.locator("#compare-status")).to_contain_text("4 models in", timeout=PATIENCE)
-    assert visit.locator("#compare-table img").first.get_attribute("src") == first
+    expect(visit.locator("#compare-table img").first).to_have_attribute("src", first)
     expect(visit).to_have_url(re.compile(r"/compare\?.*seed=9"), timeout=PATIENCE)  # written after the answer is shown
 
 

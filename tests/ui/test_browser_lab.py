@@ -52,12 +52,21 @@ def step_of(page):
     return int(page.locator("#lab-status").get_attribute("data-step"))
 
 
+INK = (
+    "() => { const canvas = document.querySelector('.lab-plane canvas');"
+    " const d = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data; let n = 0;"
+    " for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 40 && d[i + 1] > d[i] + 25) n++; return n; }"
+)
+
+
 def ink(page):
     """How many dots of the plane are drawn in the colour of the model."""
-    return page.locator(".lab-plane canvas").first.evaluate(
-        "canvas => { const d = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data; let n = 0;"
-        " for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 40 && d[i + 1] > d[i] + 25) n++; return n; }"
-    )
+    return page.evaluate(INK)
+
+
+def wait_for_ink(page, least):
+    """Wait until more dots than these are drawn: a frame follows the answer that it draws."""
+    page.wait_for_function(f"({INK})() > {least}", timeout=PATIENCE)
 
 
 @pytest.mark.slow
@@ -75,7 +84,7 @@ def test_a_training_from_start_to_good_samples_and_back_in_time(visit):
     page.locator("#lab-start").click()  # Go on
     wait_until(page, "() => document.querySelector('#lab-status').textContent.includes('Done')")
     wait_for_samples(page, BOUND)
-    assert ink(page) > 200, "samples are drawn over the data"
+    wait_for_ink(page, 200)  # samples are drawn over the data
     page.locator("#lab-time").press("Home")
     expect(page.locator("#lab-clock")).to_have_text("0", timeout=PATIENCE)
     page.locator(".lab-side select").nth(1).select_option("code")
@@ -149,6 +158,6 @@ def test_data_drawn_by_hand_on_a_phone_in_chinese(visit):
     page.keyboard.press("Enter")
     page.locator("#lab-start").click()
     wait_until(page, "() => Number(document.querySelector('#lab-status').dataset.step) > 0")
-    assert ink(page) > 0
+    wait_for_ink(page, 0)
     expect(page.locator("#lab-status")).to_contain_text("步")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out"

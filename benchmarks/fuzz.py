@@ -93,7 +93,8 @@ class Visitor:
         if not self.config.get("mcp_server"):
             return self.call(drawn)
         tool = self.tools[name]
-        given = dict(zip(tool["inputSchema"]["properties"], arguments))
+        named = dict(zip(tool["inputSchema"]["properties"], arguments))
+        given = {key: value for key, value in named.items() if value is not None}  # else its default
         what = f"tool {tool['name']} {inputs.encoded(given)[:300]!r}"
         answer = self._mcp("tools/call", {"name": tool["name"], "arguments": given})
         result = answer.get("result", {})
@@ -104,7 +105,7 @@ class Visitor:
     def tools(self) -> dict[str, dict]:
         """The tools of the MCP server, by the names of the endpoints."""
         found = self._mcp("tools/list", {})["result"]["tools"]
-        return {name: next(t for t in found if t["name"].endswith(name)) for name in inputs.CALLS}
+        return {name: next(t for t in found if t["name"] == name) for name in inputs.CALLS}
 
     def _mcp(self, method: str, params: dict) -> dict:
         body = inputs.encoded({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
@@ -123,7 +124,7 @@ class Visitor:
 
     def page(self, drawn: tuple) -> None:
         """Open a page with an address under any query, drop a sheet there, and send events of it."""
-        place, query, current, sheet, sent = drawn
+        place, query, current, sheet, sent, said = drawn
         self.session, event = secrets.token_hex(5), list(self.pages.values())[int(place * len(self.pages))]
         shown = (self._page(event, list(current), query) or {}).get("render_config")
         if shown is None:
@@ -134,8 +135,30 @@ class Visitor:
             if argument := self._upload(inputs.with_entry(inputs.encoded(sheet[0]), sheet[1])):
                 self._page(restore, [argument])
         for at, changes in sent:
-            if self.session:  # else the last event was left, and the page with it
+            if events and self.session:  # else the last event was left, and the page with it
                 self._event(events, components, at, changes)
+        for one in shown["components"]:
+            for function in one["props"].get("server_fns", ()):
+                self._talk(one["id"], function, said)
+
+    def _talk(self, component: int, function: str, said: list) -> None:
+        """Call a component's function on the server with each message, as the page's script does."""
+        ticket = ""
+        for message in [*said, {"what": "leave", "ticket": inputs.TICKET}]:
+            if isinstance(message, dict) and message.get("ticket") == inputs.TICKET:
+                message = {**message, "ticket": ticket}
+            given = {"data": message, "component_id": component, "fn_name": function, "session_hash": self.session}
+            body, what = inputs.encoded(given), f"{function} {inputs.encoded(message)[:300]!r}"
+            answer = self.http.post(
+                "/gradio_api/component_server", content=body, headers={"content-type": "application/json"}
+            )
+            if answer.status_code != 200:
+                self._refused(answer.status_code, answer.text, what)
+                continue
+            found = answer.json()
+            ticket = found.get("ticket", ticket)
+            self._ended("problem" not in found or found["problem"] == "", found.get("problem"), answer.text, what)
+            self._secrets(answer.text, what)
 
     def _event(self, events: list[dict], components: dict[int, dict], place: float, changes: list) -> None:
         """Send one of the events, with a picture and the values that its page has, but for some."""
@@ -343,8 +366,9 @@ KINDS = {  # how to draw an input, and how often it comes
             st.tuples(inputs.checkpoints, st.none() | inputs.texts | inputs.values),
             st.tuples(inputs.comparisons | inputs.values, st.sampled_from([b"tEXt", b"zTXt", b"iTXt"])),
             st.lists(inputs.events, min_size=1, max_size=5),
+            st.lists(inputs.sayings, max_size=8),
         ),
-        1,  # each opens a page, and sends several events
+        1,  # each opens a page, and sends several events or messages
     ),
     "file": (
         st.tuples(

@@ -102,6 +102,8 @@ class PipelineCache:
 
     def guest(self, name: str) -> Checkpoint | None:
         """Return the guest of this name, who now counts as used; None if it never came, or has gone."""
+        if not isinstance(name, str):  # a page may send anything
+            return None
         with self._lock:
             if name in self._guests:
                 self._guests.move_to_end(name)

@@ -46,11 +46,12 @@ def build_endpoints(runtime: Runtime, tasks: list[Task] | None = None) -> None:
 
         def add(task: Task, address: str, inputs: Sequence[Input], function: Callable[..., Awaitable[Answer]]) -> None:
             first = next(iter(runtime.catalogue.offering(task.name)), "")
+            function.__name__ = address.removeprefix("/")  # under which language models find it as a tool
             button.click(
                 function,
                 [gr.Textbox(first, label="checkpoint"), *map(_component, inputs), *_common()],
                 [files, report],
-                api_name=address.removeprefix("/"),
+                api_name=function.__name__,
                 concurrency_limit=CALLS,
                 concurrency_id=f"call-{task.name}",
             )

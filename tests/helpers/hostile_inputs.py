@@ -249,3 +249,50 @@ queries = st.dictionaries(
     texts | st.sampled_from(["tiny-vae,tiny-gan", "generate", "anomaly", "3", "[1, 2]", "[" * 3000, "NaN"]),
     max_size=4,
 )
+
+
+# ---- what the script of the Lab's page says ----
+
+views = st.sampled_from(["samples", "code", "score", "flow"]) | values
+sides = st.fixed_dictionaries(
+    {},
+    optional={
+        "family": st.sampled_from(["flow-matching", "vae", "gan", "rbm"]) | values,
+        "settings": parameters,
+        "view": views,
+        "options": parameters,
+    },
+)
+experiments = st.fixed_dictionaries(
+    {},
+    optional={
+        "data": st.sampled_from(["moons", "drawn"]) | values,
+        "seed": st.integers(0, 9) | values,
+        "speed": st.integers(1, 50) | values,
+        "sides": st.lists(sides, max_size=3) | values,
+        "points": texts | values,
+        "lesson": texts | values,
+        "step": values,
+    },
+)
+TICKET = "@ticket"  # stands for that of the room that was opened last
+sayings = values | st.fixed_dictionaries(
+    {
+        "what": st.sampled_from(["start", "frames", "look", "step", "speed", "hold", "go", "leave", "points"]) | values,
+        "ticket": st.just(TICKET) | values,
+    },
+    optional={
+        "experiment": experiments | values,
+        "exhibit": st.just("gradients") | values,
+        "held": values,
+        "after": st.just(0) | values,
+        "state": texts | values,
+        "speed": st.integers(1, 50) | values,
+        "side": st.just(0) | values,
+        "number": values,
+        "view": views,
+        "options": parameters,
+        "show": values,
+        "text": texts | st.just("1,2\n3,4\n") | values,
+    },
+)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from genarium.catalogue import find_checkpoints
-from genarium.errors import InputError
+from genarium.errors import CheckpointError, InputError
 from genarium.families import discover
 from genarium.runtime import Runtime
 from genarium.tasks import find_tasks
@@ -17,6 +17,7 @@ from genarium.tasks.compare.panel import ComparePage
 from genarium.tasks.compare.panel_question import Question
 from genarium.tasks.explore.explorer import Explorer, Held
 from genarium.tasks.explore.panel_code import MAX_AXES, CodeSection
+from genarium.tasks.explore.panel_place import PicturePlace
 from genarium.ui.pages import Current, Page
 from genarium.ui.texts import Texts
 
@@ -47,6 +48,17 @@ def test_a_sheet_that_is_none(page):
     compared = ComparePage(page("compare"))
     (said,) = compared._restore(None).values()
     assert "There is no file" in said
+
+
+@pytest.mark.parametrize("name", [None, 3, ["tiny-vae"], {}, "", "none", "\ud800"])
+def test_a_checkpoint_that_is_none(runtime, name):
+    with pytest.raises(CheckpointError, match=r"by its name|There is no checkpoint"):
+        Explorer(runtime).partner_of(name)
+
+
+def test_an_example_that_is_none():
+    assert PicturePlace._take(None) == PicturePlace._take([]) == gr.skip()
+    assert PicturePlace._take(["a.png"]) == "a.png"
 
 
 @pytest.mark.parametrize("task", [None, "swap_style", "none", 3, ["generate"]])

@@ -130,6 +130,13 @@ def test_exactly_these_endpoints_are_public(client):
     assert api["named_endpoints"]["/generate"]["description"].startswith("Generate images")
 
 
+def test_an_endpoint_is_a_tool_of_the_same_name(app):
+    """Gradio's MCP server names a tool after its function."""
+    public = {fn.api_name: fn.fn.__name__ for fn in app[0].fns.values() if fn.api_visibility == "public"}
+    assert {"generate", "swap_style", "encode", "compare"} <= set(public) == set(public.values())
+    assert all(name == tool for name, tool in public.items())
+
+
 @pytest.mark.parametrize("checkpoint", ["tiny-ddpm", "tiny-vae"])
 def test_generate(client, checkpoint):
     files, report = client.predict(checkpoint=checkpoint, num_images=3, seed=7, api_name="/generate")

@@ -60,9 +60,12 @@ class PicturePlace:
     def connect(self) -> None:
         """Let a click on an example put it into the place."""
         for dataset in self.strips.values():
-            dataset.click(
-                lambda sample: sample[0], dataset, self.image, show_progress="hidden", api_visibility="private"
-            )
+            dataset.click(self._take, dataset, self.image, show_progress="hidden", api_visibility="private")
+
+    @staticmethod
+    def _take(sample: list[Any] | None) -> Any:
+        """Return the picture of an example; without one, change nothing."""
+        return sample[0] if sample else gr.skip()
 
     @property
     def shown(self) -> list[Any]:

@@ -245,7 +245,11 @@ class Visitor:
         )
         what = f"event {event['id']} ({event['api_name']}) {body[-300:]!r}"
         join = "/gradio_api/queue/join" + (f"?{inputs.address(query)}" if query else "")
-        answer = self.http.post(join, content=body, headers={"content-type": "application/json"})
+        try:
+            answer = self.http.post(join, content=body, headers={"content-type": "application/json"})
+        except httpx.InvalidURL:  # longer than this client sends
+            self.answers["not sent"] += 1
+            return None
         if answer.status_code != 200:
             self._refused(answer.status_code, answer.text, what)
             return None

@@ -144,10 +144,30 @@ class Crowd:
                 return "error"
             parts = self.parts | {part["id"]: part for part in shown["components"]}
             events = [event for event in shown["dependencies"] if event["backend_fn"]]
-            for event in chance.sample(events, 3):
+            for event in chance.sample(events, min(3, len(events))):
                 values = [parts[i]["props"].get("value") for i in event["inputs"]]
                 self._send(http, session, event, values)
+            for part in shown["components"]:
+                for function in part["props"].get("server_fns", ()):
+                    self._learn(http, chance, session, part["id"], function)
         return "result"
+
+    def _learn(self, http: httpx.Client, chance: random.Random, session: str, part: int, function: str) -> None:
+        """Start a training of the Lab, watch it for a moment, and leave; some visitors just close the page."""
+
+        def say(**message: Any) -> dict:
+            body = {"data": message, "component_id": part, "fn_name": function, "session_hash": session}
+            return http.post("/gradio_api/component_server", json=body).raise_for_status().json()
+
+        data = chance.choice(["moons", "pinwheel", "gaussians"])
+        begun = say(what="start", experiment={"data": data, "seed": chance.randint(0, 9)})
+        self.did["training: refused" if begun.get("problem") else "training: begun"] += 1
+        last = 0
+        for _ in range(chance.randint(1, 4) if "ticket" in begun else 0):
+            news = say(what="frames", ticket=begun["ticket"], after=last)
+            last = max([last, *(frame["number"] for frame in news["frames"])])
+        if "ticket" in begun and chance.random() < 0.7:
+            say(what="leave", ticket=begun["ticket"])
 
     def _send(self, http: httpx.Client, session: str, event: dict, values: list) -> dict:
         """Send an event of a page, and return its output; {} without one."""

@@ -13,7 +13,6 @@ from genarium.checkpoints import MODEL_CONFIG, MODEL_INDEX, Checkpoint, open_che
 from genarium.errors import Broken, CheckpointError
 from genarium.families import Families
 from genarium.hub.fetch import fetch_address
-from genarium.messages import quoted
 from genarium.recipe import Recipe, load_recipe, recipe_paths
 
 
@@ -38,8 +37,6 @@ class Catalogue:
             HubError: the Hub does not give it.
             InputError: the text is no Hub id.
         """
-        if not isinstance(name, str) or not name:  # a page may send anything
-            raise CheckpointError(f"Choose a checkpoint by its name; {quoted(name)} is none.")
         if name in self.checkpoints:
             return self.checkpoints[name]
         for broken in self.broken:

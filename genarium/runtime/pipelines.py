@@ -15,7 +15,9 @@ import torch
 from genarium.catalogue import Catalogue, find_checkpoints
 from genarium.checkpoints import Checkpoint, load_pipeline
 from genarium.environment import gigabytes
+from genarium.errors import CheckpointError
 from genarium.families import discover
+from genarium.messages import quoted
 from genarium.parallel import join
 from genarium.runtime.trial import try_loading
 
@@ -102,8 +104,6 @@ class PipelineCache:
 
     def guest(self, name: str) -> Checkpoint | None:
         """Return the guest of this name, who now counts as used; None if it never came, or has gone."""
-        if not isinstance(name, str):  # a page may send anything
-            return None
         with self._lock:
             if name in self._guests:
                 self._guests.move_to_end(name)
@@ -115,6 +115,8 @@ class PipelineCache:
         Raises:
             CheckpointError: unknown, broken or not to be had.
         """
+        if not isinstance(name, str) or not name:  # a page may send anything
+            raise CheckpointError(f"Choose a checkpoint by its name; {quoted(name)} is none.")
         return self.guest(name) or self.catalogue[name]
 
     # ---- loading ----

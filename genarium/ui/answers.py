@@ -7,10 +7,12 @@ and repeats in them all that was sent.
 from __future__ import annotations
 
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.helpers import special_args
 from gradio.utils import get_upload_folder
 
 from genarium import paths
@@ -40,6 +42,12 @@ def without_folders(text: str) -> str:
     for folder in sorted(folders, key=len, reverse=True):
         text = text.replace(folder.rstrip("/") + "/", "")
     return text
+
+
+def _is_over_arguments(error: Exception) -> bool:
+    """Return whether Gradio failed while it made a function's arguments, such as a click, of what came with the event."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code is special_args.__code__ for frame in frames)
 
 
 def answer_in_words(app: gr.Blocks) -> None:
@@ -72,7 +80,7 @@ def answer_in_words(app: gr.Blocks) -> None:
             raise said(error) from error
         except Exception as error:
             function = (app.fns[block_fn] if isinstance(block_fn, int) else block_fn).fn
-            if getattr(function, "__module__", "").partition(".")[0] == "gradio":
+            if getattr(function, "__module__", "").partition(".")[0] == "gradio" or _is_over_arguments(error):
                 raise said(InputError(WRONG_ARGUMENT)) from error
             raise gr.Error(TEXTS["failed"][0]) from error
 

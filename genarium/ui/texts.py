@@ -224,13 +224,13 @@ class Texts:
         Args:
             names: the Chinese name of each page by its address; the first page's address is "".
         """
-        links = {"a:first-child" if not address else f'a[href$="/{address}"]': name for address, name in names.items()}
-        rules = [
-            f".nav-holder nav {link}{{font-size:0}}.nav-holder nav {link}::after{{content:{json.dumps(name, ensure_ascii=False)};font-size:1rem}}"
-            for link, name in links.items()
-        ]
+        rules = ""
+        for address, name in names.items():
+            link = f""".nav-holder nav a{f'[href$="/{address}"]' if address else ":first-child"}"""
+            rules += f"{link}{{font-size:0}}"
+            rules += f"{link}::after{{content:{json.dumps(name, ensure_ascii=False)};font-size:1rem}}"
         english, chinese = LANGUAGE_STYLE
-        self.add("language_style", english, chinese.replace("</style>", "".join(rules) + "</style>"))
+        self.add("language_style", english, chinese.replace("</style>", rules + "</style>"))
 
     @staticmethod
     def both(key: str, **values: Any) -> str:

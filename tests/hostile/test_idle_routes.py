@@ -103,6 +103,30 @@ def test_an_event_that_fails_says_so(error, module, says, logged):
     assert says in said.message and "secret" not in said.message and said.print_exception is logged
 
 
+def test_a_click_that_says_not_on_what_is_the_callers_fault():
+    """Gradio makes the click of what came with the event before our function runs; a page always sends it."""
+    with gr.Blocks() as app:
+        gallery, place = gr.Gallery(), gr.Number()
+
+        def take(click: gr.SelectData):
+            return 1 / click.index
+
+        gallery.select(take, None, place)
+    answer_in_words(app)
+    event = next(iter(app.fns.values()))
+
+    def send(data) -> gr.Error:
+        with pytest.raises(gr.Error) as caught:
+            asyncio.run(app.process_api(event, [], event_data=gr.EventData(None, data)))
+        return caught.value
+
+    for data in (None, {}, {"index": 0}):
+        said = send(data)
+        assert (said.message == WRONG_ARGUMENT, said.print_exception) == (True, False), data
+    said = send({"index": 0, "value": None})  # it was a click, and what fails now is ours
+    assert (said.message, said.print_exception) == (TEXTS["failed"][0], True)
+
+
 def test_what_gradio_repeats_of_an_argument_has_an_end():
     said = ask(*event_of(None), "b" * 10_000)
     assert len(said.message) == 400 and said.message.startswith("Value: bbb") and not said.print_exception

@@ -146,6 +146,10 @@ def test_densities_integrate_to_one():
 class Exact(Plane):
     """A plane that knows the true score of the eight Gaussians, and learns nothing."""
 
+    @classmethod
+    def build(cls):
+        return cls(None)
+
     def score(self, x, noise):
         """The true score."""
         return torch.from_numpy(known_density("gaussians").score(x.numpy(), noise)).float()
@@ -162,7 +166,7 @@ def test_the_true_score_has_no_error_and_langevin_by_it_finds_the_data():
     from genarium.tasks.lab.distance import wasserstein1
     from genarium.tasks.lab.views.scores import Langevin, score_error
 
-    scene = scene_of(Exact(None))
+    scene = scene_of(Exact.build())
     assert score_error(scene, 0.5) < 1e-9
     walkers = list(Langevin().moments(scene, scene.data))[-1].samples
     settled = wasserstein1(walkers, scene.data[: len(walkers)])

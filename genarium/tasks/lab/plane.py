@@ -20,6 +20,7 @@ All of these take and return float32 tensors in units of the plane.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -28,7 +29,7 @@ from torch import nn
 from genarium.tasks.lab.frame import SIDE
 
 
-class Plane:
+class Plane(ABC):
     """A pipeline that learns points, and how it is trained.
 
     A subclass has a class method `build`, whose keyword parameters are the settings that the page shows: at most six, with
@@ -62,9 +63,9 @@ class Plane:
         self.drawing = {}
 
     @classmethod
+    @abstractmethod
     def build(cls) -> Plane:
         """Make a plane with fresh weights."""
-        raise NotImplementedError
 
     # ---- points and pictures ----
 
@@ -82,7 +83,7 @@ class Plane:
         """Return the modules that a stage trains, by name; by default all components of the pipeline."""
         return {name: part for name, part in self.pipeline.components.items() if isinstance(part, nn.Module)}
 
-    def prepare(self, stage: str, points: torch.Tensor, generator: torch.Generator) -> None:
+    def prepare(self, stage: str, points: torch.Tensor, generator: torch.Generator) -> None:  # noqa: B027  most need nothing
         """Do what comes before a stage.
 
         Args:
@@ -100,7 +101,7 @@ class Plane:
         batch = {"images": self.to_pictures(points), "class_labels": None}
         return self.pipeline.loss(batch, generator, progress)
 
-    def refresh(self, points: torch.Tensor) -> None:
+    def refresh(self, points: torch.Tensor) -> None:  # noqa: B027  most need nothing
         """Do what must come before samples are drawn, with the weights as they are now, such as a fit to the codes.
 
         Args:

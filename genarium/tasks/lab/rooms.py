@@ -11,6 +11,7 @@ import logging
 import secrets
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ UNKNOWN = "The Lab does not know what that means; reload the page."
 log = logging.getLogger(__name__)
 
 
-class Room:
+class Room(ABC):
     """One page's thread, and the frames that it has made.
 
     A subclass says in `_once` what the thread does next.
@@ -97,9 +98,9 @@ class Room:
 
     # ---- the thread ----
 
+    @abstractmethod
     def _once(self) -> None:
         """Do the next thing, or wait until there is something to do."""
-        raise NotImplementedError
 
     def _work(self) -> None:
         try:

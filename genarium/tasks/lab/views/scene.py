@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,7 +64,7 @@ class Moment:
     samples: np.ndarray | None = None
 
 
-class View:
+class View(ABC):
     """One way to look at a model. The keyword parameters of `moments` with a default are the view's controls.
 
     Attributes:
@@ -94,6 +95,7 @@ class View:
         """
         return Drawing()
 
+    @abstractmethod
     def moments(self, scene: Scene, samples: np.ndarray) -> Iterator[Moment]:
         """Return what is shown after the training, moment by moment.
 
@@ -101,7 +103,6 @@ class View:
             scene: the model.
             samples: its samples, [N, 2].
         """
-        raise NotImplementedError
 
     def drawn(self, scene: Scene, samples: np.ndarray, options: Mapping[str, Any]) -> Drawing:
         """Return what `draw` returns for a value of each control."""

@@ -278,6 +278,14 @@ def test_the_gan_offers_directions_of_its_code():
 # ---- the page ----
 
 
+def test_the_pictures_of_the_first_sum_are_there_and_differ():
+    from genarium.tasks.explore.panel_sum import FIRST
+
+    for strip in ("grey", "emoji"):
+        chosen = {first[strip] for first in FIRST.values()}
+        assert len(chosen) == 3 and chosen <= {path.stem for path in example_pictures(strip)}
+
+
 def test_the_page_is_built_and_the_same_question_is_asked_once(tiny_checkpoints):
     runtime = Runtime(find_checkpoints(discover(installed=False)), device="cpu")
     task = find_tasks()["explore"]

@@ -27,7 +27,7 @@ from genarium.ui.texts import markup
 MAX_BITS = 128  # switches
 MAX_LEVELS = 8  # choices of a path
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
-FIRST = {"grey": "pullover-1", "emoji": "emoji-1"}
+FIRST = {"grey": "pullover-1", "emoji": "cookie-twemoji"}
 
 
 class CodeSection:

@@ -83,5 +83,4 @@ class PicturePlace:
         return [image, *(gr.update(visible=name == strip) for name in self.strips)]
 
     def _example(self, strip: str) -> str:
-        files = example_pictures(strip)
-        return str(next((path for path in files if path.stem == self.first.get(strip)), files[0]))
+        return str({path.stem: path for path in example_pictures(strip)}[self.first[strip]])

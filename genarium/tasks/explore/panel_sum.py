@@ -20,9 +20,9 @@ from genarium.ui.texts import markup
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FIRST = {
-    "a": {"grey": "pullover-1", "emoji": "emoji-1"},
-    "b": {"grey": "t-shirt-1", "emoji": "emoji-2"},
-    "c": {"grey": "dress-1", "emoji": "emoji-3"},
+    "a": {"grey": "pullover-1", "emoji": "grinning-face-with-sweat-fluent-3d"},
+    "b": {"grey": "t-shirt-1", "emoji": "grinning-face-with-sweat-twemoji"},
+    "c": {"grey": "dress-1", "emoji": "cookie-twemoji"},
 }
 
 

@@ -7,12 +7,15 @@ shows one of them. So the server need not know who speaks what.
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import yaml
 from gradio.i18n import I18nData
 
 from genarium.tasks import Task
@@ -296,3 +299,20 @@ def in_both_of(texts: Mapping[str, str]) -> str:
     """Return a plugin's text by language, as escaped HTML."""
     english = html.escape(texts["en"])
     return in_both(english, html.escape(texts["zh"]) if "zh" in texts else english)
+
+
+def class_name(name: str) -> str:
+    """Return the name of a class as escaped HTML: in both languages if class_names.yaml has it, otherwise as it is."""
+    chinese = _class_names().get(_plain_name(name))
+    return html.escape(name) if chinese is None else in_both(html.escape(name), html.escape(chinese))
+
+
+@functools.cache
+def _class_names() -> dict[str, str]:
+    text = Path(__file__).with_name("class_names.yaml").read_text(encoding="utf-8")
+    return {_plain_name(name): chinese for name, chinese in yaml.safe_load(text).items()}
+
+
+def _plain_name(name: str) -> str:
+    """Return a name without spaces and capitals: copies of one data set differ in these."""
+    return "".join(name.split()).casefold()

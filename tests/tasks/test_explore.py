@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -16,6 +17,7 @@ from genarium.catalogue import find_checkpoints
 from genarium.cli import app as commands
 from genarium.errors import FileError, InputError, NotMeasurableError
 from genarium.families import discover
+from genarium.paths import ROOT
 from genarium.runtime import Runtime
 from genarium.tasks import find_tasks
 from genarium.tasks.explore.codes import combine, similarity, switched, vary
@@ -23,9 +25,10 @@ from genarium.tasks.explore.directions import Directions, directions_of
 from genarium.tasks.explore.figures import map_of
 from genarium.tasks.explore.making import make_map
 from genarium.tasks.explore.mapping import MAX_BYTES, CodeMap
+from genarium.tasks.explore.panel import linked
 from genarium.ui.inputs import example_pictures
-from genarium.ui.pages import Current, build_contents, open_page
-from genarium.ui.texts import Texts
+from genarium.ui.pages import Current, Page, build_contents, open_page
+from genarium.ui.texts import Texts, class_name, in_both
 
 NAMES = ["left", "right"]
 
@@ -309,3 +312,22 @@ def test_the_page_is_built_and_the_same_question_is_asked_once(tiny_checkpoints)
     assert all(update == gr.skip() for update in again) and len(again) > 6, "a late answer undoes no change"
     asked, held, *_ = asyncio.run(code._follow(asked, "tiny-autoencoder", sources[0]))
     assert asked[0] == held.name == "tiny-autoencoder"
+
+
+def test_a_link_chooses_among_what_the_page_offers():
+    page = Page(None, None, None, None, "first", "", {"checkpoint": "second", "beside": "third", "__theme": "dark"})
+    assert linked(page, ["first", "second", "third"]) == ("second", "third", "")
+    assert linked(page, ["first", "second"]) == ("second", "", "third")
+    assert linked(replace(page, query={"beside": "second"}), ["first", "second"]) == ("first", "second", "")
+    assert linked(replace(page, query={"checkpoint": "/etc"}), ["first"]) == ("first", "", "/etc")
+
+
+def test_class_names_of_known_data_are_in_both_languages_and_others_as_they_are():
+    assert class_name("T - shirt / top") == in_both(
+        "T - shirt / top", "T 恤/上衣"
+    )  # as one copy of the data set has it
+    assert class_name("ankle Boot") == in_both("ankle Boot", "短靴")
+    assert class_name("Food & Drink") == in_both("Food &amp; Drink", "食物与饮料")
+    assert class_name("<b>7") == "&lt;b&gt;7"
+    for path in (ROOT / "checkpoints").glob("*-fashion-mnist/explore.npz"):
+        assert all("in-zh" in class_name(name) for name in CodeMap.load(path).names)

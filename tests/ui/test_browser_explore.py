@@ -21,7 +21,7 @@ def address(tiny_checkpoints, tmp_path_factory):
     for seed, name in enumerate(("a-vae", "b-vae")):
         shutil.copytree(tiny_checkpoints / "tiny-vae", folder / name)
         codes = torch.randn(60, 8, generator=torch.Generator().manual_seed(seed))
-        made = make_map("vector", codes, images, np.arange(60) % 2, ["left", "right"])
+        made = make_map("vector", codes, images, np.arange(60) % 2, ["Trouser", "right"])
         made.save(folder / name / "explore.npz")
     shutil.copytree(tiny_checkpoints / "tiny-vqgan", folder / "c-vqgan")
     shutil.copytree(tiny_checkpoints / "tiny-rbm", folder / "d-rbm")
@@ -35,13 +35,13 @@ def visit(browser, address):
     """Open the page at a width and in a language; errors of its scripts fail the test."""
     contexts, errors = [], []
 
-    def open_page(width, locale):
+    def open_page(width, locale, query=""):
         context = browser.new_context(viewport={"width": width, "height": 900}, locale=locale)
         context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{address}/explore")
+        page.goto(f"{address}/explore{query}")
         expect(page.locator("#explore-map-a svg.plane")).to_be_visible(timeout=PATIENCE)
         expect(page.locator("#explore-live img")).to_be_visible(timeout=PATIENCE)
         return page
@@ -126,6 +126,23 @@ def test_on_a_phone_with_the_keyboard_and_in_chinese(visit):
     expect(page.locator("#explore-palette .thumbnail-item").last).to_have_class(re.compile("selected"))
     changes(page, "#explore-live", lambda: drag(page, "#explore-grid", (0.1, 0.5), (0.9, 0.5)))
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out"
+
+
+@pytest.mark.slow
+def test_a_link_opens_the_page_with_its_checkpoints_in_the_visitors_language(visit):
+    page = visit(1440, "zh-CN", "?checkpoint=b-vae&beside=a-vae")
+    expect(page.locator("#explore-side-a .explore-name b")).to_have_text("b-vae")
+    expect(page.locator("#explore-side-b .explore-name b")).to_have_text("a-vae")
+    legend = page.locator("#explore-map-a .legend button")
+    expect(legend).to_have_text(["长裤", "right"], use_inner_text=True)
+    caption = page.locator("#explore-picked-a figcaption").last
+    expect(caption).to_have_text(re.compile("最近的测试图像: (长裤|right)"), use_inner_text=True)
+    choose(page, "explore-checkpoint", "c-vqgan")  # the address follows
+    page.wait_for_url("**/explore?checkpoint=c-vqgan&beside=a-vae", timeout=PATIENCE)
+    page = visit(1440, "en-US", "?checkpoint=nobody")
+    expect(page.locator("#explore-problem")).to_contain_text("'nobody', which this page does not offer")
+    expect(page.locator("#explore-side-a .explore-name b")).to_have_text("a-vae")
+    expect(page.locator("#explore-map-a .legend button").first).to_have_text("Trouser", use_inner_text=True)
 
 
 @pytest.mark.slow

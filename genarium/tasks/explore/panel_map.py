@@ -18,7 +18,7 @@ from genarium.tasks.explore.mapping import NESTED, CodeMap
 from genarium.tasks.explore.panel_plane import build_plane, map_svg, picture_html, sheet_svg
 from genarium.ui.answers import said
 from genarium.ui.pages import Current, Page
-from genarium.ui.texts import markup
+from genarium.ui.texts import class_name, markup
 
 BOX_SIDE = 8  # pictures on a side of a box's sheet
 DRAWS = 32
@@ -144,7 +144,7 @@ class MapSection:
         """Return what the decoder draws at a place, and the nearest test picture, as HTML."""
         drawn = (await self.explorer.at(name, np.array([place])))[0]
         what = "drawn_here" if found.is_continuous else "drawn_nearest"
-        label = html.escape(found.name_of(nearest))
+        label = class_name(found.name_of(nearest))
         near = picture_html(found.thumbnail(nearest), self.texts.both("nearest") + (f": {label}" if label else ""))
         return f'<div class="picked">{picture_html(drawn, self.texts.both(what))}{near}</div>'
 

@@ -12,7 +12,7 @@ from genarium.media.pictures import code_map as colours_of
 from genarium.tasks.explore.drawing import colour_of
 from genarium.tasks.explore.mapping import CodeMap
 from genarium.ui.files import data_url
-from genarium.ui.texts import TaskTexts
+from genarium.ui.texts import TaskTexts, class_name
 
 UNITS = 1000  # of the SVG's width
 
@@ -59,7 +59,7 @@ def _legend(code_map: CodeMap) -> str:
     present = [i for i in np.unique(code_map.labels) if 0 <= i < len(code_map.names)]
     items = "".join(
         f'<li><button type="button" data-label="{i}" aria-pressed="false"><i style="background:{colour_of(int(i))}"></i>'
-        f"{html.escape(code_map.names[i])}</button></li>"
+        f"{class_name(code_map.names[i])}</button></li>"
         for i in present
     )
     return f'<ul class="legend">{items}</ul>'

@@ -55,9 +55,8 @@ class BoltzmannTasksMixin(ImageFamilyMixin):
     """Tasks of a `DiffusionPipeline` that has `_machines`, from the pixels up. The last one has the class units, if any."""
 
     code_kind = "binary"
-    likelihood_of = (
-        "binary"  # pixels: nats of `log_likelihood` are no density, and give no bits per dimension of 8-bit images
-    )
+    likelihood_of = "binary"
+    likelihood_kind = "estimate"  # log Z by annealed importance sampling
 
     @property
     @abstractmethod

@@ -66,6 +66,7 @@ def number_of_reports(sampler: str, num_inference_steps: int) -> int:
 class FlowDensityMixin(ImageFamilyMixin):
     """Likelihood and typicality of a `DiffusionPipeline` with a velocity field on pixels."""
 
+    likelihood_kind = "estimate"  # Hutchinson's, along an ODE that is solved in steps
     _velocity: Callable[..., torch.Tensor]  # (x [N, C, S, S], t [N], labels [N] or None) -> float32 [N, C, S, S]
 
     # ---- likelihood ----

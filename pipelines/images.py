@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import PIL.Image
@@ -16,6 +16,8 @@ from pipelines.codes import CodeKind, Codes, to_codes
 from pipelines.family import REQUIRED, Common, FamilyMixin, Generators, Labels, Report, complete, seeded, to_generators
 
 Images = PIL.Image.Image | list[PIL.Image.Image] | np.ndarray | torch.Tensor
+LikelihoodKind = Literal["exact", "bound", "estimate"]
+LikelihoodOf = Literal["density", "mass", "binary"]
 
 
 @dataclass
@@ -54,7 +56,8 @@ class ImageFamilyMixin(FamilyMixin):
     """The part of a `DiffusionPipeline` of square pictures beside its model.
 
     A family with `encode` and `decode` overrides `code_kind`, and where it can, `code_shape` and `code_values`, by class
-    attributes or properties. What is None is not checked.
+    attributes or properties. What is None is not checked. So does a family with `log_likelihood`: `likelihood_kind` and, where
+    it is no density, `likelihood_of`.
     """
 
     _arguments = {  # noqa: RUF012  # never changed
@@ -77,6 +80,20 @@ class ImageFamilyMixin(FamilyMixin):
     def code_values(self) -> int | None:
         """Number of values that each entry of a discrete code can take."""
         return None
+
+    @property
+    def likelihood_kind(self) -> LikelihoodKind | None:
+        """Whether `log_likelihood` is exact, a lower bound, or an estimate, which may err in either direction."""
+        return None
+
+    @property
+    def likelihood_of(self) -> LikelihoodOf:
+        """What `log_likelihood` is the logarithm of.
+
+        "density": the density of images in [-1, 1]. "mass": the probability of the image's 8-bit levels. "binary": the
+        probability of black and white pixels, drawn by the generator.
+        """
+        return "density"
 
     def _to_tensor(self, images: Any, name: str = "images") -> torch.Tensor:
         """Return images as float [N, C, H, W] in [-1, 1] on the device.

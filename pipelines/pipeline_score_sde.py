@@ -80,6 +80,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
             "class_mismatch": {"mean", "std"}; written by `fit`.
     """
 
+    likelihood_kind = "estimate"  # of the trace, along an ODE that is solved in steps
     model_cpu_offload_seq = "unet"
 
     def __init__(

@@ -47,6 +47,7 @@ class VAEPipeline(ImageFamilyMixin, DiffusionPipeline):
 
     vae: VAEModel
     code_kind = "vector"
+    likelihood_kind = "bound"
     model_cpu_offload_seq = "vae"
 
     def __init__(

@@ -129,18 +129,27 @@ def normalised_information(codes: torch.Tensor, labels: torch.Tensor) -> float:
     return float(normalized_mutual_info_score(labels.numpy(), codes.numpy()))
 
 
-def bits_per_dim(nats: float, dimensions: int) -> float:
-    """Convert a log-density of images in [-1, 1] to bits per dimension of 8-bit images.
+def bits_per_dim(nats: float, dimensions: int, of: str = "density") -> float:
+    """Convert a log-likelihood to bits per dimension of 8-bit images.
 
-    An 8-bit value is a cell of width 2 / 255 on that scale, so P(x) ~ p(x) (2 / 255)^D and
+    Of a "density" of images in [-1, 1], an 8-bit value is a cell of width 2 / 255, so P(x) ~ p(x) (2 / 255)^D and
 
         bits/dim = -log2 P(x) / D = (-log p(x) / D - log(2 / 255)) / log 2
 
+    A "mass" is P(x) itself.
+
     Args:
-        nats: log p(x) of one image, or the mean of many.
+        nats: log p(x) or log P(x) of one image, or the mean of many.
         dimensions: D, pixels times channels.
+        of: "density" or "mass".
+
+    Raises:
+        ValueError: another kind, which has no bits per dimension of 8-bit images.
     """
-    return (-nats / dimensions - math.log(2 / 255)) / math.log(2)
+    if of not in ("density", "mass"):
+        raise ValueError(f"of: choose 'density' or 'mass', not {of!r}.")
+    cell = math.log(2 / 255) if of == "density" else 0.0
+    return (-nats / dimensions - cell) / math.log(2)
 
 
 def percentile(score: float, quantiles: Sequence[float]) -> float:

@@ -42,6 +42,7 @@ def test_figures_and_card_of_a_boltzmann_machine(tmp_path):
     seeds = [torch.Generator().manual_seed(3 + i) for i in range(10)]
     v = binarize(images[order].float() / 127.5 - 1, seeds)
     exact = (-pipeline.rbm.free_energy(v)).mean().item() - pipeline.config.log_partition["log_z"]
+    assert found["kind"] == "estimate", "log Z is one"
     assert abs(found["value"] - exact) < 1e-3 * abs(exact) and "from the generator with seed 3 + i" in found["protocol"]
     assert f"log Z = {pipeline.config.log_partition['log_z']:.2f}" in found["protocol"]
     assert Image.open(folder / "receptive_fields.png").width > 100

@@ -82,6 +82,14 @@ def test_bits_per_dim_of_the_uniform_density():
     assert bits_per_dim(nats + 784 * math.log(2), 784) == pytest.approx(math.log2(255) - 1), "likelier is fewer bits"
 
 
+def test_bits_per_dim_of_the_uniform_mass():
+    assert bits_per_dim(784 * math.log(1 / 256), 784, "mass") == pytest.approx(8), (
+        "256 equally likely levels are 8 bits"
+    )
+    with pytest.raises(ValueError, match="of: choose 'density' or 'mass'"):
+        bits_per_dim(-100.0, 784, "binary")
+
+
 def test_reconstruction_quality_of_a_known_error():
     images = torch.randint(20, 200, (3, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     assert reconstruction_quality(images, images) == (100, pytest.approx(1))

@@ -98,6 +98,19 @@ def test_the_figures_are_those_of_the_files(runtime, tmp_path):
     assert "get a Fréchet distance of 41" in path.read_text()
 
 
+def test_a_likelihood_is_marked_by_its_kind(runtime, house, tmp_path):
+    kinds = {"one": {"kind": "exact"}, "two": {}, "three": {}}  # the last two are older than the mark
+    for name, more in kinds.items():
+        found = [metric("likelihood", "bits_per_dim", 3.104, **more)]
+        (house / "checkpoints" / name / "evaluation.json").write_text(json.dumps({"metrics": found}))
+    path = tmp_path / "families.md"
+    write_table(Runtime(find_checkpoints(discover(installed=False)), device="cpu"), path)
+    clothes, digits = table(path.read_text(), "a/clothes"), table(path.read_text(), "a/digits")
+    assert clothes["`one`"]["bits/dim"] == "3.10 (exact)", "what was written down with the figure"
+    assert digits["`three`"]["bits/dim"] == "3.10 (bound)", "otherwise what the family declares: an ELBO"
+    assert clothes["`two`"]["bits/dim"] == "3.10", "no mark where the family declares none"
+
+
 def test_each_protocol_stands_once_and_settings_once_for_each_checkpoint(runtime, tmp_path):
     path = tmp_path / "families.md"
     write_table(runtime, path)

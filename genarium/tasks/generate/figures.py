@@ -38,6 +38,11 @@ SAMPLES = (
 OTHERS = "{n} other images of {test} against the same {references}: what perfect samples would get"
 LIKELIHOOD = "mean of log_likelihood over {n} images of {test}, {settings}"
 
+FORMULAS = {  # by what `log_likelihood` is the logarithm of
+    "density": "(-nats / D - log(2 / 255)) / log 2, 8-bit cells of a density,",
+    "mass": "-nats / (D log 2), probabilities of 8-bit levels,",
+}
+
 FID = Figure("fid", "FID", SAMPLES, variant="{features}")
 FID_OF_REAL = Figure("fid_of_real", "FID of real images", OTHERS, variant="{features}")
 FRECHET = Figure(
@@ -53,7 +58,7 @@ LOG_LIKELIHOOD = Figure("log_likelihood", "Log-likelihood", LIKELIHOOD, unit="na
 BITS_PER_DIM = Figure(
     "bits_per_dim",
     "Bits per dimension",
-    LIKELIHOOD + "; (-nats / D - log(2 / 255)) / log 2 with D = {dimensions}: 8-bit cells of a density",
+    LIKELIHOOD + "; {formula} with D = {dimensions}",
     unit="bits",
 )
 OF_BINARY_PIXELS = Figure(
@@ -116,9 +121,10 @@ def measure_distance(evaluation: ImageEvaluation) -> list[Metric]:
 
 
 def measure_likelihood(evaluation: ImageEvaluation) -> list[Metric]:
-    """Compute log p(x) of test images: of a density in nats and in bits per dimension, or of binary pixels in nats.
+    """Compute log p(x) of test images: in nats and in bits per dimension of 8-bit images, or of binary pixels in nats.
 
-    The pipeline's `likelihood_of` says which. The density is that on [-1, 1], the bits are those of 8-bit images.
+    The pipeline's `likelihood_of` says which: a density on [-1, 1], a probability of 8-bit levels, or one of binary pixels. Its
+    `likelihood_kind` stands beside the figure: exact, bound or estimate.
     """
     wanted = dict(evaluation.recipe.evaluation.likelihood or {})
     number = min(int(wanted.pop("num_images", evaluation.num_test)), len(evaluation.test))
@@ -132,13 +138,17 @@ def measure_likelihood(evaluation: ImageEvaluation) -> list[Metric]:
     used = {name: wanted.get(name, p.default) for name, p in known.items() if name not in of_host}
     dimensions = images[0].numel()
     facts = {"settings": settings_in_words(used), "test": evaluation.test_name, "dimensions": dimensions}
-    if getattr(evaluation.pipeline, "likelihood_of", "density") == "binary":
+    of = getattr(evaluation.pipeline, "likelihood_of", "density")
+    kind = getattr(evaluation.pipeline, "likelihood_kind", None)
+    known_as = {"kind": kind} if kind else {}
+    if of == "binary":
         estimate = evaluation.pipeline.config.get("log_partition")
         facts["partition"] = PARTITION.format(**estimate) if estimate else ""
-        return [evaluation.metric(OF_BINARY_PIXELS, nats, number, facts)]
+        return [evaluation.metric(OF_BINARY_PIXELS, nats, number, facts, **known_as)]
+    facts["formula"] = FORMULAS[of]
     return [
-        evaluation.metric(LOG_LIKELIHOOD, nats, number, facts),
-        evaluation.metric(BITS_PER_DIM, bits_per_dim(nats, dimensions), number, facts),
+        evaluation.metric(LOG_LIKELIHOOD, nats, number, facts, **known_as),
+        evaluation.metric(BITS_PER_DIM, bits_per_dim(nats, dimensions, of), number, facts, **known_as),
     ]
 
 
@@ -185,6 +195,21 @@ def _same_features(name: str) -> Callable[[Measured], str]:
     return lambda measured: measured.show("{:.2f}", name, features=_distance(measured)[1].get("features"))
 
 
+def _likelihood_cell(form: str, name: str) -> Callable[[Measured], str]:
+    """Return a cell for a likelihood, marked as exact, bound or estimate.
+
+    Where the figures are older than the mark, it is that of the family, if all its checkpoints have the same.
+    """
+
+    def cell(measured: Measured) -> str:
+        shown = measured.show(form, name)
+        of_family = getattr(measured.checkpoint.family.pipeline_class(), "likelihood_kind", None)
+        kind = measured.find(name).get("kind", of_family)
+        return f"{shown} ({kind})" if shown != NOTHING and isinstance(kind, str) else shown
+
+    return cell
+
+
 def _evaluations_cell(measured: Measured) -> str:
     value = measured.find("network_evaluations").get("value") or measured.count()
     return f"{value:.4g}" if value else NOTHING
@@ -209,14 +234,16 @@ DISTANCE_COLUMNS = (
 LIKELIHOOD_COLUMNS = (
     Column(
         "bits/dim",
-        lambda measured: measured.show("{:.2f}", "bits_per_dim"),
-        "of families that have a likelihood of pixels, exact or a bound.",
+        _likelihood_cell("{:.2f}", BITS_PER_DIM.name),
+        "the likelihood of the pixels of test images, less is better. *Exact*: computed as it is, of a density with uniform noise "
+        "in the pixels. *Bound*: the model gives the images no less than this likelihood. *Estimate*: it may err in either "
+        "direction.",
     ),
     Column(
         "nats, black and white",
-        lambda measured: measured.show("{:.1f}", OF_BINARY_PIXELS.name),
+        _likelihood_cell("{:.1f}", OF_BINARY_PIXELS.name),
         "mean log-likelihood of test images whose pixels were drawn black or white, each white with its grey value as the "
-        "probability.",
+        "probability, marked in the same way.",
     ),
 )
 SPEED_COLUMNS = (

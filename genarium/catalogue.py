@@ -10,7 +10,7 @@ from pathlib import Path
 
 from genarium import paths
 from genarium.checkpoints import MODEL_CONFIG, MODEL_INDEX, Checkpoint, open_checkpoint
-from genarium.errors import Broken, CheckpointError
+from genarium.errors import Broken, CheckpointError, HubError
 from genarium.families import Families
 from genarium.hub.fetch import fetch_address
 from genarium.recipe import Recipe, load_recipe, recipe_paths
@@ -48,7 +48,14 @@ class Catalogue:
         if name in known:
             recipe = load_recipe(known[name])
             address = f"{recipe.repo_id}@{recipe.revision}" if recipe.revision else recipe.repo_id
-            return self._from_hub(name, address, recipe)
+            try:
+                return self._from_hub(name, address, recipe)
+            except HubError as error:
+                raise HubError(
+                    f"There is a recipe for {name}, but its weights are not here: no folder of checkpoints holds them, and the "
+                    f"Hub does not give them. {error} Or train it with `python -m genarium train {name}`, or load a folder or "
+                    "a Hub id by its own name."
+                ) from error
         folder = Path(name).expanduser()
         if folder.is_dir():
             raise CheckpointError(
@@ -73,9 +80,12 @@ def find_checkpoints(families: Families) -> Catalogue:
     found: dict[str, Checkpoint] = {}
     broken: list[Broken] = []
     recipes = recipe_paths(families.recipe_folders())
-    for root in (paths.checkpoints(), *families.checkpoint_folders()):
+    own, *brought = paths.all_checkpoints()
+    for root in (own, *brought, *families.checkpoint_folders()):
         for folder in _folders(root, broken):
             name = folder.name
+            if name in found and root in brought:  # trained anew: the newer one is meant
+                continue
             if name in found:
                 broken.append(Broken(f"{root.name}/{name}", "an earlier folder of checkpoints has this name already"))
                 continue

@@ -27,8 +27,13 @@ def create(name: str, title: str | None = None, root: Path | None = None) -> lis
         The files written.
 
     Raises:
-        PluginError: a name that cannot be used, or that is taken.
+        PluginError: a name that cannot be used, or that is taken; no root, where the package is installed.
     """
+    if root is None and paths.installed():
+        raise PluginError(
+            "A family is written into a checkout of Genarium, and this is an installed package. Give the checkout with --root, "
+            "or make a package of your own as docs/plugins.md says."
+        )
     stem = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", stem) or keyword.iskeyword(stem):
         raise PluginError(

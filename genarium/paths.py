@@ -1,33 +1,62 @@
-"""The folders of a checkout. An environment variable can move each, for tests and for deployments."""
+"""The folders of a checkout, or of an installed package. An environment variable can move each.
+
+An installed package brings plugins, recipes and checkpoints in genarium/bundled/ (see setup.py). It may not be written to, so
+what is made, such as a run of a training, goes to the folder in which the command was started. A checkout has all of
+them side by side.
+"""
 
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent  # of the checkout; where the package is installed, the folder of packages
+BUNDLED = Path(__file__).resolve().parent / "bundled"
 
 
-def _folder(variable: str, default: str) -> Path:
-    return Path(os.environ.get(variable) or ROOT / default)
+def installed() -> bool:
+    """Return whether this is an installed package, and no checkout."""
+    return BUNDLED.is_dir()
+
+
+def _brought(variable: str, name: str) -> Path:
+    """Return a folder of what comes with Genarium."""
+    return Path(os.environ.get(variable) or (BUNDLED if installed() else ROOT) / name)
+
+
+def _made(variable: str, name: str) -> Path:
+    """Return a folder of what people make with Genarium."""
+    return Path(os.environ.get(variable) or (Path.cwd() if installed() else ROOT) / name)
 
 
 def plugins() -> Path:
-    return _folder("GENARIUM_PLUGINS", "plugins")
+    return _brought("GENARIUM_PLUGINS", "plugins")
 
 
 def recipes() -> Path:
-    return _folder("GENARIUM_RECIPES", "hub_configs")
+    return _brought("GENARIUM_RECIPES", "hub_configs")
+
+
+def card_templates() -> tuple[Path, ...]:
+    """Return the folders of the card's template: beside the recipes, then the one that comes with Genarium."""
+    return (recipes(), (BUNDLED if installed() else ROOT) / "hub_configs")
 
 
 def checkpoints() -> Path:
-    return _folder("GENARIUM_CHECKPOINTS", "checkpoints")
+    """Return the folder to which new checkpoints are written."""
+    return _made("GENARIUM_CHECKPOINTS", "checkpoints")
+
+
+def all_checkpoints() -> tuple[Path, ...]:
+    """Return the folders of checkpoints: that of new ones, then the one that an installed package brings."""
+    brought = _brought("GENARIUM_CHECKPOINTS", "checkpoints")
+    return (checkpoints(),) if brought == checkpoints() else (checkpoints(), brought)
 
 
 def runs() -> Path:
-    return _folder("GENARIUM_RUNS", "runs")
+    return _made("GENARIUM_RUNS", "runs")
 
 
 def docs() -> Path:
-    return _folder("GENARIUM_DOCS", "docs")
+    return _made("GENARIUM_DOCS", "docs")
 
 
 def data() -> Path | None:
@@ -43,4 +72,4 @@ def visitors_cache() -> Path:
     """
     from huggingface_hub import constants
 
-    return _folder("GENARIUM_HUB_CACHE", os.path.join(constants.HF_HOME, "genarium"))
+    return Path(os.environ.get("GENARIUM_HUB_CACHE") or os.path.join(constants.HF_HOME, "genarium"))

@@ -139,6 +139,6 @@ def in_words(modality: Modality, metric: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _template() -> Path:
-    """Return the template beside the recipes, or else the one of this repository."""
-    own = paths.recipes() / TEMPLATE
-    return own if own.exists() else paths.ROOT / "hub_configs" / TEMPLATE
+    """Return the template beside the recipes, or else the one that comes with Genarium."""
+    *others, last = (folder / TEMPLATE for folder in paths.card_templates())
+    return next((own for own in others if own.exists()), last)

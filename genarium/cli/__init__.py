@@ -1,4 +1,4 @@
-"""The commands of `python -m genarium`. Torch is imported by the command that needs it, so that --help is quick."""
+"""The commands of `genarium`, or `python -m genarium`. Torch is imported by the command that needs it, so that --help is quick."""
 
 from __future__ import annotations
 
@@ -66,6 +66,13 @@ def add_task(app: typer.Typer, task: Task) -> None:
         typer.echo(f"The command {task.command} is not available: {find_tasks().origins[task.name]}: {error}", err=True)
 
 
+def open_app(context: typer.Context) -> None:
+    """Open the playground in the browser; `app --help` lists its options."""
+    from genarium.serve import main
+
+    main(context.args, program=context.command_path)
+
+
 app = typer.Typer(
     cls=ClearErrors,
     no_args_is_help=True,
@@ -75,6 +82,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Genarium: a playground for generative models. Under `torchrun --nproc_per_node N -m genarium ...`, generate, "
     "evaluate and train share their work among N processes.",
+)
+app.command("app", add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    open_app
 )
 app.command("list")(inspecting.list_everything)
 for task in find_tasks().values():

@@ -160,6 +160,10 @@ def deploy(
     known = [one.value for one in SpaceHardware]
     if hardware is not None and hardware not in known:
         raise InputError(f"--hardware: choose one of {', '.join(known)}, not {hardware!r}.")
+    if paths.installed():
+        raise InputError(
+            "A Space is made from a checkout of Genarium, and this is an installed package: run it in there."
+        )
     deployment = spaces.prepare(paths.ROOT)
     _list(deployment.files)
     if dry_run:

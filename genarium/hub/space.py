@@ -19,7 +19,7 @@ from genarium.recipe import load_recipe
 # What is for those who work on the code. The Hub would also read .gitignore, and silently leave out what it names.
 NOT_NEEDED = (
     *(f"{folder}/*" for folder in (".ci", ".github", "benchmarks", "docs/benchmarks", "tests")),
-    *(".dockerignore", ".gitignore", "Dockerfile", "pyproject.toml"),
+    *(".dockerignore", ".gitignore", "Dockerfile"),
     *("requirements-dev.txt", "requirements-voice.txt"),
 )
 # Where git does not say what belongs to the project: caches, environments and what training leaves.

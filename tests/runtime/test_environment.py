@@ -7,13 +7,10 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from genarium import environment, paths
+from genarium import environment, paths, serve
 from genarium.errors import InputError
 from genarium.hub.offer import max_download
 from genarium.runtime import Runtime
-
-sys.path.insert(0, str(paths.ROOT))
-import app
 
 
 @pytest.mark.parametrize("value", ["much", "-1", "0", "nan", "inf", "1e400"])
@@ -53,10 +50,10 @@ def test_a_launch_that_fails_is_one_sentence(monkeypatch, capsys, error, says):
     def launch(**options):
         raise error
 
-    monkeypatch.setattr(app, "_build", lambda: (SimpleNamespace(launch=launch), {}))
+    monkeypatch.setattr(serve, "_build", lambda: (SimpleNamespace(launch=launch), {}))
     monkeypatch.setattr(sys, "argv", ["app.py", "--port", "7861"])
     with pytest.raises(SystemExit) as end:
-        app.main()
+        serve.main()
     assert end.value.code == 2 and says in capsys.readouterr().err
 
 
@@ -93,8 +90,8 @@ def test_ctrl_c_while_the_app_starts_is_no_traceback(monkeypatch):
     def press():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(app, "_build", press)
+    monkeypatch.setattr(serve, "_build", press)
     monkeypatch.setattr(sys, "argv", ["app.py"])
     with pytest.raises(SystemExit) as end:
-        app.main()
+        serve.main()
     assert end.value.code == 130

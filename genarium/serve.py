@@ -1,0 +1,83 @@
+"""Genarium in the browser: `genarium app`, or `python app.py`. Finds the plugins, builds the pages, launches."""
+
+import argparse
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+
+# Before torch is imported, which reads it once: threads that wait for work sleep instead of spinning. Two requests at
+# once would otherwise keep two CPU cores busy with waiting for each other.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+from genarium import trust
+from genarium.environment import check_environment, check_port
+from genarium.errors import GenariumError
+from genarium.temporary import own_folder
+
+
+def main(arguments_given: Sequence[str] | None = None, program: str | None = None) -> None:
+    """Start the app, and return when it has ended.
+
+    Args:
+        arguments_given: of the command; by default those of this process.
+        program: what the help calls the command; by default the name of this process's file.
+
+    Raises:
+        SystemExit: an argument or a variable that cannot be understood, a port that is taken (status 2), or Ctrl-C while the
+            app starts (status 130). One sentence on stderr says why.
+    """
+    parser = argparse.ArgumentParser(program, description="Genarium in the browser.")
+    parser.add_argument("--host", help="address to listen on; GRADIO_SERVER_NAME, or this machine only")
+    parser.add_argument("--port", help="GRADIO_SERVER_PORT, or the first free one from 7860")
+    parser.add_argument("--share", action="store_true", help="also make a public address through gradio.live")
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="dangerous: for checkpoints of classes that no plugin knows, runs the Python files that come with them",
+    )
+    arguments = parser.parse_args(arguments_given)
+    if arguments.trust_remote_code:
+        os.environ[trust.VARIABLE] = "1"
+    try:
+        check_environment()
+        port = check_port("--port", arguments.port)
+        if trust.trusted():
+            print(trust.WARNING, file=sys.stderr)
+        app, look = _build()
+    except GenariumError as error:  # a setting that cannot be understood
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell counts Ctrl-C
+    try:
+        app.launch(
+            server_name=arguments.host,
+            server_port=port,
+            share=arguments.share,
+            mcp_server=importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
+            **look,
+        )
+    except ValueError as error:  # Gradio asks the app's own address before it says that all is well
+        if "localhost is not accessible" not in str(error):
+            raise
+        parser.error(
+            "the app does not reach itself. Set NO_PROXY=localhost,127.0.0.1 if a proxy is in the way; if this machine is very "
+            "busy, try again."
+        )
+    except OSError:  # Gradio's words are about launch(), which nobody called
+        where = f"{arguments.host or os.environ.get('GRADIO_SERVER_NAME') or 'this machine'}, port {port or 'of its choice'}"
+        parser.error(
+            f"cannot listen on {where}: another program is there, or it is not allowed. Choose another --port or --host."
+        )
+
+
+def _build():
+    """Build the pages. Gradio is imported here, after the variables that it reads on import were checked and set."""
+    own_folder()
+    from genarium.catalogue import find_checkpoints
+    from genarium.families import discover
+    from genarium.runtime import Runtime
+    from genarium.ui import build_app
+
+    return build_app(Runtime(find_checkpoints(discover())))

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
+
+from huggingface_hub import constants
+
 from genarium.checkpoints import Checkpoint
 from genarium.runtime.modalities import MEDIA
 from genarium.runtime.request import Request
 from genarium.runtime.results import result_class
 
 
+def how_to_install() -> str:
+    """Return a comment that says how to install this package, which the programs of the page need.
+
+    A Space is itself a git repository that pip installs from. Its weights are in Git LFS.
+    """
+    if space := os.environ.get("SPACE_ID"):
+        return f'# once, where git-lfs is: pip install "git+{constants.ENDPOINT}/spaces/{space}"'
+    return "# once, in a clone of the Genarium repository: pip install ."
+
+
 def to_python(request: Request, checkpoint: Checkpoint) -> str:
-    """Return the program that makes the same result, run in a checkout of this repository.
+    """Return the program that makes the same result wherever this package is installed.
 
     Args:
         request: with every parameter filled in. It names no other checkpoint.
@@ -25,11 +39,11 @@ def to_python(request: Request, checkpoint: Checkpoint) -> str:
         arguments += list(task.inputs)
         number = f"len({task.many})" if task.many else ""
     kind = result_class(task, checkpoint.modality)
-    lines = [*kind.python_imports, "import torch", "", "import genarium", ""]
+    lines = [how_to_install(), *kind.python_imports, "import torch", "", "import genarium", ""]
     lines.append(f'pipe = genarium.load("{checkpoint.name}")')
-    if checkpoint.recipe:
+    if checkpoint.recipe and checkpoint.recipe.revision:  # it is on the Hub
         lines += [
-            "# once it is on the Hub, without this repository:",
+            "# or without this package, from the Hub:",
             f'# pipe = DiffusionPipeline.from_pretrained("{checkpoint.recipe.repo_id}", trust_remote_code=True)',
         ]
     if task.inputs:

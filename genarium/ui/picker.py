@@ -90,7 +90,7 @@ def facts_html(checkpoint: Checkpoint) -> str:
     if checkpoint.data:
         facts.append(("data", html.escape(checkpoint.data)))
     facts.append(("size", megabytes(checkpoint.size)))
-    if checkpoint.recipe:
+    if checkpoint.recipe and checkpoint.recipe.revision:  # written by `publish`: the page is there
         facts.append(("hub", hub_link(checkpoint.recipe.repo_id)))
     elif "@" in checkpoint.name:  # brought by a visitor
         facts.append(("hub", hub_link(*checkpoint.name.split("@"))))

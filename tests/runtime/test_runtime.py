@@ -6,6 +6,7 @@ import pickle
 import shutil
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,10 +19,12 @@ from genarium import checkpoints as checkpoints_module
 from genarium.catalogue import find_checkpoints
 from genarium.checkpoints import load_pipeline
 from genarium.errors import CheckpointError, HubError, InputError, Stopped
+from genarium.recipe import find_recipe
 from genarium.runtime import Progress, Result, Runtime, pick_dtype
 from genarium.runtime.program import to_python
 from genarium.runtime.request import Request, choose_labels, parse_seed
 from genarium.tasks.anomaly.quantiles import stored_quantiles
+from genarium.ui.picker import facts_html
 
 STEPS = {"num_inference_steps": 4}
 
@@ -269,6 +272,25 @@ def test_the_python_snippet_makes_the_same_pixels(runtime, tmp_path, monkeypatch
         scope = {}
         exec(to_python(result.request, runtime.catalogue["tiny-ddpm"]), scope)
         assert np.array_equal(pixels(result), np.stack([np.asarray(i) for i in scope["images"]])), task
+
+
+def test_the_python_snippet_says_how_to_install_the_package(runtime, monkeypatch):
+    checkpoint = runtime.catalogue["tiny-ddpm"]
+    request = generate().checked(checkpoint)
+    assert "pip install ." in to_python(request, checkpoint).splitlines()[0]
+    monkeypatch.setenv("SPACE_ID", "someone/genarium")
+    assert 'pip install "git+https://huggingface.co/spaces/someone/genarium"' in to_python(request, checkpoint)
+
+
+def test_the_python_snippet_names_the_hub_only_once_the_checkpoint_is_there(runtime):
+    checkpoint = runtime.catalogue["tiny-ddpm"]
+    request = generate().checked(checkpoint)
+    recipe = find_recipe("ddpm-fashion-mnist")
+    for revision in (None, "0" * 40):
+        recipe = replace(recipe, revision=revision)
+        shown = to_python(request, replace(checkpoint, recipe=recipe))
+        assert (recipe.repo_id in shown) is (revision is not None)
+        assert (recipe.repo_id in facts_html(replace(checkpoint, recipe=recipe))) is (revision is not None)
 
 
 def test_requests_survive_json():

@@ -14,6 +14,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from genarium.media.pictures import enlarge, save_picture
+from genarium.runtime.program import how_to_install
 from genarium.tasks.compare.running import Compared, Row
 
 SIDE = 112  # pixels of a picture, about
@@ -114,12 +115,13 @@ def zip_of(compared: Compared) -> bytes:
 
 
 def to_python(compared: Compared) -> str:
-    """Return the program that makes the same comparison, run in a checkout of this repository."""
+    """Return the program that makes the same comparison wherever this package is installed."""
     comparison = compared.comparison
     needs = {"generate": "", "interpolate": '"a.png", "b.png"'}.get(comparison.task, '"picture.png"')
     values = {name: value for name, value in comparison.to_dict().items() if value not in ((), {}, "")}
     arguments = "\n".join(f"    {name}={value!r}," for name, value in values.items())
     return (
+        f"{how_to_install()}\n"
         "from pathlib import Path\n\n"
         "from genarium.runtime import Runtime\n"
         "from genarium.tasks.compare.comparison import Comparison\n"

@@ -48,6 +48,14 @@ TINY = {
     },
     "dit": {"latent_channels": 2, "block_out_channels": [8, 16], "width": 32, "depth": 2, "num_heads": 2},
     "flow-matching": UNET,
+    "normalizing-flow": {
+        "network": "tarflow",
+        "patch_size": 7,
+        "width": 8,
+        "num_blocks": 2,
+        "layers_per_block": 1,
+        "num_heads": 2,
+    },
     "rbm": {"num_hidden": 16, "initial_std": 1.0},
     "gan": {
         "latent_dim": 8,

@@ -20,6 +20,7 @@ THROUGH_THE_CODE = {
     "autoencoder": {},
     "discrete-ae": {},
     "gan": {},
+    "normalizing-flow": {},
     "vae": {},
     "vqgan": {},
     "style-ae": {},

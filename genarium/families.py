@@ -32,6 +32,30 @@ class Paper:
 
 
 @dataclass(frozen=True)
+class Material:
+    """The pictures of somebody's own that a family is to learn.
+
+    Args:
+        sample_size: pixels on a side.
+        channels: 1, grey, or 3.
+        pictures: that are learnt.
+        classes: how many there are; 0 without.
+        fewest: pictures of the smallest class; all, without classes.
+    """
+
+    sample_size: int
+    channels: int
+    pictures: int
+    classes: int
+    fewest: int
+
+    @property
+    def patch_size(self) -> int:
+        """The side of the patches by which a network sees 14 or 16 places across, where two cores are fast."""
+        return max(1, self.sample_size // 14)
+
+
+@dataclass(frozen=True)
 class Family:
     """How the app introduces a family of models. Everything else it learns from the pipeline class.
 
@@ -48,6 +72,9 @@ class Family:
         stock: names of diffusers pipelines whose checkpoints this family can take over.
         stock_components: name of a component in those -> its name in this family's pipeline, where they differ.
         stock_models: name of a diffusers model -> the component that it becomes, where a folder holds it and nothing else.
+        starter: what the family begins with on somebody's own pictures: a function of the material that returns the sections
+            `architecture` and `training` of a recipe, without `images`; stages have a `share` of the time in its place. None:
+            it is not offered for them.
         plane: "module:Class" of how the family learns points of the plane, or `beside(__file__, "plane:Class")`; None: it does
             not. See docs/plugins.md.
         recipes: folder of more recipes, for packages.
@@ -65,6 +92,7 @@ class Family:
     stock: tuple[str, ...] = ()
     stock_components: Mapping[str, str] = field(default_factory=dict)
     stock_models: Mapping[str, str] = field(default_factory=dict)
+    starter: Callable[[Material], Mapping[str, Any]] | None = None
     plane: str | Callable[[], type[Any]] | None = None
     recipes: Path | None = None
     checkpoints: Path | None = None

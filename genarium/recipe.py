@@ -238,18 +238,34 @@ def load_recipe(path: str | Path) -> Recipe:
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path}: a recipe is a YAML mapping; see the other files in hub_configs/.")
-    try:
-        recipe = TypeAdapter(Recipe).validate_python(values)
-    except ValidationError as error:
-        raise RecipeError(f"{path}:\n" + "\n".join(_explain(e) for e in error.errors())) from error
+    recipe = read_recipe(text, str(path))
     if recipe.name != path.stem:
         raise RecipeError(f"{path}: `name: {recipe.name}` must equal the file's name, {path.stem}.")
     return recipe
+
+
+def read_recipe(text: str, origin: str) -> Recipe:
+    """Read the text of a recipe.
+
+    Args:
+        origin: names it in errors.
+
+    Raises:
+        RecipeError: as `load_recipe`, but for the name.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise RecipeError(f"{origin}: cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{origin}: a recipe is a YAML mapping; see the other files in hub_configs/.")
+    try:
+        return TypeAdapter(Recipe).validate_python(values)
+    except ValidationError as error:
+        raise RecipeError(f"{origin}:\n" + "\n".join(_explain(e) for e in error.errors())) from error
 
 
 def _explain(error: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from genarium import notices
-from genarium.cli import inspecting, making, sharing
+from genarium.cli import fitting, inspecting, making, sharing
 from genarium.errors import GenariumError, PluginError
 from genarium.tasks import Task, find_tasks
 
@@ -91,6 +91,7 @@ for task in find_tasks().values():
     if task.command:
         add_task(app, task)
 app.command("train")(making.train)
+app.command("fit")(fitting.fit)
 app.command("evaluate")(making.evaluate)
 app.command("card")(sharing.card)
 app.command("publish")(sharing.publish)

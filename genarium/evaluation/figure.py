@@ -123,6 +123,7 @@ class Part:
         measure: takes the `Evaluation` of the modality (`evaluation.images`, `evaluation.audio`); returns what
             `Evaluation.metric` made.
         applies: recipe, or None where there is none -> whether its data allow the part.
+        few: whether a few dozen test images give figures that mean something, within seconds.
         columns: in the table of all checkpoints.
         rank: in that table, the checkpoint with the lowest number comes first.
         note: the metrics of all checkpoints of one data set -> a sentence above their table.
@@ -135,6 +136,7 @@ class Part:
     figures: tuple[Figure, ...]
     measure: Callable[[Any], list[Metric]]
     applies: Callable[[Recipe | None], bool] = _always
+    few: bool = False
     columns: tuple[Column, ...] = ()
     rank: Callable[[Measured], float] | None = None
     note: Callable[[Sequence[Measured]], str] | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from genarium.training.samples import sample_grid, sample_sounds
 from genarium.training.stages import Part
 from genarium.training.state import load_state, save_state
 from genarium.training.steps import batch_indices, learning_rate
+from genarium.training.watch import Watch
 
 
 @dataclass
@@ -42,6 +43,8 @@ class Training:
     run: RunFolder
     average: Average
     progress: Progress
+    watch: Watch = field(default_factory=Watch)
+    finishes_early: bool = False  # at the watch's wish; the weights are those of the average then
 
     def train_parts(
         self, parts: list[Part], lessons: ImageData | AudioData, state: Path | None, last_step: int
@@ -55,19 +58,22 @@ class Training:
             last_step: the step of the run at which to stop.
         """
         for part in parts:
-            self.train_part(part, lessons, state, min(part.end, last_step))
+            self.train_part(part, lessons, state, min(part.end, last_step), is_last=part is parts[-1])
             state = None
             if self.progress.step < part.end:
                 break
         self.progress.close()
 
-    def train_part(self, part: Part, lessons: ImageData | AudioData, state: Path | None, last: int) -> None:
+    def train_part(
+        self, part: Part, lessons: ImageData | AudioData, state: Path | None, last: int, is_last: bool = True
+    ) -> None:
         """Train a part with an optimizer of its own; leave the averaged weights if it came to its end.
 
         Args:
             lessons: what its steps see.
             state: folder of the saved state to go on from, or None at the part's beginning.
             last: the step of the run at which to stop.
+            is_last: whether no part follows. Only then the watch can finish it early.
         """
         learner = Learner(self, part)
         if state is not None:
@@ -76,7 +82,8 @@ class Training:
         lessons = learner.prepare(lessons)
         self._announce(part, learner, lessons)
         begun, begun_at = time.monotonic(), self.progress.step
-        while self.progress.step < last:
+        wish = "go"
+        while self.progress.step < last and wish == "go":
             loss = learner.step(self.progress.step, lessons)
             self.progress.step += 1
             if not math.isfinite(loss):
@@ -86,13 +93,18 @@ class Training:
                 )
             speed = (self.progress.step - begun_at) * part.spec.batch_size / (time.monotonic() - begun)
             self._report(part, learner, loss, speed, last)
-            if self.progress.step % part.spec.save_every == 0 or self.progress.step == last:
-                save_state(
-                    self.accelerator, self.run, self.recipe, self.progress.step, self.progress.seconds, part.index
-                )
-            if self.progress.step % part.spec.sample_every == 0 or self.progress.step == part.end:
-                self._sample(part, learner, lessons)
-        if self.progress.step == part.end:
+            wish = self.watch.wish(self.progress.step, part.end)
+            is_end = self.progress.step == last or wish != "go"
+            if is_end or self.watch.saves(self.progress.step, part.spec.save_every):
+                with self.watch.saving():
+                    save_state(
+                        self.accelerator, self.run, self.recipe, self.progress.step, self.progress.seconds, part.index
+                    )
+            if self.progress.step == part.end or self.watch.samples(self.progress.step, part.spec.sample_every):
+                with self.watch.sampling():
+                    self._sample(part, learner, lessons)
+        self.finishes_early = wish == "finish" and is_last and self.progress.step < part.end
+        if self.progress.step == part.end or self.finishes_early:
             self.average.take()
         self.accelerator.free_memory()
 

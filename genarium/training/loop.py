@@ -30,6 +30,7 @@ from genarium.training.run_folder import RunFolder
 from genarium.training.stages import Part, plan
 from genarium.training.state import saved_state
 from genarium.training.teacher import load_teacher, take_from_teacher, teacher_images
+from genarium.training.watch import Watch
 
 
 def train(
@@ -43,6 +44,7 @@ def train(
     data: ImageData | AudioData | None = None,
     on_step: Callable[[int, float], None] | None = None,
     continue_to: int | None = None,
+    watch: Watch | None = None,
 ) -> Path:
     """Train a checkpoint, or go on where a killed run stopped.
 
@@ -58,9 +60,11 @@ def train(
         data: already loaded training images or clips.
         on_step: called with (step, loss) after each step, on the main process.
         continue_to: go on from an earlier run of fewer images until this many were seen in all.
+        watch: says when the state and samples are kept, and whether the training pauses or is finished early; by default
+            what the recipe says.
 
     Returns:
-        The folder of the checkpoint, or the run's folder where `max_steps` came first.
+        The folder of the checkpoint, or the run's folder where `max_steps` or a pause came first.
 
     Raises:
         FileError: `output` or `run_folder` is not empty and not ours, or cannot be written. Nothing was changed then.
@@ -85,9 +89,10 @@ def train(
         parts = _compilable(accelerator, recipe, parts)
         lessons = _lessons(accelerator, recipe, pipeline, data, run)
         training = _begin_training(accelerator, recipe, pipeline, run, facts, num_steps, on_step)
+        training.watch = watch or training.watch
         last_step = num_steps if max_steps is None else min(num_steps, facts["step"] + max_steps)
         training.train_parts(parts[facts["stage"] :], lessons, state, last_step)
-        is_done = training.progress.step == num_steps
+        is_done = training.progress.step == num_steps or training.finishes_early
         if is_done and accelerator.is_main_process:
             _finish(training, parts, data, target)
         accelerator.wait_for_everyone()
@@ -160,7 +165,11 @@ def _finish(training: Training, parts: list[Part], data: ImageData | AudioData, 
     """Write the finished checkpoint, and note in the run that it is finished."""
     finish(training.pipeline, data, training.recipe, training.run, target)
     seconds = training.progress.seconds
-    training.run.keep_finished(seconds, sum(part.spec.images or 0 for part in parts), target)
+    images = sum(part.spec.images or 0 for part in parts)
+    if training.finishes_early:
+        seen = training.progress.step - parts[-1].first
+        images += seen * parts[-1].spec.batch_size - (parts[-1].spec.images or 0)
+    training.run.keep_finished(seconds, images, target)
     print(f"{training.recipe.name}: done in {seconds / 60:.1f} minutes, weights in {target}")
 
 

@@ -123,7 +123,9 @@ def test_large_pictures_without_fine_detail_need_32_pixels_only(tmp_path):
 
 
 def test_folders_tell_classes_only_where_they_can():
-    assert label_folders([("a", "train", "cat"), ("a", "train", "dog"), ("a", "test", "cat"), ("a", "test", "dog")]) == [
+    assert label_folders(
+        [("a", "train", "cat"), ("a", "train", "dog"), ("a", "test", "cat"), ("a", "test", "dog")]
+    ) == [
         "cat",
         "dog",
         "cat",
@@ -135,7 +137,10 @@ def test_folders_tell_classes_only_where_they_can():
 
 
 def test_of_several_archives_each_is_a_class(tmp_path):
-    archives = [zipped(tmp_path / f"{name}.zip", [(f"{i}.png", photo(i + 50 * len(name))) for i in range(4)]) for name in ("cat", "horse")]
+    archives = [
+        zipped(tmp_path / f"{name}.zip", [(f"{i}.png", photo(i + 50 * len(name))) for i in range(4)])
+        for name in ("cat", "horse")
+    ]
     assert found(*archives).classes == {"cat": 4, "horse": 4}
 
 
@@ -277,7 +282,7 @@ def test_two_entries_of_one_name_are_refused(tmp_path):
 
 def test_other_archives_and_what_is_not_there_are_refused(tmp_path):
     (tmp_path / "a.rar").write_bytes(b"Rar!")
-    with pytest.raises(Refused, match="Pack the pictures as a .zip"):
+    with pytest.raises(Refused, match="Pack the pictures as"):
         found(tmp_path / "a.rar")
     with pytest.raises(Refused, match="no file or folder"):
         found(tmp_path / "lacking.png")
@@ -303,5 +308,5 @@ def test_links_and_pipes_in_a_folder_are_left_out(tmp_path):
 
 def test_all_that_is_said_is_said_in_both_languages():
     for key, (english, chinese) in WORDS.items():
-        fields = [set(part.split("}")[0] for part in text.split("{")[1:]) for text in (english, chinese)]
+        fields = [{part.split("}")[0] for part in text.split("{")[1:]} for text in (english, chinese)]
         assert fields[0] == fields[1], key

@@ -252,7 +252,9 @@ def _kept_at(size: int, thumbs: Sequence[PIL.Image.Image]) -> float:
     """Return how well pictures of 64 pixels can be had back from so many, in dB, as a median."""
     kept = []
     for thumb in thumbs:
-        again = thumb.resize((size, size), PIL.Image.Resampling.LANCZOS).resize(thumb.size, PIL.Image.Resampling.BICUBIC)
+        again = thumb.resize((size, size), PIL.Image.Resampling.LANCZOS).resize(
+            thumb.size, PIL.Image.Resampling.BICUBIC
+        )
         error = np.square(np.asarray(thumb, np.float64) - np.asarray(again, np.float64)).mean()
         kept.append(10 * np.log10(255**2 / max(error, 1e-3)))
     return float(np.median(kept))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def choose_held_out(labels: np.ndarray, seed: int = 0) -> np.ndarray:
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         rows = generator.permutation(np.flatnonzero(labels == label))
-        chosen[rows[: max(round(share * len(rows)), 1 if 5 <= len(rows) else 0)]] = True
+        chosen[rows[: max(round(share * len(rows)), 1 if len(rows) >= 5 else 0)]] = True
     for row in generator.permutation(len(labels)):
         if chosen.sum() >= LEAST_HELD_OUT:
             break
@@ -88,6 +89,6 @@ def choose_held_out(labels: np.ndarray, seed: int = 0) -> np.ndarray:
     return chosen
 
 
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _save(path: Path, arrays: dict[str, Any]) -> None:
     with path.open("wb") as file:  # by name numpy would add an ending
         np.savez(file, **arrays)

@@ -6,6 +6,7 @@ An entry of an archive is bytes and a name. The name is only ever shown, and tel
 from __future__ import annotations
 
 import contextlib
+import itertools
 import mmap
 import os
 import re
@@ -25,7 +26,25 @@ ENTRY_MARK = b"PK\x01\x02"  # before each entry of an archive's directory
 HEADER = 30  # bytes before an entry's name, at least
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 ARCHIVES = frozenset(
-    ".zip .zipx .tar .gz .tgz .bz2 .tbz .xz .txz .lzma .zst .br .7z .rar .jar .cbz .cbr .iso .cab .whl .deb .rpm".split()
+    (
+        ".zip",
+        ".zipx",
+        ".tar",
+        ".gz",
+        ".tgz",
+        ".bz2",
+        ".tbz",
+        ".xz",
+        ".txz",
+        ".lzma",
+        ".zst",
+        ".br",
+        ".7z",
+        ".rar",
+        ".jar",
+        ".cbz",
+    )
+    + (".cbr", ".iso", ".cab", ".whl", ".deb", ".rpm")
 )
 ARCHIVE_MARKS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"(\xb5/\xfd")
 OF_SYSTEM = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini", ".DS_Store"))
@@ -139,10 +158,12 @@ def label_folders(names: Sequence[tuple[str, ...]]) -> list[str | None]:
     Folders that all have in common are left aside, and so is a first folder that names a split, such as "train". Of what is
     left the outermost folder is the class. Folders tell classes if there are two at least, and more pictures than folders.
     """
-    common = os.path.commonprefix([list(folders) for folders in names])
+    lowest, highest = min(names), max(names)  # what these two begin with, all begin with
+    shared = (a == b for a, b in zip(lowest, highest, strict=False))
+    common = len(list(itertools.takewhile(bool, shared)))
     found: list[str | None] = []
     for folders in names:
-        rest = folders[len(common) :]
+        rest = folders[common:]
         rest = rest[1:] if rest and rest[0].lower() in SPLITS else rest
         found.append(rest[0] if rest else None)
     classes = {label for label in found if label is not None}
@@ -266,7 +287,15 @@ def _of_info(archive: zipfile.ZipFile, info: zipfile.ZipInfo, above: str, limits
         try:
             with archive.open(info) as file:
                 data = file.read(limits.file_bytes + 1)
-        except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            RuntimeError,
+            zlib.error,
+            zipfile.BadZipFile,
+            NotImplementedError,
+        ) as error:
             raise Unreadable("of_archive") from error  # lzma's and bz2's own errors are of these kinds
         except Exception as error:
             if type(error).__module__ not in ("_lzma", "lzma", "_bz2"):
@@ -304,4 +333,3 @@ def _left_out(name: str) -> str:
 
 def _ending(name: str) -> str:
     return Path(name).suffix.lower()
-

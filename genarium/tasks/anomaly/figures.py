@@ -301,6 +301,7 @@ PARTS = (
         "anomaly_score",
         (AUROC_OTHER_DATA, AUROC_NOISE, AUROC_ONE_CLASS),
         measure_images,
+        few=True,
         columns=IMAGE_COLUMNS,
     ),
     Part(

@@ -67,6 +67,7 @@ PARTS = (
         "reconstruct",
         (PSNR, SSIM),
         measure_images,
+        few=True,
         columns=(
             Column(
                 "reconstruction",

@@ -1,0 +1,1 @@
+"""A family on somebody's own pictures: from what was found to a recipe, and from that to a measured checkpoint."""

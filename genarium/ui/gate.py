@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 from gradio.route_utils import FnIndexInferError
 
 from genarium.messages import quoted
+from genarium.ui import tools
 from genarium.ui.readers import READERS, VISITS
 from genarium.ui.storage import MIB, STORAGE
 
@@ -74,8 +75,31 @@ class Gate:
             await self._upload(client, scope, receive, send)
         elif JOIN.search(path) and (refusal := await self._refusal(client)):
             await _answer(send, 429, refusal)
+        elif tools.ADDRESS.search(path):
+            await self._bounded(MAX_BODY, scope, receive, send, self._tool)
         else:
             await self._bounded(MAX_BODY, scope, receive, send)
+
+    async def _tool(self, scope: Any, receive: Any, send: Any) -> None:
+        """Read the whole of a request to the MCP server before it does, and shorten the errors in its answer."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        if refusal := tools.refusal(body) if scope["method"] == "POST" else None:
+            await _answer(send, 400, refusal)
+            return
+        sent = iter([{"type": "http.request", "body": body}])
+
+        async def repeated() -> Any:
+            return next(sent, None) or await receive()
+
+        async def shortened(message: Any) -> None:
+            if body := message.get("body"):
+                message = message | {"body": tools.shorten_errors(body)}
+            await send(message)
+
+        await self.app(scope, repeated, shortened)
 
     async def _get(self, path: str, scope: Any, receive: Any, send: Any) -> None:
         """Remember who reads, while the connection is open."""
@@ -136,9 +160,9 @@ class Gate:
             for path in json.loads(body):
                 await asyncio.to_thread(STORAGE.add, f"client {client}", path)
 
-    async def _bounded(self, most: int, scope: Any, receive: Any, send: Any) -> None:
-        """Call the app with a body of at most so many bytes, however it is sent."""
-        read, started = 0, False
+    async def _bounded(self, most: int, scope: Any, receive: Any, send: Any, app: Any = None) -> None:
+        """Call the app, or what stands before it, with a body of at most so many bytes, however it is sent."""
+        app, read, started = app or self.app, 0, False
         refused = int(dict(scope["headers"]).get(b"content-length", b"0")) > most
 
         async def counted() -> Any:
@@ -158,7 +182,7 @@ class Gate:
 
         try:
             if not refused:
-                await self.app(scope, counted, noted)
+                await app(scope, counted, noted)
         except TooLarge:
             pass
         except ARGUMENTS as error:  # Gradio has no such endpoint, or fails over what it was sent, or over saying so

@@ -51,7 +51,7 @@ class AffineCoupling(nn.Module):
         self.classes = nn.Embedding(num_classes + 1, hidden) if num_classes else None
         self.second = nn.Conv2d(hidden, hidden, 1)
         self.last = nn.Conv2d(hidden, 2 * (channels - self.kept), kernel_size, padding=padding)
-        self.activation = nn.SiLU()
+        self.activation = nn.ReLU()
         for weights in self.last.parameters():
             nn.init.zeros_(weights)
 

@@ -22,6 +22,7 @@ from pipelines.flow_layers import (
 from pipelines.modeling_normalizing_flow import AffineCoupling, CouplingFlowModel
 from pipelines.modeling_tarflow import CausalBlock, TarFlowModel
 from pipelines.pipeline_normalizing_flow import NormalizingFlowPipeline
+from plugins.normalizing_flow.plane import PointFlow
 
 COUPLING = {"steps": (2, 2), "hidden": 8}
 TARFLOW = {"patch_size": 2, "width": 8, "num_blocks": 3, "layers_per_block": 2, "num_heads": 2}
@@ -127,6 +128,23 @@ def test_half_of_the_channels_leaves_after_the_first_scale():
     flow.scales[0][-1].coupling.last.bias.data += 0.3
     moved = squeeze(flow(x)[0])
     assert torch.equal(moved[:, :2], after[:, :2]) and not torch.allclose(moved[:, 2:], after[:, 2:], atol=1e-2)
+
+
+def test_the_couplings_of_points_and_the_point_of_each_step():
+    torch.manual_seed(0)
+    flow, x = disturbed(PointFlow(3, 8), 0.3), torch.randn(2, 2, 1, 1)
+    z, maps = flow(x)
+    for i in range(2):
+        expected = log_det_of(lambda x: flow(x)[0], x[i : i + 1])
+        assert maps[:, i].sum().item() == pytest.approx(expected, abs=1e-4) and abs(expected) > 0.01
+    seen = []
+    assert torch.allclose(flow.inverse(z, after_step=lambda step, picture: seen.append(picture())), x, atol=1e-5)
+    assert len(seen) == flow.number_of_steps == 3 and torch.allclose(seen[-1], x, atol=1e-5)
+    first = flow.networks[0]
+    shift, _ = flow._affine(first, x[:, 0, 0])
+    assert torch.allclose(seen[1][:, 0], x[:, 0], atol=1e-5) and shift.any(), (
+        "before the first coupling is undone, x_1 is there already"
+    )
 
 
 # ---- the spline ----

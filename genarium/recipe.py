@@ -47,7 +47,8 @@ class DataSpec:
     """The data section for pictures. `name` is a Hub id. GENARIUM_DATA or `--data` puts a local copy in its place.
 
     `conditions` are labels beside the class: the name of the control -> the column. `pairs` brings each row together with
-    one of the same content in another style. `texts` are drawn apart from the pictures.
+    one of the same content in another style. `texts` are drawn apart from the pictures. `only` names the classes whose
+    pictures are used, all by default. A single one is no class: its pictures come without labels.
     """
 
     name: str
@@ -62,6 +63,7 @@ class DataSpec:
     conditions: Mapping[Identifier, str] = dataclasses.field(default_factory=dict)
     pairs: PairSpec | None = None
     texts: TextSpec | None = None
+    only: tuple[str, ...] = ()
     horizontal_flip: bool = False
     dark_background: bool = False  # uploads with a bright border are then inverted
 
@@ -69,7 +71,13 @@ class DataSpec:
     def _check_pairs(self) -> DataSpec:
         if self.pairs and self.pairs.differ not in self.conditions:
             raise ValueError(f"pairs.differ: name one of `conditions`, which lack {self.pairs.differ!r}")
+        if self.only and (self.pairs or self.texts or not self.label_column):
+            raise ValueError("only: needs a label_column, and goes with neither pairs nor texts")
         return self
+
+    def split_name(self, split: str) -> str:
+        """Return the name of a split as figures have it, with the classes of `only`."""
+        return f"{self.name} {split}" + (f" ({', '.join(self.only)})" if self.only else "")
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -47,6 +47,7 @@ TINY = {
         "prior": {"width": 32},
     },
     "dit": {"latent_channels": 2, "block_out_channels": [8, 16], "width": 32, "depth": 2, "num_heads": 2},
+    "feature-memory": {"input_size": 64, "patch_memory": 60, "picture_memory": 8},
     "flow-matching": UNET,
     "normalizing-flow": {
         "network": "tarflow",
@@ -131,6 +132,8 @@ def build_tiny(family, **options):
                 if p.ndim > 1 and not p.any():  # zero-initialised layers would hide what comes before them
                     torch.nn.init.normal_(p, std=0.02)
             component.eval().requires_grad_(False)
+    if not hasattr(pipeline, "loss"):  # it is fitted only
+        pipeline.fit([{"images": pictures(12, seed=1)}])
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

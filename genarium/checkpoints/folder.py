@@ -14,12 +14,21 @@ from genarium.files import check_writable, is_empty, matcher, new_folder, recove
 MODEL_INDEX = "model_index.json"
 MODEL_CONFIG = "config.json"  # of a single model; beside a MODEL_INDEX, of a component that has no folder of its own
 EVALUATION = "evaluation.json"  # the figures that `evaluate` measured
+THRESHOLDS = "thresholds.json"  # from which score on a picture is strange, as somebody chose it
 TRAINING = "training.json"  # which recipe and which data made the weights
 _WRITTEN = (  # by save_pretrained, by training and by `evaluate`
-    *(MODEL_INDEX, MODEL_CONFIG, TRAINING, EVALUATION, ".gitattributes"),
+    *(MODEL_INDEX, MODEL_CONFIG, TRAINING, EVALUATION, THRESHOLDS, ".gitattributes"),
     *("*.safetensors", "*/*.safetensors", "*.safetensors.index.json", "*/*.safetensors.index.json"),
     *("*/config.json", "*/*_config.json"),
-    *("samples.png", "reconstructions.png", "interpolations.png", "swaps.png", "samples/*-*.ogg", "explore.npz"),
+    *(
+        "samples.png",
+        "reconstructions.png",
+        "interpolations.png",
+        "swaps.png",
+        "heat_maps.png",
+        "samples/*-*.ogg",
+        "explore.npz",
+    ),
     *("codebook.png", "codebook.json"),
 )
 

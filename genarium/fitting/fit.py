@@ -43,7 +43,8 @@ def fit(
         families: of this installation.
         folder: with the data, `data.npz`; gets the recipe and the run.
         output: folder of the finished checkpoint.
-        minutes: of the training on this machine, by the measured speed; None: as many images as the recipe says.
+        minutes: of the training on this machine, by the measured speed; None: as many images as the recipe says. A family
+            that is fitted only takes what it needs.
         watch: keeps samples and states by the clock unless given.
         tell: called with "measuring", "training" or "evaluating" when that begins, and with "step" after each step, and
             facts about it.
@@ -55,20 +56,21 @@ def fit(
         RecipeError, DataError, FileError, GenariumError: as `train` and `evaluate`.
     """
     family = families[recipe.family]
+    has_steps = hasattr(family.pipeline_class(), "loss")  # else it is fitted only
     path = folder / f"{recipe.name}.yaml"
     assert isinstance(recipe.data, DataSpec)
     data = load_images(recipe.data, recipe.data.train_split, folder / DATA)
     if path.exists():
         recipe = load_recipe(path)
     else:
-        if minutes is not None:
+        if minutes is not None and has_steps:
             tell("measuring", {})
             speeds = measure(recipe, family, data, folder)
             recipe = timed(recipe, speeds, STEPS_SHARE * 60 * minutes)
         write_text(path, to_yaml(recipe))
     spec = recipe.training
     sections = [spec.of_stage(stage) for stage in spec.stages] or [spec]
-    steps = sum(-(-(one.images or 0) // one.batch_size) for one in sections)
+    steps = sum(-(-(one.images or 0) // one.batch_size) for one in sections) if has_steps else 0
     tell("training", {"steps": steps, "batch_size": spec.batch_size})
     target = train(
         recipe,

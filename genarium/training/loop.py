@@ -81,7 +81,7 @@ def train(
     parts = plan(recipe, pipeline, accelerator.num_processes)
     _begin_run(accelerator, run, recipe, data, fresh, continue_to)
     state, facts = saved_state(run, recipe, continue_to is not None)
-    num_steps = parts[-1].end
+    num_steps = parts[-1].end if parts else 0
     is_done = run.finished and _is_written(run, target) and (state is None or facts["step"] == num_steps)
     if is_done:
         accelerator.print(f"{recipe.name}: finished already, see {target}; --fresh trains it anew.")
@@ -166,6 +166,8 @@ def _finish(training: Training, parts: list[Part], data: ImageData | AudioData, 
     finish(training.pipeline, data, training.recipe, training.run, target)
     seconds = training.progress.seconds
     images = sum(part.spec.images or 0 for part in parts)
+    if not parts:  # of a family that is fitted only
+        images = min(training.recipe.training.images or len(data), len(data))
     if training.finishes_early:
         seen = training.progress.step - parts[-1].first
         images += seen * parts[-1].spec.batch_size - (parts[-1].spec.images or 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,17 @@ def _learns_from_pairs(pipeline_class: type) -> bool:
     return said or any(task.learns_from_pairs for task in tasks_of(pipeline_class))
 
 
+def _one_pass(pipeline, data: ImageData | AudioData, recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """Yield what `fit` sees: all data, or for a family that is fitted only, `training.images` of them at random."""
+    number = recipe.training.images
+    if hasattr(pipeline, "loss") or number is None or number >= len(data):
+        yield from data.batches(500)
+        return
+    rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(recipe.training.seed))[:number]
+    for part in rows.sort().values.split(500):
+        yield data.batch(part)
+
+
 def finish(pipeline, data: ImageData | AudioData, recipe: Recipe, run: RunFolder, output: Path) -> None:
     """Do what follows the last step: fit what is fitted after training, then write the weights in half precision.
 
@@ -90,7 +101,7 @@ def finish(pipeline, data: ImageData | AudioData, recipe: Recipe, run: RunFolder
         # family may ask here, such as two gradients of one pass.
         try:
             with torch.compiler.set_stance("force_eager"):
-                pipeline.fit(data.batches(500))
+                pipeline.fit(_one_pass(pipeline, data, recipe))
         except (ValueError, ImportError) as error:
             raise GenariumError(
                 f"{recipe.name}: all steps are done and their state is kept in {run.path}, but the family cannot be fitted to "

@@ -42,7 +42,7 @@ class Part:
 
 
 def plan(recipe: Recipe, pipeline, num_processes: int = 1) -> list[Part]:
-    """Return the parts of a training in order.
+    """Return the parts of a training in order; none for a family without a loss, which is fitted only.
 
     Raises:
         RecipeError: stages for a family that has none, an unknown one, none for a family that needs them, or a batch that
@@ -59,6 +59,10 @@ def plan(recipe: Recipe, pipeline, num_processes: int = 1) -> list[Part]:
 
 def _sections(recipe: Recipe, pipeline) -> list[tuple[StageSpec | None, TrainingSpec]]:
     spec, staged = recipe.training, hasattr(pipeline, "trainable")
+    if not hasattr(pipeline, "loss"):
+        if spec.stages:
+            raise RecipeError(f"{recipe.name}: training.stages: the family {recipe.family} is fitted and has no steps.")
+        return []
     if not spec.stages and not staged:
         return [(None, spec)]
     if not staged:

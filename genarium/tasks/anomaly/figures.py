@@ -33,6 +33,7 @@ from genarium.tasks.anomaly.chords import chords
 from genarium.tasks.anomaly.quantiles import quantiles_key
 
 NUM_NOISE_IMAGES = 500
+FEW_IMAGES = 50  # fewer do not replace quantiles that the checkpoint has, such as those of a `fit` on more images
 SECONDS = 2  # of a strange sound
 
 SCALE = "1 is perfect, 0.5 chance"
@@ -66,7 +67,7 @@ STRANGE_SOUNDS = {
 def measure_images(evaluation: ImageEvaluation) -> list[Metric]:
     """Measure the AUROC of each score against other data, against noise, and of one class against the others.
 
-    Writes the quantiles of ordinary images' scores into model_index.json.
+    Writes the quantiles of ordinary images' scores into model_index.json, but those of few images only where there are none.
     """
     ordinary = evaluation.test_images(evaluation.num_test)
     strange = strange_images(evaluation, ordinary)
@@ -95,7 +96,8 @@ def measure_images(evaluation: ImageEvaluation) -> list[Metric]:
             of_class, one_class = measure_one_class(evaluation, claims, str(choice), parameters)
             quantiles[quantiles_key(choice, class_given=True)] = quantiles_of(of_class.numpy())
             found.append(one_class)
-    if join().is_main_process:
+    few = len(ordinary) < FEW_IMAGES and evaluation.checkpoint.index.get("anomaly_quantiles")
+    if join().is_main_process and not few:
         write_quantiles(evaluation.checkpoint.folder, quantiles)
     return found
 
@@ -143,7 +145,7 @@ def other_data(evaluation: ImageEvaluation) -> tuple[str, ImageData]:
         raise DataError("the recipe names no evaluation.anomaly_data")
     if (spec.channels, spec.sample_size) != (own.channels, own.sample_size):
         raise RecipeError(f"{recipe.name}: evaluation.anomaly_data must have the channels and sample_size of data.")
-    return f"{spec.name} {spec.test_split}", load_images(spec, spec.test_split)
+    return spec.split_name(spec.test_split), load_images(spec, spec.test_split)
 
 
 @dataclass(frozen=True)

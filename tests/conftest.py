@@ -38,6 +38,7 @@ UNET = {
     "norm_num_groups": 8,
 }
 TINY = {
+    "autoregressive": {"kind": "made", "hidden_sizes": [32]},
     "dbn": {"hidden_sizes": [16, 12, 20], "initial_std": 1.0},
     "ddpm": UNET,
     "discrete-ae": {

@@ -20,6 +20,7 @@ from genarium.tasks.lab.views.ways import crossings
 # family -> settings of a small training, its steps, and by which factor W1 must fall
 SMALL = {
     "autoencoder": ({"hidden": 32}, 150, 0.7),
+    "autoregressive": ({"hidden": 32}, 600, 0.7),
     "ddpm": ({"hidden": 48, "num_inference_steps": 8}, 200, 0.6),
     "flow-matching": ({"hidden": 64, "num_inference_steps": 6}, 400, 0.7),
     "gan": ({}, 200, 0.8),

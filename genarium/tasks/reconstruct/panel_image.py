@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 
 from genarium.checkpoints import Checkpoint
-from genarium.media.pictures import code_map, heat_map, to_pixels
+from genarium.media.pictures import code_map, grid, heat_map, to_pictures, to_pixels
 from genarium.tasks.reconstruct.panel_atoms import atoms_html
 from genarium.tasks.reconstruct.results import ReconstructedPictures
 from genarium.ui.codebook import codebook_html
@@ -45,6 +45,7 @@ class Panel(Base[ReconstructedPictures]):
                 )
                 self.draw = gr.Button(texts("draw_words"), size="sm", elem_id="words-draw")
                 self.gloss = markup("")
+            self.answers = picture(texts("answers"), visible=False, elem_id="reconstruct-answers")
             self.note = markup("")
             self.film = build_film(elem_id="reconstruct-film")
             self.codebook = markup("", elem_id="reconstruct-codebook")
@@ -54,7 +55,7 @@ class Panel(Base[ReconstructedPictures]):
     def outputs(self) -> list[Any]:
         pictures = [self.seen, self.noisy, self.made, self.difference, self.codes]
         words = [self.language, self.words, self.gloss]
-        return [self.group, *pictures, *words, self.note, self.film, self.codebook, self.atoms]
+        return [self.group, *pictures, *words, self.answers, self.note, self.film, self.codebook, self.atoms]
 
     @property
     def edits(self) -> dict[str, Any]:
@@ -82,11 +83,19 @@ class Panel(Base[ReconstructedPictures]):
             self.difference: keep_large(difference),
             self.codes: gr.update(visible=codes is not None, value=codes),
             **self._language(result, checkpoint),
+            self.answers: self._answers(result),
             self.note: f'<p class="note">{self.texts.both("mean_difference", share=100 * error.mean())}</p>',
             self.film: film_html(result.frames, result.frame_steps),
             self.codebook: book,
             self.atoms: atoms,
         }
+
+    def _answers(self, result: ReconstructedPictures) -> dict[str, Any]:
+        """Return an update that shows all answers side by side, of a model that gives several."""
+        if result.answers is None or result.answers.shape[1] < 2:
+            return gr.update(visible=False)
+        pixels = (255 * result.answers[0].transpose(0, 2, 3, 1)).round().astype(np.uint8)
+        return gr.update(visible=True, value=keep_large(grid(to_pictures(pixels), len(pixels))))
 
     def _language(self, result: ReconstructedPictures, checkpoint: Checkpoint) -> dict[Any, Any]:
         """Return updates that show the words of the result, and what they are in Chinese."""

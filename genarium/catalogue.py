@@ -76,7 +76,10 @@ class Catalogue:
 
 
 def find_checkpoints(families: Families) -> Catalogue:
-    """Read every folder in checkpoints/, and in the folders that installed plugins bring. No weights are loaded."""
+    """Read every folder in checkpoints/, and in the folders that installed plugins bring. No weights are loaded.
+
+    Their order is that of their recipes, then that in which they were found.
+    """
     found: dict[str, Checkpoint] = {}
     broken: list[Broken] = []
     recipes = recipe_paths(families.recipe_folders())
@@ -94,7 +97,8 @@ def find_checkpoints(families: Families) -> Catalogue:
                 found[name] = open_checkpoint(folder, families, recipe)
             except Exception as error:  # whatever a folder holds must not stop the app
                 broken.append(Broken.by(f"{root.name}/{name}", error))
-    return Catalogue(found, tuple(broken), families)
+    ordered = dict(sorted(found.items(), key=lambda item: (item[1].recipe or Recipe).order))
+    return Catalogue(ordered, tuple(broken), families)
 
 
 def _folders(root: Path, broken: list[Broken]) -> list[Path]:

@@ -223,8 +223,20 @@ class CardSpec:
 
 
 @dataclass(frozen=True, config=STRICT)
+class TitleSpec:
+    """What people call a checkpoint, in English and Chinese: "Flow matching, two steps – clothes"."""
+
+    en: Annotated[str, Field(min_length=1)]
+    zh: str = ""
+
+
+@dataclass(frozen=True, config=STRICT)
 class Recipe:
-    """One checkpoint, from data to card. `architecture` holds the keywords of the pipeline's `build`."""
+    """One checkpoint, from data to card.
+
+    `architecture` holds the keywords of the pipeline's `build`. The app lists checkpoints with a lower `order` first, and
+    chooses the first one until a visitor chooses another.
+    """
 
     name: str
     family: str
@@ -235,6 +247,8 @@ class Recipe:
     evaluation: EvaluationSpec = dataclasses.field(default_factory=EvaluationSpec)
     card: CardSpec = dataclasses.field(default_factory=CardSpec)
     revision: str | None = None
+    title: TitleSpec | None = None
+    order: int = 100
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -294,7 +308,7 @@ def _explain(error: Mapping[str, Any]) -> str:
             "card": CardSpec,
         }
         hints |= {"teacher": TeacherSpec, "stages": StageSpec, "components_from": BorrowSpec}
-        hints |= {"pairs": PairSpec, "texts": TextSpec}
+        hints |= {"pairs": PairSpec, "texts": TextSpec, "title": TitleSpec}
         spec = hints.get(parent, DataSpec)
     known = [field.name for field in dataclasses.fields(spec)]
     near = difflib.get_close_matches(str(key), known, n=1)

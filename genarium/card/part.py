@@ -13,8 +13,10 @@ from typing import Any
 import PIL.Image
 
 from genarium.checkpoints import Checkpoint
+from genarium.errors import InputError
 from genarium.files import write_file
-from genarium.media.pictures import enlarge, save_picture
+from genarium.media.decoding import open_picture
+from genarium.media.pictures import cut, enlarge, save_picture
 from genarium.recipe import Recipe
 from genarium.tasks import Modality
 
@@ -60,6 +62,8 @@ class CardPart:
         draw: takes an `Evaluation`; writes the files into the checkpoint's folder.
         needs_data: whether `draw` uses the test split. It is called only if that is in memory.
         example: how to use the checkpoint for the task. The card has the example of the checkpoint's first task with one.
+        samples: checkpoint -> pictures that it made, as they are stored with it, of unlike contents; for the first page of
+            the app. None: there are none.
     """
 
     modality: Modality
@@ -68,6 +72,7 @@ class CardPart:
     draw: Callable[[Any], None] | None = None
     needs_data: bool = True
     example: Example | None = None
+    samples: Callable[[Checkpoint], list[PIL.Image.Image]] | None = None
 
 
 def card_parts(checkpoint: Checkpoint) -> list[CardPart]:
@@ -90,6 +95,19 @@ def picture(file: str, title: str, text: str = "") -> Callable[[Path], str]:
         return f"{above}![{title}]({file})" if (folder / file).exists() else ""
 
     return show
+
+
+def load_sheet(path: Path, size: int) -> list[list[PIL.Image.Image]]:
+    """Return the rows of pictures of a sheet that `save_sheet` wrote; none if there is no such sheet, or it is damaged.
+
+    Args:
+        path: of the PNG.
+        size: of a picture in pixels.
+    """
+    try:
+        return cut(open_picture(path), size) if size > 0 and path.is_file() else []
+    except InputError:
+        return []
 
 
 def save_sheet(sheet: PIL.Image.Image, path: Path, request: Mapping[str, Any] | None = None) -> None:

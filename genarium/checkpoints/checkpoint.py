@@ -100,6 +100,12 @@ class Checkpoint:
         return Path(self.name).name
 
     @property
+    def title(self) -> dict[str, str]:
+        """What people call it, by language: what its recipe says, or else its name."""
+        title = self.recipe.title if self.recipe else None
+        return {"en": title.en, "zh": title.zh or title.en} if title else {"en": self.name, "zh": self.name}
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their labels; empty for an unconditional model."""
         id2label = self.index.get("id2label") or {}

@@ -79,6 +79,28 @@ def grid(pictures: list[PIL.Image.Image], columns: int | None = None, gap: int =
     return sheet
 
 
+def cut(sheet: PIL.Image.Image, size: int, gap: int = 2) -> list[list[PIL.Image.Image]]:
+    """Cut a sheet that `grid` drew, and `enlarge` may have enlarged, into rows of its pictures.
+
+    Args:
+        sheet: of square pictures.
+        size: of a picture in pixels, before it was enlarged.
+        gap: between pictures, before they were enlarged.
+
+    Returns:
+        Rows of pictures, `size` x `size`; none if the sheet cannot have been drawn so.
+    """
+    for factor in range(max(sheet.size) // size, 0, -1):
+        across, down = (side / factor + gap for side in sheet.size)
+        if across % (size + gap) == 0 and down % (size + gap) == 0:
+            break
+    else:
+        return []
+    small = sheet.resize((round(across) - gap, round(down) - gap), PIL.Image.Resampling.NEAREST)
+    places = range(0, small.width, size + gap)
+    return [[small.crop((x, y, x + size, y + size)) for x in places] for y in range(0, small.height, size + gap)]
+
+
 def inferno(share: np.ndarray) -> np.ndarray:
     """Return the colours of numbers in [0, 1] in matplotlib's map "inferno", dark violet to yellow, float [..., 3] in [0, 255]."""
     stops = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64)

@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from genarium.errors import Broken
 from genarium.runtime import Runtime
 from genarium.tasks import Task, find_tasks, tasks_of
+from genarium.ui import wall
 from genarium.ui.about import build_about
 from genarium.ui.answers import answer_in_words
 from genarium.ui.endpoints import build_endpoints
@@ -19,6 +20,8 @@ from genarium.ui.hub import HubTab
 from genarium.ui.links import open_links
 from genarium.ui.notices import show_notes
 from genarium.ui.pages import Current, build_contents, open_page
+from genarium.ui.starts import CSS as STARTS_CSS
+from genarium.ui.starts import START_JS, open_starts, starts_html
 from genarium.ui.storage import STORAGE
 from genarium.ui.tab import TaskTab
 from genarium.ui.texts import TEXTS, Texts, markup
@@ -41,9 +44,11 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     able = {task.name for family in runtime.catalogue.families for task in tasks_of(family.pipeline_class())}
     # Files of results are deleted a day after they were made.
     with gr.Blocks(title="Genarium", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as app:
-        _build_head(texts)
+        _build_head(texts, runtime)
         current = Current()
         tabs = []
+        thumbnails = wall.Thumbnails(runtime.catalogue.checkpoints)
+        starts = markup(starts_html(tasks, texts), elem_id="starts", js_on_load=START_JS)
         with gr.Tabs() as chooser:
             for task in (task for task in tasks if not task.address):
                 own = texts.of(task)
@@ -53,11 +58,12 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
                     if task.part("panel") is not None:
                         build_contents(open_page(task, runtime, own, current, "", ""))
                     else:
-                        tabs.append(TaskTab(task, runtime, own, current))
+                        tabs.append(TaskTab(task, runtime, own, current, thumbnails))
             with gr.Tab(texts("tab_hub"), id="hub"):
                 HubTab(runtime, tabs, texts)
             with gr.Tab(texts("tab_about"), id="about"):
                 build_about(runtime.catalogue, texts, broken)
+        open_starts(starts, chooser, tabs)
         open_links(app, chooser, tabs)
         build_endpoints(runtime, tasks)
     pages = [task for task in tasks if task.address]
@@ -69,7 +75,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     app.queue(max_size=256, api_open=False)  # no way past the queue
     return app, {
         "theme": make_theme(),
-        "css": "".join((CSS, *(task.style() for task in tasks))),
+        "css": "".join((CSS, wall.CSS, STARTS_CSS, thumbnails.style(), *(task.style() for task in tasks))),
         "i18n": texts.i18n(),
         "max_file_size": MAX_UPLOAD,
         "ssr_mode": False,
@@ -105,12 +111,13 @@ def _usable_tasks() -> tuple[list[Task], list[Broken]]:
     return usable, broken
 
 
-def _build_head(texts: Texts) -> None:
+def _build_head(texts: Texts, runtime: Runtime) -> None:
     """Build what every page begins with."""
+    number = sum(1 for _ in runtime.catalogue.families)
     markup(texts("language_style"), elem_id="language-style")
     markup(
         '<header id="masthead"><span class="name">Genarium</span>'
-        f'<span class="tagline">{Texts.both("tagline")}</span></header>'
+        f'<span class="tagline">{Texts.both("tagline", number=number)}</span></header>'
     )
 
 
@@ -118,7 +125,7 @@ def _build_page(app: gr.Blocks, task: Task, runtime: Runtime, texts: Texts) -> N
     """Build the page of a task: its head now, its contents whenever a visitor opens it."""
     own = texts.of(task)
     with app.route(own.plain("tab"), f"/{task.address}"):
-        _build_head(texts)
+        _build_head(texts, runtime)
         current = Current()
 
         @gr.render(inputs=current.all, triggers=[app.load], show_progress="hidden")

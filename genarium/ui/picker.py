@@ -21,6 +21,8 @@ from genarium.ui.texts import TaskTexts, Texts, markup
 class Picker:
     """A drop-down of the checkpoints that can do a task; below it family, data and size. The card has a place of its own.
 
+    The list shows the names that people use. What the page sends are the checkpoints' own names.
+
     Args:
         checkpoints: offered to everybody; may be none.
         find: a checkpoint by the name that the page sent, also one that this visitor brought.
@@ -29,11 +31,13 @@ class Picker:
     def __init__(self, checkpoints: Mapping[str, Checkpoint], texts: TaskTexts, find: Callable[[str], Checkpoint]):
         self.checkpoints, self.texts, self.find = checkpoints, texts, find
         self.first = next(iter(checkpoints.values()), None)
+        self.choices: list[tuple[Any, str]] = [(title(c, texts), name) for name, c in checkpoints.items()]
         self.dropdown = gr.Dropdown(
-            list(checkpoints),
+            self.choices,
             value=None if self.first is None else self.first.name,
             label=texts("checkpoint"),
             filterable=False,
+            elem_classes="picker",
         )
         self.facts = markup(facts_html(self.first) if self.first else "")
 
@@ -66,8 +70,14 @@ class Picker:
 
     def offer(self, brought: Sequence[Checkpoint], chosen: Checkpoint) -> dict[Any, Any]:
         """Return updates of this visitor's drop-down: what everybody has, then what this one brought."""
-        choices = [(name, name) for name in self.checkpoints] + [(short(c.name), c.name) for c in brought]
+        choices = [*self.choices, *((short(c.name), c.name) for c in brought)]
         return {self.dropdown: gr.update(choices=choices, value=chosen.name), **self.show(chosen)}
+
+
+def title(checkpoint: Checkpoint, texts: Texts | TaskTexts) -> Any:
+    """Return the name that people use, for a component: in the browser's language where there are two."""
+    english, chinese = checkpoint.title["en"], checkpoint.title["zh"]
+    return english if english == chinese else texts.add(f"checkpoint_{checkpoint.name}", english, chinese)
 
 
 def short(name: str) -> str:
@@ -85,8 +95,10 @@ def megabytes(size: int) -> str:
 
 
 def facts_html(checkpoint: Checkpoint) -> str:
-    """Return family, data, size, classes and the address on the Hub, as a line of facts."""
+    """Return name, family, data, size and the address on the Hub, as a line of facts."""
     facts = [("family", html.escape(checkpoint.family.title))]
+    if checkpoint.title["en"] != checkpoint.name:
+        facts.append(("name", f"<code>{html.escape(checkpoint.name)}</code>"))
     if checkpoint.data:
         facts.append(("data", html.escape(checkpoint.data)))
     facts.append(("size", megabytes(checkpoint.size)))

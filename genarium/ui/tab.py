@@ -21,6 +21,7 @@ from genarium.runtime.links import request_to_parts
 from genarium.runtime.program import to_python
 from genarium.runtime.request import Request, parse_number, parse_seed
 from genarium.tasks import Modality, Task, can_do, modality_of
+from genarium.ui.answers import said
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
 from genarium.ui.files import columns
 from genarium.ui.inputs import INPUTS
@@ -32,6 +33,7 @@ from genarium.ui.players import Takes
 from genarium.ui.runs import Runs, problem_html, seconds, status_html
 from genarium.ui.streaming import follow
 from genarium.ui.texts import TaskTexts, Texts, markup
+from genarium.ui.wall import PICK_JS, Thumbnails
 
 MAX_SHOWN = 64  # pictures in one run of the page; the command line takes more
 VISITORS = 8  # runs of one tab that are under way at the same time; the runtime lets them compute in turn
@@ -46,8 +48,25 @@ class TaskTab:
     stay here while it is under way.
     """
 
-    def __init__(self, task: Task, runtime: Runtime, texts: TaskTexts, current: Current):
+    def __init__(
+        self,
+        task: Task,
+        runtime: Runtime,
+        texts: TaskTexts,
+        current: Current,
+        thumbnails: Thumbnails | None = None,
+    ):
+        """Build the contents.
+
+        Args:
+            task: of the tab.
+            runtime: runs the requests.
+            texts: of the task.
+            current: what the visitor used last.
+            thumbnails: stored samples, which a task that draws shows until there is a result.
+        """
         self.task, self.runtime, self.texts, self.current = task, runtime, texts, current
+        self.thumbnails = thumbnails
         self.checkpoints = runtime.catalogue.offering(task.name)
         self.families = [f for f in runtime.catalogue.families if can_do(f.pipeline_class(), task)]
         # what the families work on: each kind has inputs and an answer of its own, of which the page shows one
@@ -83,7 +102,7 @@ class TaskTab:
         with gr.Row(elem_classes="run-row"):
             self.run = gr.Button(texts("run"), variant="primary", elem_id=f"{task.name}-run", scale=3)
             self.stop = gr.Button(texts("stop"), interactive=False, elem_id=f"{task.name}-stop", scale=1)
-        with gr.Accordion(texts("controls"), open=True, elem_classes="settings"):
+        with gr.Accordion(texts("controls"), open=False, elem_classes="settings", elem_id=f"{task.name}-settings"):
             self.controls = FamilyControls(task, self.families, self.checkpoints, texts)
             self.invert = None
             if task.inputs and any(inputs.invertible for inputs in self.inputs.values()):
@@ -109,7 +128,8 @@ class TaskTab:
         self.status = markup(status_html(""), elem_id=f"{self.task.name}-status")
         panels = {modality: panel_of(self.task, modality) for modality in self.modalities}
         first = panels[self._first_modality()]
-        self.preview = markup(placeholder_html(first), elem_id=f"{self.task.name}-preview")
+        wall = self.thumbnails.wall(self.checkpoints) if self.thumbnails and self.task.draws else ""
+        self.preview = markup(wall or placeholder_html(first), elem_id=f"{self.task.name}-preview", js_on_load=PICK_JS)
         self.panels = {modality: panel(self.texts) for modality, panel in panels.items()}
         with gr.Accordion(self.texts("python"), open=False, visible=False) as self.program:
             self.snippet = gr.Code(
@@ -158,6 +178,8 @@ class TaskTab:
         chosen = self._chosen
         # `input`, not `change`: restoring sets the drop-down itself, and must not have its work undone
         self.picker.dropdown.input(self._choose, [self.picker.dropdown, self.modality], list(chosen), **QUIET)
+        picked = self.preview.select(self._pick, self.modality, [self.picker.dropdown, *chosen], **QUIET)
+        picked.success(None, None, None, js=f"() => document.getElementById('{self.task.name}-run').click()", **QUIET)
         if self.restore is not None:
             self.restore.upload(self._restore, self.restore, [*self._filled, self.restored], **QUIET)
 
@@ -251,6 +273,15 @@ class TaskTab:
             **self.inputs[checkpoint.modality].show(checkpoint),
             **(self._show_kind(checkpoint.modality) if checkpoint.modality != shown else {}),
         }
+
+    def _pick(self, shown: str, event: gr.EventData) -> dict[Any, Any]:
+        """Choose the checkpoint whose samples on the wall were pressed. `shown`: as of `_choose`."""
+        data = event._data
+        name = data.get("checkpoint") if isinstance(data, dict) else None
+        try:
+            return {self.picker.dropdown: self._checkpoint(name).name, **self._choose(str(name), shown)}
+        except GenariumError as error:
+            raise said(error) from error
 
     def _request(self, data: Mapping[Any, Any]) -> Request:
         checkpoint = self._checkpoint(data[self.picker.dropdown])

@@ -23,13 +23,20 @@ from genarium.tasks import Task
 # key: (English, Chinese)
 TEXTS = {
     "tagline": (
-        "A playground for generative models. Choose a task and a model, press Run, and look at the result.",
-        "生成模型游乐场：选择任务和模型，点击“运行”，查看结果。",
+        "{number} families of generative models to play with: they draw, take your pictures or your voice through themselves and "
+        "back, and say what they find strange.",
+        "{number} 个生成模型家族供你玩耍：它们会作画，能把你的图片或声音编码后再还原，并指出它们觉得异常之处。",
+    ),
+    "try_this": ("Try this", "试一试"),
+    "wall": (
+        "Drawn by the models of this page. Press one to let it draw now.",
+        "以下均由本页的模型所画。点击任意一个，让它现在作画。",
     ),
     "tab_hub": ("Hub", "Hub"),
     "tab_about": ("About", "关于"),
     "checkpoint": ("Checkpoint", "模型"),
     "card": ("Model card", "模型卡"),
+    "name": ("Name", "名称"),
     "family": ("Family", "模型家族"),
     "data": ("Data", "数据"),
     "size": ("Size", "大小"),

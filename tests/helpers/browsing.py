@@ -71,3 +71,8 @@ def serving(environment, folder):
 
 def open_tab(page, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
+
+
+def open_settings(page, task: str) -> None:
+    """Unfold the settings of a tab."""
+    page.locator(f"#{task}-settings").get_by_text("Settings", exact=True).click()

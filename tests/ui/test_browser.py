@@ -4,7 +4,7 @@ import os
 
 import PIL.Image
 import pytest
-from browsing import PATIENCE, open_tab, serving
+from browsing import PATIENCE, open_settings, open_tab, serving
 from hub_server import HubServer
 from playwright.sync_api import expect
 
@@ -155,6 +155,7 @@ def test_a_checkpoint_from_the_hub(page, browser, address, shared_hub):
     name = f"someone/vae@{shared_hub.repo('someone/vae').sha[:7]}"
     panel = page.get_by_role("tabpanel").filter(has=page.locator("#generate-run"))
     expect(panel.get_by_label("Checkpoint")).to_have_value(name)
+    open_settings(page, "generate")
     expect(panel.get_by_label("number input for Temperature").locator("visible=true")).to_be_visible()
     run(page, "generate")
     assert answers(page, "generate").count() == 16
@@ -171,6 +172,7 @@ def test_stop_and_reload(page, address):
     images = page.get_by_label("number input for Images")
     images.fill("64")  # long enough for a browser that waits for the cores
     images.press("Tab")
+    open_settings(page, "generate")
     steps = page.get_by_label("number input for Inference steps").locator("visible=true")
     steps.fill("250")
     steps.press("Tab")
@@ -213,6 +215,7 @@ def test_dropped_result_restores_the_page(page, tmp_path):
     page.locator("#generate-restore input[type=file]").set_input_files(path)
     expect(page.locator("#generate-restored")).to_contain_text("Settings restored", timeout=PATIENCE)
     expect(page.get_by_label("Seed").locator("visible=true")).to_have_value("1234")
+    open_settings(page, "generate")
     expect(page.get_by_label("number input for Temperature").locator("visible=true")).to_have_value("0.5")
     expect(page.locator(".facts").first).to_contain_text("VAE")
     run(page, "generate")

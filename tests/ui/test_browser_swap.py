@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import tiny_styles
-from browsing import PATIENCE, open_tab, serving
+from browsing import PATIENCE, open_settings, open_tab, serving
 
 from genarium.media import sounds
 
@@ -87,6 +87,7 @@ def test_examples_a_trained_voice_and_what_is_refused(page):
     expect(status).to_contain_text("There is no recording yet", timeout=PATIENCE)
     page.locator("#swap_style-sound-content-examples .gallery-item").first.click()
     expect(page.locator("#swap_style-sound-content").get_by_label("Play", exact=True)).to_be_visible(timeout=PATIENCE)
+    open_settings(page, "swap_style")
     page.get_by_label("Speaker").locator("visible=true").click()
     page.get_by_role("option", name="tiny/high").click()
     run.click()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 
+import PIL.Image
+
 from genarium.card.facts import needs_remote_code
-from genarium.card.part import CardPart, Example, HubTask, picture, save_sheet
+from genarium.card.part import CardPart, Example, HubTask, load_sheet, picture, save_sheet
 from genarium.checkpoints import Checkpoint
 from genarium.evaluation.images import ImageEvaluation
 from genarium.media.pictures import grid
@@ -30,6 +32,12 @@ def draw(evaluation: ImageEvaluation) -> None:
         "checkpoint": checkpoint.name,
     }  # a folder's path is nobody's business
     save_sheet(grid(pictures, columns), checkpoint.folder / "samples.png", asked)
+
+
+def samples(checkpoint: Checkpoint) -> list[PIL.Image.Image]:
+    """Return the pictures of samples.png, a class after the other, each from the next row."""
+    rows = load_sheet(checkpoint.folder / "samples.png", int(checkpoint.index.get("sample_size") or 0))
+    return [rows[column % len(rows)][column] for column in range(len(rows[0]))] if rows else []
 
 
 def draw_fields(evaluation: ImageEvaluation) -> None:
@@ -73,6 +81,7 @@ PARTS = (
         picture("samples.png", "Samples, classes from left to right"),
         draw=draw,
         needs_data=False,
+        samples=samples,
         example=Example(
             code,
             lambda checkpoint: f"generate {checkpoint.name} --n 16 --out samples.png",

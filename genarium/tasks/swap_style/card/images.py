@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from genarium.card.part import CardPart, Example, HubTask, picture, save_sheet
+import PIL.Image
+
+from genarium.card.part import CardPart, Example, HubTask, load_sheet, picture, save_sheet
 from genarium.checkpoints import Checkpoint
 from genarium.evaluation.images import ImageEvaluation
 from genarium.media.pictures import grid
@@ -33,6 +35,12 @@ def draw(evaluation: ImageEvaluation) -> None:
         save_sheet(grid(rows, 1 + len(names)), evaluation.checkpoint.folder / "swaps.png")
 
 
+def samples(checkpoint: Checkpoint) -> list[PIL.Image.Image]:
+    """Return the swaps of the first test image in swaps.png, without the test image."""
+    rows = load_sheet(checkpoint.folder / "swaps.png", int(checkpoint.index.get("sample_size") or 0))
+    return rows[0][1:] if rows else []
+
+
 def code(checkpoint: Checkpoint, recipe: Recipe) -> str:
     """Return a program that swaps styles in a bare diffusers, by an example and by name."""
     lines = [
@@ -57,6 +65,7 @@ PART = CardPart(
     ),
     "Swaps",
     draw,
+    samples=samples,
     example=Example(
         code,
         lambda checkpoint: f"swap {checkpoint.name} --content content.png --style style.png --out swapped.png",

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from genarium.errors import InputError
 
+KEEPING = "GENARIUM_KEEP_THRESHOLDS"  # set by the operator: visitors may keep thresholds with the app's checkpoints
+
 
 def gigabytes(variable: str, value: str | float) -> float:
     """Return a positive number of gigabytes.
@@ -40,6 +42,18 @@ def check_port(name: str, value: str | int | None) -> int | None:
     if not 0 <= port <= 65535:
         raise InputError(f"{name}: takes a port from 0 to 65535, such as 7860, not {value!r}.")
     return port
+
+
+def is_allowed(variable: str) -> bool:
+    """Return whether the operator allows something by an environment variable.
+
+    Raises:
+        InputError: the variable has a value that says neither yes nor no.
+    """
+    value = os.environ.get(variable, "0").strip().lower()
+    if value not in ("", "0", "1", "false", "true", "no", "yes"):
+        raise InputError(f"{variable}: say 1 or 0, not {value!r}.")
+    return value in ("1", "true", "yes")
 
 
 def check_environment() -> None:

@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from genarium import trust
-from genarium.environment import check_environment, check_port
+from genarium.environment import KEEPING, check_environment, check_port
 from genarium.errors import GenariumError
 from genarium.temporary import own_folder
 
@@ -37,9 +37,16 @@ def main(arguments_given: Sequence[str] | None = None, program: str | None = Non
         action="store_true",
         help="dangerous: for checkpoints of classes that no plugin knows, runs the Python files that come with them",
     )
+    parser.add_argument(
+        "--keep-thresholds",
+        action="store_true",
+        help="whoever uses the page Check may keep a threshold with a checkpoint, for everybody",
+    )
     arguments = parser.parse_args(arguments_given)
     if arguments.trust_remote_code:
         os.environ[trust.VARIABLE] = "1"
+    if arguments.keep_thresholds:
+        os.environ[KEEPING] = "1"
     try:
         check_environment()
         port = check_port("--port", arguments.port)

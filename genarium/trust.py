@@ -7,12 +7,12 @@ anything that this process can: read files and tokens, use the network, delete.
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genarium.errors import CheckpointError, InputError
+from genarium.environment import is_allowed
+from genarium.errors import CheckpointError
 from genarium.families import Family, class_of
 from genarium.tasks import HOST_PARAMETERS
 
@@ -33,10 +33,7 @@ def trusted() -> bool:
     Raises:
         InputError: the variable has a value that says neither yes nor no.
     """
-    value = os.environ.get(VARIABLE, "0").strip().lower()
-    if value not in ("", "0", "1", "false", "true", "no", "yes"):
-        raise InputError(f"{VARIABLE}: say 1 or 0, not {value!r}.")
-    return value in ("1", "true", "yes")
+    return is_allowed(VARIABLE)
 
 
 def family_of(folder: Path, index: Mapping[str, Any]) -> Family:

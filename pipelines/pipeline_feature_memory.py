@@ -46,7 +46,7 @@ class FeatureMemoryPipeline(ImageFamilyMixin, DiffusionPipeline):
         feature_memory: `FeatureMemoryModel`.
         memory_sizes: most vectors of patches and of pictures that `fit` keeps.
         calibration: {"patches", "picture": [mean, standard deviation]} of the logarithms of the distances of ordinary pictures
-            that the description has not seen; written by `fit`.
+            that the description has not seen, "level" the median distance of their patches; written by `fit`.
     """
 
     feature_memory: FeatureMemoryModel
@@ -143,17 +143,20 @@ class FeatureMemoryPipeline(ImageFamilyMixin, DiffusionPipeline):
         """
         model, sizes = self.feature_memory, self.config.memory_sizes
         fold = torch.arange(len(rows)) % min(FOLDS if len(rows) <= MANY else FOLDS_OF_MANY, len(rows))
-        measured = []
+        measured, levels = [], []
         for held in fold.unique():
             mine = fold == held
             others = torch.ones(len(picture), dtype=torch.bool)
             others[rows[mine]] = False
             model.describe(patches[~mine], picture[others], *sizes)
-            measured.append(self._terms(*model.distances(patches[mine], picture[rows[mine]])))
+            distances = model.distances(patches[mine], picture[rows[mine]])
+            measured.append(self._terms(*distances))
+            levels.append(distances[0].median())
         model.describe(patches, picture, *sizes)
         terms = {name: torch.cat([one[name] for one in measured]).cpu() for name in measured[0]}
         known = measure_terms(terms)
-        self.register_to_config(calibration=known, anomaly_quantiles=_quantiles(terms, known))
+        level = torch.stack(levels).mean().item()
+        self.register_to_config(calibration={**known, "level": level}, anomaly_quantiles=_quantiles(terms, known))
 
     @staticmethod
     def _terms(patches: torch.Tensor, picture: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -168,7 +171,8 @@ class FeatureMemoryPipeline(ImageFamilyMixin, DiffusionPipeline):
 
         "patches" is the distance of the strangest patch, "picture" that of the averaged deeper features, both in standard
         deviations of a feature. "both" is the sum of their logarithms, each as deviation from the mean of ordinary pictures
-        in their standard deviations. The map shows the distance of each patch, whatever the score.
+        in their standard deviations. The map shows, whatever the score, by how much the distance of each patch is greater
+        than the median one of ordinary pictures.
 
         Args:
             generator: not used: nothing here is random.
@@ -176,7 +180,8 @@ class FeatureMemoryPipeline(ImageFamilyMixin, DiffusionPipeline):
         """
         patches, picture = self.feature_memory(x)
         report(0, 0, 1, x.float())
-        maps = drawn_maps(patches, self.config.sample_size)
+        level = (self.config.calibration or {}).get("level", 0.0)
+        maps = drawn_maps((patches - level).clamp(min=0), self.config.sample_size)
         unit = "standard deviations" if score == "both" else "feature distance"
         return self.score_of(patches, picture, score), maps, unit
 

@@ -47,7 +47,7 @@ def test_list_tells_people_and_programs(run):
     values = json.loads(run("list", "--json"))
     assert {"vae", "ddpm"} <= {family["name"] for family in values["families"]}
     tiny = next(c for c in values["checkpoints"] if c["name"] == "tiny-ddpm")
-    assert set(tiny["tasks"]) == {"generate", "reconstruct", "interpolate", "anomaly", "explore", "compare"}
+    assert set(tiny["tasks"]) == {"generate", "reconstruct", "interpolate", "anomaly", "check", "explore", "compare"}
     assert len(tiny["classes"]) == 10
     steps = next(c for c in tiny["tasks"]["generate"] if c["name"] == "num_inference_steps")
     assert steps["kind"] == "integer" and steps["minimum"] == 1 and steps["help"]

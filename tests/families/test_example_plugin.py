@@ -46,7 +46,7 @@ assert shown == set(family.translations["zh"])
 command("train", name, "--data", sys.argv[1])
 catalogue = find_checkpoints(found)
 checkpoint = catalogue[name]
-assert list(catalogue.checkpoints) == [name] and list(checkpoint.tasks) == ["generate", "anomaly", "compare"]
+assert list(catalogue.checkpoints) == [name] and list(checkpoint.tasks) == ["generate", "anomaly", "check", "compare"]
 
 runtime = Runtime(catalogue, device="cpu")
 pictures = runtime.run(Request(name, "generate", batch_size=3, parameters={"temperature": 0.0})).pictures

@@ -31,7 +31,7 @@ from pipelines.score_samplers import reverse_diffusion
 QUICK = {"num_inference_steps": 2, "num_refinements": 0, "num_frames": 3, "num_noise_levels": 1, "num_samples": 1}
 
 
-PAGES = {"explore", "compare"}  # which call no method of their own
+PAGES = {"check", "explore", "compare"}  # which call no method of their own
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def test_the_tasks_of_this_repository_come_in_order_and_have_their_parts():
         "interpolate",
         "swap_style",
         "anomaly",
+        "check",
         "explore",
         "compare",
         "lab",
@@ -108,7 +109,7 @@ def test_the_tasks_of_this_repository_come_in_order_and_have_their_parts():
 def test_a_broken_task_is_reported_and_the_others_work(install, modules, reason):
     install("odd", **modules)
     tasks = find_tasks()
-    assert len(tasks) == 8 and len(tasks.broken) == 1
+    assert len(tasks) == 9 and len(tasks.broken) == 1
     assert tasks.broken[0].origin == "package the-odd (odd)" and reason in tasks.broken[0].reason
 
 

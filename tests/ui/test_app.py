@@ -400,6 +400,8 @@ def test_verdict():
     assert "chip strange" in verdict_html(measured, 98.0, texts)
     assert "every" in verdict_html({**measured, "score": 3.0}, 99.0, texts)
     assert "chip" not in verdict_html({**measured, "quantiles": None}, 99.0, texts)
+    kept = verdict_html({**measured, "kept": 1.0}, 99.0, texts)
+    assert "chip strange" in kept and "left:50.0%" in kept, "what is kept with the checkpoint decides"
 
 
 def test_examples_are_there():

@@ -18,6 +18,7 @@ def call(checkpoint, image, class_labels, seed, parameters):
     Returns:
         A heat map as a PNG file, if the family draws one, and the score. Higher is stranger. With it comes the share of
         ordinary test data with a lower score; if a class is given, their scores are conditional on their own classes. For
-        sound, the score of each frame comes too, if there is one.
+        sound, the score of each frame comes too, if there is one. The verdict is "strange" or "ordinary" by the threshold that is kept
+        with the checkpoint, else by the score that 95 per cent of ordinary test data do not exceed.
     """
     return Call(files=(image,), class_labels=class_labels)

@@ -9,11 +9,10 @@ import gradio as gr
 
 from genarium.checkpoints import Checkpoint
 from genarium.evaluation.measures import percentile
+from genarium.tasks.anomaly.calibration import USUAL_PERCENT
 from genarium.tasks.anomaly.results import Scores
 from genarium.ui.panels import Panel
 from genarium.ui.texts import TaskTexts, markup
-
-THRESHOLD = 95.0  # per cent: one ordinary picture in twenty is called strange
 
 AnyScores = TypeVar("AnyScores", bound=Scores)
 
@@ -24,8 +23,8 @@ class Scored(Panel[AnyScores]):
     def _build_verdict(self, texts: TaskTexts) -> None:
         self.texts = texts
         self.verdict = markup("")
-        self.threshold = gr.Slider(50, 100, THRESHOLD, step=0.5, label=texts("threshold"), buttons=[])
-        self.measured = gr.State()  # of this visitor: {"score", "unit", "quantiles"}
+        self.threshold = gr.Slider(50, 100, USUAL_PERCENT, step=0.5, label=texts("threshold"), buttons=[])
+        self.measured = gr.State()  # of this visitor: {"score", "unit", "quantiles", "kept"}
         self.threshold.change(
             self._judge,
             [self.measured, self.threshold],
@@ -48,10 +47,11 @@ class Scored(Panel[AnyScores]):
             "score": float(result.scores[0]),
             "unit": result.unit,
             "quantiles": result.quantiles(checkpoint),
+            "kept": result.judge(checkpoint).calibration.threshold,
         }
         return {
             self.measured: measured,
-            self.threshold: gr.update(visible=measured["quantiles"] is not None),
+            self.threshold: gr.update(visible=measured["quantiles"] is not None and measured["kept"] is None),
             self.verdict: self._judge(measured, data[self.threshold]),
         }
 
@@ -63,8 +63,9 @@ def verdict_html(measured: Mapping[str, Any] | None, threshold: float, texts: Ta
     """Return the score in words, on a scale, and as a verdict.
 
     Args:
-        measured: score, unit and quantiles; None for nothing yet.
-        threshold: per cent of ordinary test data that are called ordinary.
+        measured: score, unit and quantiles, and "kept", the threshold that is kept with the checkpoint, if there is one; None
+            for nothing yet.
+        threshold: per cent of ordinary test data that are called ordinary, where no threshold is kept.
         texts: of the task.
     """
     if not measured:
@@ -74,7 +75,9 @@ def verdict_html(measured: Mapping[str, Any] | None, threshold: float, texts: Ta
     if not quantiles:
         return f'<div class="verdict"><div class="head"><p>{numbers}</p></div>{texts.both("no_quantiles")}</div>'
     share = percentile(score, quantiles)
-    limit = quantiles[round(threshold / 100 * (len(quantiles) - 1))]
+    kept = measured.get("kept")
+    limit = quantiles[round(threshold / 100 * (len(quantiles) - 1))] if kept is None else kept
+    threshold = threshold if kept is None else percentile(kept, quantiles)
     kind = "strange" if score > limit else "ordinary"
     words = texts.both("beyond_all") if score > quantiles[-1] else texts.both("stranger_than", share=share)
     return (

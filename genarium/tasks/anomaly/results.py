@@ -13,6 +13,7 @@ from genarium.checkpoints import Checkpoint
 from genarium.evaluation.measures import percentile
 from genarium.media.pictures import heat_map, save_picture
 from genarium.runtime.results import RunContext, RunResult
+from genarium.tasks.anomaly.calibration import Judge, judge_of
 from genarium.tasks.anomaly.quantiles import stored_quantiles
 
 
@@ -46,13 +47,19 @@ class Scores(RunResult):
         """Return the quantiles of ordinary test data that fit this request, if the checkpoint has them."""
         return stored_quantiles(checkpoint, self.request.parameters, self.request.class_labels is not None)
 
+    def judge(self, checkpoint: Checkpoint) -> Judge:
+        """Return who says "strange" or "ordinary" of these scores, by the checkpoint's threshold."""
+        return judge_of(checkpoint, self.request.parameters, self.request.class_labels is not None)
+
     def report(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        score, quantiles = float(self.scores[0]), self.quantiles(checkpoint)
+        score, quantiles, judge = float(self.scores[0]), self.quantiles(checkpoint), self.judge(checkpoint)
         return {
             **super().report(checkpoint),
             "score": score,
             "unit": self.unit,
             "stranger_than": percentile(score, quantiles) / 100 if quantiles else None,
+            "threshold": judge.threshold,
+            "verdict": judge.verdict(score),
         }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from genarium import trust
+from genarium import rights, trust
 from genarium.environment import KEEPING, check_environment, check_port
 from genarium.errors import GenariumError
 from genarium.temporary import own_folder
@@ -42,6 +42,14 @@ def main(arguments_given: Sequence[str] | None = None, program: str | None = Non
         action="store_true",
         help="whoever uses the page Check may keep a threshold with a checkpoint, for everybody",
     )
+    parser.add_argument(
+        "--allow-training",
+        nargs="?",
+        const="yes",
+        metavar="QUOTAS",
+        help="let strangers train on their own pictures, within quotas such as minutes=10,pictures=2000,runs=3; by default only an "
+        "app that serves this machine alone allows it",
+    )
     arguments = parser.parse_args(arguments_given)
     if arguments.trust_remote_code:
         os.environ[trust.VARIABLE] = "1"
@@ -50,6 +58,9 @@ def main(arguments_given: Sequence[str] | None = None, program: str | None = Non
     try:
         check_environment()
         port = check_port("--port", arguments.port)
+        value = rights.value_for(arguments.allow_training, arguments.host, arguments.share)
+        if value is not None:
+            os.environ[rights.VARIABLE] = value
         if trust.trusted():
             print(trust.WARNING, file=sys.stderr)
         app, look = _build()

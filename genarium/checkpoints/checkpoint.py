@@ -30,6 +30,7 @@ class Checkpoint:
     folder: Path
     index: Mapping[str, Any]
     recipe: Recipe | None = None
+    is_private: bool = False  # a visitor trained it on pictures of their own: it is on no Hub
     is_foreign: bool = False  # no plugin's: it runs its own code, at the operator's wish
     places: Mapping[str, str] = field(default_factory=dict)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from genarium.catalogue import Catalogue
 from genarium.checkpoints import open_checkpoint
@@ -15,6 +18,8 @@ from genarium.families import Families
 from genarium.files import write_text
 from genarium.fitting.draft import timed, to_yaml
 from genarium.fitting.speed import measure
+from genarium.hardware import describe_hardware
+from genarium.parallel import join
 from genarium.recipe import DataSpec, Recipe, load_recipe
 from genarium.runtime import Runtime
 from genarium.training.loop import train
@@ -84,9 +89,17 @@ def fit(
     if target != output:
         return None
     tell("evaluating", {})
+    recipe = _with_facts(recipe, RunFolder(folder / "run").finished)
     evaluate_own(recipe, families, folder, output)
     write_text(output / path.name, to_yaml(recipe))
     return output
+
+
+def _with_facts(recipe: Recipe, finished: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with what its card says of the training: the machine, and how long it took."""
+    time = f"{finished.get('seconds', 0) / 60:.1f} minutes, {finished.get('images', 0)} images"
+    hardware = describe_hardware(join().device, torch.float32)
+    return dataclasses.replace(recipe, card=dataclasses.replace(recipe.card, hardware=hardware, time=time))
 
 
 def begin_anew(folder: Path, name: str) -> None:

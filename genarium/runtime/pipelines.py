@@ -70,18 +70,22 @@ class PipelineCache:
 
     # ---- guests: checkpoints that come while the app runs ----
 
-    def welcome(self, checkpoint: Checkpoint, stop: threading.Event | None = None) -> None:
+    def welcome(self, checkpoint: Checkpoint, stop: threading.Event | None = None) -> int:
         """Take in a checkpoint under its name, and load it, first on trial in a process of its own.
 
         Args:
             stop: set it to stop while the trial goes on.
 
+        Returns:
+            The bytes of memory that one sample takes, for `admit`.
+
         Raises:
             CheckpointError: it cannot be loaded, or not within the trial's limits; then it is no guest.
             Stopped: `stop` was set.
         """
+        needs = 0
         if not checkpoint.is_foreign:  # the code of a foreign one is trusted already, by the operator
-            self._needs[checkpoint.name] = try_loading(checkpoint, stop) or 0
+            needs = self._needs[checkpoint.name] = try_loading(checkpoint, stop) or 0
         with self._lock:
             self._guests[checkpoint.name] = checkpoint
             self._guests.move_to_end(checkpoint.name)
@@ -91,11 +95,29 @@ class PipelineCache:
             with self._lock:
                 self._guests.pop(checkpoint.name, None)
             raise
+        self.admit(checkpoint, needs)
+        return needs
+
+    def admit(self, checkpoint: Checkpoint, needs: int) -> None:
+        """Take in a checkpoint under its name that stood its trial before. Its weights are loaded when they are asked for.
+
+        Args:
+            needs: bytes of memory that one sample takes, as `welcome` returned them.
+        """
         with self._lock:
+            self._needs[checkpoint.name] = needs
+            self._guests[checkpoint.name] = checkpoint
+            self._guests.move_to_end(checkpoint.name)
             while len(self._guests) > self.max_guests:
                 name, _ = self._guests.popitem(last=False)
                 self._loaded.pop(name, None)
                 self._needs.pop(name, None)
+
+    def dismiss(self, name: str) -> None:
+        """Forget a guest, whose folder is gone."""
+        with self._lock:
+            for known in (self._guests, self._loaded, self._needs):
+                known.pop(name, None)
 
     def guests(self) -> list[Checkpoint]:
         """Return the guests, the least recently used first."""

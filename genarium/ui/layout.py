@@ -26,6 +26,7 @@ from genarium.ui.storage import STORAGE
 from genarium.ui.tab import TaskTab
 from genarium.ui.texts import TEXTS, Texts, markup
 from genarium.ui.theme import CSS, make_theme
+from genarium.ui.visitors import offer_own
 
 MAX_UPLOAD = "64mb"  # ten minutes as a browser records them; how much a file holds is looked at before it is decoded
 MAX_SESSIONS = 256  # of which Gradio remembers the state, about 0.9 MB each; each call of the web API is one
@@ -60,11 +61,12 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
                     else:
                         tabs.append(TaskTab(task, runtime, own, current, thumbnails))
             with gr.Tab(texts("tab_hub"), id="hub"):
-                HubTab(runtime, tabs, texts)
+                hub = HubTab(runtime, tabs, texts)
             with gr.Tab(texts("tab_about"), id="about"):
                 build_about(runtime.catalogue, texts, broken)
         open_starts(starts, chooser, tabs)
         open_links(app, chooser, tabs)
+        offer_own(app, runtime, tasks, chooser, tabs, hub.brought)
         build_endpoints(runtime, tasks)
     pages = [task for task in tasks if task.address]
     for task in pages:

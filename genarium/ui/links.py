@@ -15,6 +15,7 @@ from genarium.ui.runs import problem_html
 if TYPE_CHECKING:
     from genarium.ui.tab import TaskTab
 
+OWN = "own"  # of a link to a checkpoint of the visitor's own, which `visitors` opens
 WRITE_ADDRESS = "(query) => { if (query) history.replaceState(null, '', location.pathname + '?' + query); }"
 # A tab that was just chosen is not there at once.
 PRESS_RUN = """(task) => {
@@ -46,7 +47,7 @@ def open_links(app: gr.Blocks, chooser: gr.Tabs, tabs: Sequence[TaskTab]) -> Non
 
     def fill(visit: gr.Request) -> dict[Any, Any]:
         parts = query_of(visit)
-        if not parts:
+        if not parts or OWN in parts:
             return {started: ""}
         try:
             tab, updates = _opened(tabs, parts)

@@ -70,8 +70,14 @@ class Picker:
 
     def offer(self, brought: Sequence[Checkpoint], chosen: Checkpoint) -> dict[Any, Any]:
         """Return updates of this visitor's drop-down: what everybody has, then what this one brought."""
-        choices = [*self.choices, *((short(c.name), c.name) for c in brought)]
-        return {self.dropdown: gr.update(choices=choices, value=chosen.name), **self.show(chosen)}
+        return {self.dropdown: gr.update(choices=self._choices(brought), value=chosen.name), **self.show(chosen)}
+
+    def add(self, brought: Sequence[Checkpoint]) -> dict[Any, Any]:
+        """Return updates of this visitor's drop-down that leave what is chosen."""
+        return {self.dropdown: gr.update(choices=self._choices(brought))}
+
+    def _choices(self, brought: Sequence[Checkpoint]) -> list[tuple[str, str]]:
+        return [*self.choices, *((short(c.name), c.name) for c in brought)]
 
 
 def title(checkpoint: Checkpoint, texts: Texts | TaskTexts) -> Any:
@@ -99,9 +105,11 @@ def facts_html(checkpoint: Checkpoint) -> str:
     facts = [("family", html.escape(checkpoint.family.title))]
     if checkpoint.title["en"] != checkpoint.name:
         facts.append(("name", f"<code>{html.escape(checkpoint.name)}</code>"))
-    if checkpoint.data:
+    if checkpoint.data and not checkpoint.is_private:
         facts.append(("data", html.escape(checkpoint.data)))
     facts.append(("size", megabytes(checkpoint.size)))
+    if checkpoint.is_private:
+        return list_html(facts)
     if checkpoint.recipe and checkpoint.recipe.revision:  # written by `publish`: the page is there
         facts.append(("hub", hub_link(checkpoint.recipe.repo_id)))
     elif "@" in checkpoint.name:  # brought by a visitor

@@ -68,6 +68,14 @@ class Storage:
         with self._lock:
             self._kept.update(map(str, paths))
 
+    def release(self, owner: str, path: str | Path) -> None:
+        """Delete one file of an owner's, who has it elsewhere now. What others have as well stays."""
+        with self._lock:
+            files = self._of[owner]
+            for known in [known for known in files if Path(known).resolve() == Path(path).resolve()]:
+                del files[known]
+                self._delete(known)
+
     def leave(self, owner: str) -> None:
         """Delete the files of an owner who has gone. What others have as well stays: equal contents are one file."""
         with self._lock:

@@ -223,6 +223,13 @@ class TaskTab:
             **self._show_kind(chosen.modality),
         }
 
+    def add(self, brought: Sequence[Checkpoint]) -> dict[Any, Any]:
+        """Return updates of one visitor's page that list what this visitor brought. What is chosen stays so, if there is any."""
+        able = [checkpoint for checkpoint in brought if self.task.name in checkpoint.tasks]
+        if not able:
+            return {}
+        return self.picker.add(able) if self.checkpoints else self.offer(able, able[-1])
+
     @property
     def _shown(self) -> list[Any]:
         """What depends on the kind of material that the chosen checkpoint takes."""

@@ -28,7 +28,8 @@ from genarium.ui import build_app
 from genarium.media.pictures import to_pictures
 
 tasks = find_tasks()
-built_in = ["generate", "reconstruct", "interpolate", "swap_style", "anomaly", "check", "explore", "compare", "lab"]
+built_in = ["generate", "reconstruct", "interpolate", "swap_style", "anomaly", "check", "explore", "compare"]
+built_in += ["lab", "train"]
 assert list(tasks) == [*built_in[:7], "residual", *built_in[7:]]
 assert tasks.origins["residual"] == "package genarium-residual (genarium_residual)" and not tasks.broken
 

@@ -80,6 +80,7 @@ def test_the_tasks_of_this_repository_come_in_order_and_have_their_parts():
         "explore",
         "compare",
         "lab",
+        "train",
     ]
     assert not tasks.broken
     for task in tasks.values():

@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 
 from genarium.data.own.sources import Entry, Limits, Unreadable, label_folders, open_entries
-from genarium.data.own.words import WORDS, Refused, said
+from genarium.data.own.words import BRIEFLY, WORDS, Refused, said
 from genarium.errors import InputError
 from genarium.media.decoding import open_picture
 from genarium.media.pictures import fit_picture, grid
@@ -104,7 +104,7 @@ class Found:
             "sizes": [[width, height, number] for (width, height), number in sizes[:5]],
             "size_range": [longer[0], longer[len(longer) // 2], longer[-1]],
             "modes": dict(self.modes),
-            "counts": {key: [number, *_general(key)] for key, number in self.counts.items()},
+            "counts": {key: [number, *BRIEFLY.get(key, WORDS[key])] for key, number in self.counts.items()},
             "left_out": [[one.name, one.key, one.reason(), one.reason("zh")] for one in self.left_out],
             "proposal": vars(self.proposal),
         }
@@ -265,8 +265,3 @@ def _sheet(thumbs: Sequence[PIL.Image.Image]) -> PIL.Image.Image:
     chosen = list(thumbs[::step])[:SHOWN]
     return grid([thumb.resize((SHOWN_SIDE, SHOWN_SIDE)) for thumb in chosen], columns=min(12, len(chosen)))
 
-
-def _general(key: str) -> tuple[str, str]:
-    """Return a reason without its details, in English and Chinese."""
-    english, chinese = WORDS[key]
-    return english.split(" {")[0].split(":")[0], chinese.split("{")[0].split("：")[0]

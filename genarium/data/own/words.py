@@ -98,6 +98,15 @@ WORDS = {
     ),
 }
 
+# Reasons that name something, without it: for the number of files of each reason.
+BRIEFLY = {
+    "file_bytes": ("too large a file", "文件过大"),
+    "unreadable": ("unreadable", "无法读取"),
+    "tiny": ("too small", "尺寸过小"),
+    "copy": ("the same picture again", "重复的图片"),
+    "copy_elsewhere": ("the same picture in another folder", "另一文件夹中的同一图片"),
+}
+
 
 def said(key: str, language: str = "en", **values: Any) -> str:
     """Return a sentence, or the reason for which a file is left out."""

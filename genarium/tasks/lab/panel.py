@@ -16,6 +16,7 @@ from genarium.tasks.lab.panel_spec import spec_of
 from genarium.tasks.lab.rooms import Rooms
 from genarium.ui.answers import without_folders
 from genarium.ui.pages import Page
+from genarium.ui.script import elements
 from genarium.ui.texts import markup
 
 SCRIPTS = ("page.js", "drawing.js", "curves.js", "pen.js", "side.js", "lessons.js", "lab.js")
@@ -27,7 +28,7 @@ USUAL = Experiment.of({})
 def script() -> str:
     """Return the page's script: one function body for Gradio, in which the files see each other and nothing else sees them."""
     folder = files(__package__)
-    return "\n".join([*((folder / name).read_text(encoding="utf-8") for name in SCRIPTS), START])
+    return "\n".join([elements(), *((folder / name).read_text(encoding="utf-8") for name in SCRIPTS), START])
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from genarium.errors import InputError
 
 VARIABLE = "GENARIUM_ALLOW_TRAINING"
 LOCAL = "local"  # its value where the app serves this machine only
-LOCAL_HOSTS = ("", "127.0.0.1", "localhost", "::1")
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,9 @@ def value_for(asked: str | None, host: str | None, share: bool) -> str | None:
         return None
     listens = host or os.environ.get("GRADIO_SERVER_NAME", "")
     public = (
-        share or listens not in LOCAL_HOSTS or os.environ.get("SPACE_ID") or os.environ.get("GRADIO_SHARE") == "True"
+        share
+        or (listens and listens not in LOCAL_HOSTS)
+        or os.environ.get("SPACE_ID")
+        or os.environ.get("GRADIO_SHARE") == "True"
     )
     return "" if public else LOCAL

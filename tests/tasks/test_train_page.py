@@ -152,6 +152,21 @@ def test_strangers_may_nothing_where_it_is_off(tmp_path, bars):
     assert not (tmp_path / "visitors").exists()
 
 
+def test_the_owner_of_the_machine_is_not_who_comes_through_a_proxy(tmp_path):
+    assert desks.is_near({"host": "127.0.0.1:7860"}) and desks.is_near({"host": "localhost"})
+    assert desks.is_near({"host": "[::1]:7860"})
+    for headers in (
+        {"host": "genarium.example"},
+        {"host": "localhost", "x-forwarded-for": "192.0.2.1"},
+        {},
+        {"host": "@"},
+    ):
+        assert not desks.is_near(headers), headers
+    house = House(tmp_path / "visitors", OF_LOCAL)
+    answer = asyncio.run(house.desk.talk({"what": "hello"}, CLIENT, is_near=False))
+    assert answer["key"] == "not_allowed"
+
+
 # ---- what is whose ----
 
 

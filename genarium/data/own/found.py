@@ -264,4 +264,3 @@ def _sheet(thumbs: Sequence[PIL.Image.Image]) -> PIL.Image.Image:
     step = max(1, len(thumbs) // SHOWN)
     chosen = list(thumbs[::step])[:SHOWN]
     return grid([thumb.resize((SHOWN_SIDE, SHOWN_SIDE)) for thumb in chosen], columns=min(12, len(chosen)))
-

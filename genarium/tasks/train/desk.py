@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import PIL.Image
 from gradio.utils import get_upload_folder
@@ -23,12 +24,12 @@ from genarium.files import read_json, write_text
 from genarium.fitting.draft import check_name, check_own, draft, offered, to_yaml
 from genarium.fitting.fit import DATA
 from genarium.recipe import DataSpec, Recipe, load_recipe, read_recipe
-from genarium.rights import Rights
+from genarium.rights import LOCAL_HOSTS, Rights
 from genarium.runtime import Runtime
 from genarium.tasks import tasks_of
 from genarium.tasks.train.lane import Lane
 from genarium.tasks.train.shelf import SECRET, Box, Shelf, Told, check_space
-from genarium.tasks.train.work import FOUND, ORDER, PROGRESS, SHEET, found_of, reason_of
+from genarium.tasks.train.work import FOUND, MADE, ORDER, PROGRESS, SHEET, found_of, reason_of
 from genarium.ui.files import data_url, keep
 from genarium.ui.storage import STORAGE
 
@@ -69,12 +70,13 @@ class Desk:
             "download": self._download,
         }
 
-    async def talk(self, message: Any, client: str) -> dict[str, Any]:
+    async def talk(self, message: Any, client: str, is_near: bool = True) -> dict[str, Any]:
         """Answer a page.
 
         Args:
             message: {"what": one of `_answers`, "visitor": the browser's secret, ...}.
             client: the address of who asks.
+            is_near: whether the page was asked for at this machine, see `is_near`.
 
         Returns:
             What was asked for, or {"problem": [English, Chinese]}.
@@ -83,7 +85,7 @@ class Desk:
             what = message.get("what") if isinstance(message, Mapping) else None
             if not isinstance(what, str) or what not in self._answers:
                 raise Told("unknown")
-            if not self.rights.allowed:
+            if not self.rights.allowed or (self.rights.local and not is_near):
                 raise Told("not_allowed")
             if self.lane.taken:
                 raise Told("taken")
@@ -291,7 +293,7 @@ class Desk:
         name = run.state["name"]
         if run.state["state"] != "done":
             raise Told("not_done")
-        packed = Path(shutil.make_archive(str(run.path / "packed"), "zip", run.path, name))
+        packed = Path(shutil.make_archive(str(run.path / "packed"), "zip", run.path / MADE, name))
         try:
             place = keep(packed.read_bytes(), f"{name}.zip")
         finally:
@@ -337,12 +339,23 @@ class Desk:
         if sheets and seen.get(box.ticket) != sheets[-1].name:
             news |= {"sheet": _picture(sheets[-1]), "sheet_name": sheets[-1].name}
         if state.get("state") == "done":
-            checkpoint = box.path / str(state["name"])
+            checkpoint = box.path / MADE / str(state["name"])
             news |= {"checkpoint": guest_name(box), "tasks": self._tasks_of(str(state["family"]))}
             with contextlib.suppress(OSError, ValueError, KeyError):
                 metrics = read_json(checkpoint / "evaluation.json")["metrics"]
                 news["figures"] = [[m["name"], m["value"], m.get("unit", ""), m["n"]] for m in metrics]
         return news
+
+
+def is_near(headers: Mapping[str, str]) -> bool:
+    """Return whether a page was asked for by a browser of this machine, and not through a proxy that listens for others.
+
+    The name by which the browser called the app tells it: a proxy, and a hostile page whose name leads to this machine, call it
+    by another name.
+    """
+    name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    passed_on = any(key.lower().startswith(("x-forwarded", "forwarded", "x-real-ip")) for key in headers)
+    return name in LOCAL_HOSTS and not passed_on
 
 
 # ---- checkpoints of visitors as guests of the runtime ----
@@ -377,8 +390,9 @@ def brought(runtime: Runtime, shelf: Shelf, visitor: str, most: int = 4) -> list
 
 def _checkpoint(runtime: Runtime, box: Box) -> Any:
     name = str(box.state["name"])
-    recipe = load_recipe(box.path / name / f"{name}.yaml")
-    found = open_checkpoint(box.path / name, runtime.catalogue.families, recipe, name=guest_name(box))
+    folder = box.path / MADE / name
+    recipe = load_recipe(folder / f"{name}.yaml")
+    found = open_checkpoint(folder, runtime.catalogue.families, recipe, name=guest_name(box))
     return replace(found, is_private=True)
 
 

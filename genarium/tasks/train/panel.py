@@ -9,11 +9,14 @@ from typing import Any
 
 import gradio as gr
 
+from genarium.errors import GenariumError
 from genarium.evaluation.figure import parts_of
 from genarium.tasks import find_tasks
+from genarium.tasks.train.desk import is_near
 from genarium.tasks.train.visitors import desk_of
 from genarium.ui.answers import without_folders
 from genarium.ui.pages import Page
+from genarium.ui.runs import problem_html
 from genarium.ui.script import elements
 from genarium.ui.texts import markup
 
@@ -29,11 +32,17 @@ def script() -> str:
 
 def build(page: Page) -> None:
     """Build the contents of the page."""
-    desk = desk_of(page.runtime)
+    markup(f'<div class="intro">{page.texts.both("intro")}</div>')
+    try:
+        desk = desk_of(page.runtime)
+    except GenariumError as error:  # a package is not installed
+        markup(problem_html(error))
+        return
 
     async def talk(message: Any, visit: gr.Request) -> dict[str, Any]:
         """Answer the page's script; see `Desk.talk`."""
-        answer = await desk.talk(message, visit.client.host if visit.client else "unknown")
+        client = visit.client.host if visit.client else "unknown"
+        answer = await desk.talk(message, client, is_near(dict(visit.headers)))
         if answer.get("problem"):
             answer["problem"] = [without_folders(text) for text in answer["problem"]]
         return answer
@@ -44,7 +53,6 @@ def build(page: Page) -> None:
         "figures": {figure.name: figure.title for part in parts_of("image").values() for figure in part.figures},
         "root": "",
     }
-    markup(f'<div class="intro">{page.texts.both("intro")}</div>')
     gr.HTML(
         "",
         html_template='<div class="train-waiting"></div>',

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ORDER, PROGRESS, RESULT, FOUND, KEPT, SHEET, WISH = (
+ORDER, PROGRESS, RESULT, FOUND, KEPT, SHEET, WISH, MADE = (
     "order.json",
     "progress.json",
     "result.json",
@@ -25,6 +25,7 @@ ORDER, PROGRESS, RESULT, FOUND, KEPT, SHEET, WISH = (
     "kept.json",
     "sheet.png",
     "wish",
+    "made",  # the folder of the finished checkpoint's folder
 )
 TELL_SECONDS = 0.5  # between two notes of the progress
 SPEED_SECONDS = 8.0  # over which the speed is averaged
@@ -118,7 +119,7 @@ def fit(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
         else:
             note.now(what=what)
 
-    output = folder / order["name"]
+    output = folder / MADE / order["name"]
     done = fit_recipe(recipe, discover(), folder, output, order["minutes"], Clock(ask, 4.0, 15.0), tell)
     return {"state": "paused" if done is None else "trained"}
 

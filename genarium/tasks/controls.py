@@ -8,7 +8,7 @@ import math
 import re
 import typing
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from genarium.errors import InputError
@@ -42,6 +42,8 @@ class Control:
         default: of the parameter.
         help: its line in the docstring.
         choices_from: the condition whose values are the choices, after "any"; only a checkpoint knows them.
+        used_with: parameter -> its values with which the task uses this one; with others the page does not show it. Parameters
+            that the task lacks do not count.
         needs: the component without which there is no such control, or CLASSES; or, of a choice, by choice.
     """
 
@@ -57,6 +59,11 @@ class Control:
     hidden: bool = False
     choices_from: str = ""
     needs: str | Mapping[Any, str] = ""
+    used_with: Mapping[str, Collection[Any]] = field(default_factory=dict)
+
+    def is_used(self, values: Mapping[str, Any]) -> bool:
+        """Return whether the task uses the parameter beside these values of others."""
+        return all(values[name] in used for name, used in self.used_with.items() if name in values)
 
     def without(self, lacking: Collection[str]) -> Control | None:
         """Return the control as it is for a checkpoint that lacks some components; None if it has none then."""

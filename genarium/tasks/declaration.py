@@ -26,6 +26,7 @@ class Task:
         order: tasks with a lower number come first, then by name.
         draws: whether a request says how many samples to draw (`batch_size`), and the method takes no material.
         compares: whether a request may name several checkpoints, which are asked one after another.
+        starts_with_picture: whether its page begins with the visitor's current picture, so that results can be sent there.
         learns_from_pairs: whether pipelines that can do the task may be trained on data in pairs.
         fits: pipeline class -> whether it can do the task, in place of the method's presence.
         package: which holds the task's parts; set by `discover`.
@@ -40,6 +41,7 @@ class Task:
     order: int = 100
     draws: bool = False
     compares: bool = False
+    starts_with_picture: bool = False
     learns_from_pairs: bool = False
     fits: Callable[[type], bool] | None = None
     package: str = ""

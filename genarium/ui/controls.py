@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -49,11 +49,13 @@ class FamilyControls:
             built = {n: next((own[n] for own in each if n in own), every[n]) for n in every if not every[n].hidden}
             self.built[name] = built
             self.varying[name] = {n for n, control in built.items() if any(own.get(n) != control for own in each)}
+            usual = {n: control.default for n, control in built.items()}
             visible = first is not None and first.family.name == name
             with gr.Column(visible=visible, elem_classes="controls") as group:
                 where, chinese = f"{name}_{self.task}", family.translations.get("zh", {})
                 self.components[name] = {
-                    n: _component(control, where, chinese, texts, visible=n in each[0]) for n, control in built.items()
+                    n: _component(control, where, chinese, texts, n in each[0] and control.is_used(usual))
+                    for n, control in built.items()
                 }
             self.groups[name] = group
 
@@ -83,26 +85,69 @@ class FamilyControls:
         updates = {group: gr.update(visible=name == family) for name, group in self.groups.items()}
         if family not in self.built:
             return updates
-        self.varying[family] |= {n for n, control in self.built[family].items() if own.get(n) != control}
-        for name in sorted(self.varying[family]):
+        built, varying = self.built[family], self.varying[family]
+        varying |= {n for n, control in built.items() if own.get(n) != control}
+        # what decides whether one of these is used becomes as it is, too, so that the answer is known here
+        varying |= {other for n in varying for other in built[n].used_with if other in built}
+        usual = {n: control.default for n, control in own.items()}
+        for name in sorted(varying):
             component = self.components[family][name]
-            updates[component] = _as_it_is(own[name]) if name in own else gr.update(visible=False)
+            updates[component] = _as_it_is(own[name], usual) if name in own else gr.update(visible=False)
         return updates
+
+    def connect(self, dropdown: gr.Dropdown, find: Callable[[Any], Checkpoint]) -> None:
+        """Show each control only while the settings beside it are such that the task uses it.
+
+        Args:
+            dropdown: with the name of the checkpoint.
+            find: a checkpoint by the name that the page sent.
+        """
+        for family, built in self.built.items():
+            deciding = sorted({other for control in built.values() for other in control.used_with if other in built})
+            if deciding:
+                self._follow(family, deciding, dropdown, find)
+
+    def _follow(
+        self, family: str, deciding: Sequence[str], dropdown: gr.Dropdown, find: Callable[[Any], Checkpoint]
+    ) -> None:
+        """Let the controls of a family follow those that decide whether they are used."""
+        components = self.components[family]
+        following = [n for n, control in self.built[family].items() if control.used_with]
+
+        def follow(name: Any, *values: Any) -> dict[Any, Any]:
+            checkpoint = find(name)
+            if checkpoint.family.name != family:
+                return {}
+            own, now = self.shown(checkpoint), dict(zip(deciding, values, strict=True))
+            now = {n: value for n, value in now.items() if n in own}
+            return {components[n]: gr.update(visible=n in own and own[n].is_used(now)) for n in following}
+
+        gr.on(
+            [components[n].input for n in deciding],
+            follow,
+            [dropdown, *(components[n] for n in deciding)],
+            [components[n] for n in following],
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
 
     def fill(self, checkpoint: Checkpoint, parameters: Mapping[str, Any]) -> dict[Any, Any]:
         """Return the updates of `show`, and set the controls to `parameters`, the others to their defaults."""
         updates, components = self.show(checkpoint), self.components.get(checkpoint.family.name, {})
-        for name, control in self.shown(checkpoint).items():
+        own = self.shown(checkpoint)
+        values = {name: parameters.get(name, control.default) for name, control in own.items()}
+        for name, control in own.items():
             if name in components:
                 before = updates.get(components[name], gr.update())
-                updates[components[name]] = {**before, "value": parameters.get(name, control.default)}
+                updates[components[name]] = {**before, "value": values[name], "visible": control.is_used(values)}
         return updates
 
 
-def _as_it_is(control: Control) -> dict[str, Any]:
-    """Return the update that makes a component of this kind show this control."""
+def _as_it_is(control: Control, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the update that makes a component of this kind show this control, beside others at their `usual` values."""
     choices: dict[str, Any] = {"choices": list(control.choices)} if control.kind == "choice" else {}
-    return gr.update(visible=True, value=control.default, **choices)
+    return gr.update(visible=control.is_used(usual), value=control.default, **choices)
 
 
 def _component(control: Control, where: str, chinese: Mapping[str, str], texts: TaskTexts, visible: bool):

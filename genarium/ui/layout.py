@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from genarium.errors import Broken
 from genarium.runtime import Runtime
 from genarium.tasks import Task, find_tasks, tasks_of
-from genarium.ui import wall
+from genarium.ui import provenance, sending, wall
 from genarium.ui.about import build_about
 from genarium.ui.answers import answer_in_words
 from genarium.ui.endpoints import build_endpoints
@@ -20,6 +20,7 @@ from genarium.ui.hub import HubTab
 from genarium.ui.links import open_links
 from genarium.ui.notices import show_notes
 from genarium.ui.pages import Current, build_contents, open_page
+from genarium.ui.sending import connect_sending, takes_pictures
 from genarium.ui.starts import CSS as STARTS_CSS
 from genarium.ui.starts import START_JS, open_starts, starts_html
 from genarium.ui.storage import STORAGE
@@ -48,6 +49,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
         _build_head(texts, runtime)
         current = Current()
         tabs = []
+        others = [(task, texts.of(task)) for task in tasks if takes_pictures(task)]
         thumbnails = wall.Thumbnails(runtime.catalogue.checkpoints)
         starts = markup(starts_html(tasks, texts), elem_id="starts", js_on_load=START_JS)
         with gr.Tabs() as chooser:
@@ -59,12 +61,13 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
                     if task.part("panel") is not None:
                         build_contents(open_page(task, runtime, own, current, "", ""))
                     else:
-                        tabs.append(TaskTab(task, runtime, own, current, thumbnails))
+                        tabs.append(TaskTab(task, runtime, own, current, thumbnails, others))
             with gr.Tab(texts("tab_hub"), id="hub"):
                 hub = HubTab(runtime, tabs, texts)
             with gr.Tab(texts("tab_about"), id="about"):
                 build_about(runtime.catalogue, texts, broken)
         open_starts(starts, chooser, tabs)
+        connect_sending(tabs, [task for task in tasks if task.address], chooser, current)
         open_links(app, chooser, tabs)
         offer_own(app, runtime, tasks, chooser, tabs, hub.brought)
         build_endpoints(runtime, tasks)
@@ -77,7 +80,17 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     app.queue(max_size=256, api_open=False)  # no way past the queue
     return app, {
         "theme": make_theme(),
-        "css": "".join((CSS, wall.CSS, STARTS_CSS, thumbnails.style(), *(task.style() for task in tasks))),
+        "css": "".join(
+            (
+                CSS,
+                wall.CSS,
+                STARTS_CSS,
+                provenance.CSS,
+                sending.CSS,
+                thumbnails.style(),
+                *(task.style() for task in tasks),
+            )
+        ),
         "i18n": texts.i18n(),
         "max_file_size": MAX_UPLOAD,
         "ssr_mode": False,

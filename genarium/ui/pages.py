@@ -85,7 +85,7 @@ def open_page(task: Task, runtime: Runtime, texts: TaskTexts, current: Current, 
     except (CheckpointError, KeyError, TypeError):
         able = False
     name = checkpoint if able else next(iter(offered), "")
-    return Page(task, runtime, texts, current, name, picture if _uploaded(picture) else "", query_of(visit))
+    return Page(task, runtime, texts, current, name, picture if is_uploaded(picture) else "", query_of(visit))
 
 
 def shown_once() -> gr.Timer:
@@ -110,7 +110,7 @@ def build_contents(page: Page) -> None:
     panel.build(page)
 
 
-def _uploaded(path: Any) -> bool:
+def is_uploaded(path: Any) -> bool:
     """Return whether the path is a file that a visitor gave to this app: the page must not show others of this machine."""
     if not isinstance(path, str) or not path:
         return False

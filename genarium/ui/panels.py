@@ -12,6 +12,7 @@ import PIL.Image
 from genarium.checkpoints import Checkpoint
 from genarium.media.pictures import enlarge
 from genarium.runtime import Pictures, Result
+from genarium.runtime.request import MAX_SEED
 from genarium.ui.files import columns, keep_results, keep_shown, tiles
 from genarium.ui.texts import TaskTexts
 
@@ -42,6 +43,11 @@ class Panel(ABC, Generic[AnyResult]):
     @abstractmethod
     def outputs(self) -> list[Any]:
         """All components that `fill` may update, and the group."""
+
+    @property
+    def pictures(self) -> Any:
+        """The gallery in which a visitor chooses one of several pictures that were made; None where there is none."""
+        return None
 
     @property
     def settings(self) -> list[Any]:
@@ -86,6 +92,10 @@ class Gallery(Panel[Pictures]):
     def outputs(self) -> list[Any]:
         return [self.group, self.gallery]
 
+    @property
+    def pictures(self) -> Any:
+        return self.gallery
+
     def fill(self, result: Pictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         files = keep_results(result)
         return {self.gallery: gr.update(value=files, columns=columns(len(files)), selected_index=None)}
@@ -95,6 +105,7 @@ def picture(label: Any, **options: Any) -> gr.Image:
     """Return a place for one picture of a result."""
     return gr.Image(
         label=label,
+        alt_text=label,
         interactive=False,
         format="png",
         buttons=["download", "fullscreen"],
@@ -107,6 +118,16 @@ def picture(label: Any, **options: Any) -> gr.Image:
 def captioned(files: Sequence[str], words: Sequence[str] | None) -> list[Any]:
     """Return the files of a gallery, each with its words below it where there are some."""
     return list(zip(files, words, strict=True)) if words else list(files)
+
+
+def captions(result: Pictures, checkpoint: Checkpoint) -> list[str]:
+    """Return a caption for each picture that was drawn: its class or its words, and its seed after a #."""
+    labels = result.request.class_labels or ()
+    said = result.words or [checkpoint.class_names[label] for label in labels]
+    seeds = [(result.request.seed + i) % (MAX_SEED + 1) for i in range(len(result.pictures))]
+    if len(said) != len(seeds):
+        return [f"#{seed}" for seed in seeds]
+    return [f"{text} #{seed}" for text, seed in zip(said, seeds, strict=True)]
 
 
 def gallery(label: Any) -> gr.Gallery:

@@ -30,7 +30,9 @@ from genarium.ui.pages import Current
 from genarium.ui.panels import Gallery, Panel
 from genarium.ui.picker import Picker
 from genarium.ui.players import Takes
+from genarium.ui.provenance import Provenance
 from genarium.ui.runs import Runs, problem_html, seconds, status_html
+from genarium.ui.sending import Sending
 from genarium.ui.streaming import follow
 from genarium.ui.texts import TaskTexts, Texts, markup
 from genarium.ui.wall import PICK_JS, Thumbnails
@@ -55,6 +57,7 @@ class TaskTab:
         texts: TaskTexts,
         current: Current,
         thumbnails: Thumbnails | None = None,
+        others: Sequence[tuple[Task, TaskTexts]] = (),
     ):
         """Build the contents.
 
@@ -64,9 +67,10 @@ class TaskTab:
             texts: of the task.
             current: what the visitor used last.
             thumbnails: stored samples, which a task that draws shows until there is a result.
+            others: tasks to which a result can be sent, with their texts.
         """
         self.task, self.runtime, self.texts, self.current = task, runtime, texts, current
-        self.thumbnails = thumbnails
+        self.thumbnails, self.others = thumbnails, others
         self.checkpoints = runtime.catalogue.offering(task.name)
         self.families = [f for f in runtime.catalogue.families if can_do(f.pipeline_class(), task)]
         # what the families work on: each kind has inputs and an answer of its own, of which the page shows one
@@ -128,9 +132,12 @@ class TaskTab:
         self.status = markup(status_html(""), elem_id=f"{self.task.name}-status")
         panels = {modality: panel_of(self.task, modality) for modality in self.modalities}
         first = panels[self._first_modality()]
+        self.provenance = Provenance(self.texts, self.task.name)
         wall = self.thumbnails.wall(self.checkpoints) if self.thumbnails and self.task.draws else ""
         self.preview = markup(wall or placeholder_html(first), elem_id=f"{self.task.name}-preview", js_on_load=PICK_JS)
-        self.panels = {modality: panel(self.texts) for modality, panel in panels.items()}
+        with gr.Column(elem_classes="outcome"):
+            self.panels = {modality: panel(self.texts) for modality, panel in panels.items()}
+            self.sending = Sending(self.task, self.others)
         with gr.Accordion(self.texts("python"), open=False, visible=False) as self.program:
             self.snippet = gr.Code(
                 language="python", interactive=False, show_label=False, buttons=["copy"], wrap_lines=True
@@ -153,7 +160,9 @@ class TaskTab:
             *(component for panel in self.panels.values() for component in panel.edits.values()),
         }
         asked |= {component for component in (self.number, self.invert) if component is not None}
+        self.asked = sorted(asked, key=lambda component: component._id)  # the order in which Gradio sends a set
         shown = {self.run, self.stop, self.status, self.preview, self.program, self.snippet, self.query}
+        shown |= {self.provenance.line, *self.sending.outputs}
         shown |= set(self.current.all)
         shown |= {component for panel in self.panels.values() for component in panel.outputs}
         edited = [event for panel in self.panels.values() for event in panel.edited]
@@ -170,8 +179,11 @@ class TaskTab:
                 concurrency_limit=VISITORS,
                 concurrency_id=f"run-{self.task.name}",
                 api_visibility="private",
+                js=self.provenance.keep,
             )
             done.then(None, self.query, None, js=WRITE_ADDRESS, api_visibility="private")
+            done.then(None, self.asked, None, js=self.provenance.compare, **QUIET)
+        self.provenance.watch(self.asked)
         # Not Gradio's own `cancels`: news of the run that are on their way when it is cancelled arrive after the word
         # "Stopped", and stay. Here the run itself has the last word.
         self.stop.click(self.runs.halt, None, self.stop, **QUIET)
@@ -180,6 +192,10 @@ class TaskTab:
         self.picker.dropdown.input(self._choose, [self.picker.dropdown, self.modality], list(chosen), **QUIET)
         picked = self.preview.select(self._pick, self.modality, [self.picker.dropdown, *chosen], **QUIET)
         picked.success(None, None, None, js=f"() => document.getElementById('{self.task.name}-run').click()", **QUIET)
+        self.controls.connect(self.picker.dropdown, self._checkpoint)
+        for panel in self.panels.values():
+            if panel.pictures is not None:
+                panel.pictures.select(self.sending.choose, None, self.sending.chosen, **QUIET)
         if self.restore is not None:
             self.restore.upload(self._restore, self.restore, [*self._filled, self.restored], **QUIET)
 
@@ -241,7 +257,15 @@ class TaskTab:
         if len(self.modalities) < 2:
             return []
         groups = [part.group for parts in (self.inputs, self.panels) for part in parts.values()]
-        return [self.modality, self.preview, self.program, *groups, *([self.invert] if self.invert else [])]
+        return [
+            self.modality,
+            self.preview,
+            self.program,
+            self.provenance.line,
+            self.sending.row,
+            *groups,
+            *([self.invert] if self.invert else []),
+        ]
 
     def _show_kind(self, modality: Modality) -> dict[Any, Any]:
         """Return updates that show the inputs of a modality, and no result yet: one of the other kind would be in the way."""
@@ -256,6 +280,8 @@ class TaskTab:
             self.modality: modality,
             self.preview: gr.update(value=placeholder_html(self.panels[modality]), visible=True),
             self.program: gr.update(visible=False),
+            self.provenance.line: "",
+            self.sending.row: gr.update(visible=False),
         }
 
     def _checkpoint(self, name: Any) -> Checkpoint:
@@ -345,8 +371,19 @@ class TaskTab:
         }
         if event.pictures:
             updates[self.preview] = gr.update(value=panel.preview(event.pictures), visible=True)
-            updates[panel.group] = gr.update(visible=False)
+            updates |= {part: gr.update(visible=False) for part in (panel.group, self.sending.row)}
+            updates[self.provenance.line] = ""
         return updates
+
+    def _counting(self, checkpoint: Checkpoint) -> list[int]:
+        """Return the places in `asked` of the components upon which a result depends."""
+        family = self.controls.components.get(checkpoint.family.name, {})
+        places: list[Any] = [self.picker.dropdown, self.seed, self.number, self.invert]
+        places += [component for name, component in family.items() if name in self.controls.shown(checkpoint)]
+        places += self.inputs[checkpoint.modality].components.values()
+        if checkpoint.takes_classes(self.task.name):
+            places += self.classes.all
+        return [i for i, component in enumerate(self.asked) if any(component is place for place in places)]
 
     def _result(self, result: Result, panel: Panel[Any], data: Mapping[Any, Any]) -> dict[Any, Any]:
         checkpoint = self.runtime.checkpoint(result.request.checkpoint)
@@ -360,8 +397,10 @@ class TaskTab:
             words += " · " + Texts.both("evaluations", number=f"{result.evaluations:.4g}")
         return {
             self.status: status_html(words),
+            self.provenance.line: self.provenance.of(result, checkpoint, self._counting(checkpoint)),
             self.preview: gr.update(visible=False),
             panel.group: gr.update(visible=True),
+            **self.sending.show(result, checkpoint),
             **panel.fill(result, checkpoint, data),
             self.program: gr.update(visible=True),
             self.snippet: to_python(result.request, checkpoint),
@@ -380,6 +419,27 @@ class TaskTab:
         except GenariumError as error:
             return {self.restored: problem_html(error)}
         return {**updates, self.restored: status_html(Texts.both("restored", name=Path(path).name))}
+
+    @property
+    def taken(self) -> list[Any]:
+        """What `take` updates."""
+        return [self.picker.dropdown, *self._chosen]
+
+    def take(self, name: Any, before: Any, shown: Any) -> dict[Any, Any]:
+        """Return updates that choose the checkpoint of another tab, if it can do this task and is not chosen already.
+
+        Args:
+            name: of that checkpoint, as the page sent it.
+            before: name of the one that is chosen here.
+            shown: as of `_choose`.
+        """
+        try:
+            checkpoint = self._checkpoint(name)
+        except GenariumError:
+            return {}
+        if checkpoint.name == before or checkpoint.name not in self.checkpoints:
+            return {}
+        return {self.picker.dropdown: checkpoint.name, **self._choose(checkpoint.name, shown)}
 
     def open_link(self, request: Request) -> dict[Any, Any]:
         """Return updates that set the tab to the request of a link.

@@ -105,6 +105,13 @@ TEXTS = {
     "preparing": ("Getting ready: loading, or waiting for a turn", "准备中：正在加载或排队"),
     "running": ("Step {step} of {total}", "第 {step} / {total} 步"),
     "done": ("Done in {seconds} on {device}, {dtype}", "完成，用时 {seconds}（{device}，{dtype}）"),
+    "made_seed": ("seed {seed}", "种子 {seed}"),
+    "made_seeds": ("seeds #{first} to #{last}", "种子 #{first} 至 #{last}"),
+    "changed": (
+        "The settings have changed since. Press Run for a new result.",
+        "此后设置已更改。点击“运行”可得到新结果。",
+    ),
+    "send": ("Send to", "发送到"),
     "evaluations": ("network evaluations for each sample: {number}", "每个样本的网络计算次数：{number}"),
     "stopped": ("Stopped.", "已停止。"),
     "failed": ("The app has failed. Its log says why.", "应用出错，原因见应用日志。"),

@@ -156,6 +156,9 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .sheet .gallery-item { height: auto !important; min-height: 0 !important; }
 .sheet .grid-container { grid-auto-rows: auto !important; grid-template-rows: none !important; grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; gap: 8px; }
 .sheet .grid-container .thumbnail-item { width: 100% !important; height: auto !important; min-width: 0 !important; }
+.sheet .grid-container .thumbnail-item { aspect-ratio: auto !important; display: flex; flex-direction: column; overflow: visible; }
+.sheet .thumbnail-item .caption-label { position: static; max-width: 100%; padding: 3px 0 0; border: none; background: none; opacity: 1;
+  color: var(--body-text-color-subdued); font-size: 12px; line-height: 1.3; text-align: center; }
 .example-strip .gallery { gap: 4px !important; }
 .example-strip .gallery-item { width: 36px !important; height: 36px !important; overflow: hidden; border-radius: 6px; }
 .example-strip .gallery-item * { width: 36px !important; height: 36px !important; min-width: 0 !important; }

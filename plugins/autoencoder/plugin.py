@@ -49,7 +49,15 @@ def register(add):
                     "https://arxiv.org/abs/1305.6663",
                 ),
             ),
-            controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
+            controls={
+                "num_frames": {"minimum": 2, "maximum": 64, "step": 1},
+                "num_inference_steps": {"used_with": {"prior": ("chain",)}},
+                "noise": {"used_with": {"prior": ("chain",)}},
+                "noise_level": {
+                    "used_with": {"prior": ("chain",), "noise": ("gaussian", "masking", "salt_and_pepper")}
+                },
+                "temperature": {"used_with": {"prior": ("mixture", "gaussian", "box")}},
+            },
             translations=read_translations(__file__),
             starter=starter,
             plane=beside(__file__, "plane:AutoencoderPlane"),

@@ -34,7 +34,12 @@ def register(add):
                     "https://doi.org/10.1145/1390156.1390266",
                 ),
             ),
-            controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
+            controls={
+                "num_frames": {"minimum": 2, "maximum": 64, "step": 1},
+                "num_inference_steps": {"used_with": {"keep": ("everything",)}},
+                "method": {"used_with": {"keep": ("everything",)}},
+                "completion_steps": {"used_with": {"keep": ("left half", "right half", "top half", "bottom half")}},
+            },
             translations=read_translations(__file__),
         )
     )

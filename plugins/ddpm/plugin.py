@@ -43,7 +43,11 @@ def register(add):
                     "https://arxiv.org/abs/2010.02502",
                 ),
             ),
-            controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
+            controls={
+                "num_frames": {"minimum": 2, "maximum": 64, "step": 1},
+                "eta": {"used_with": {"sampler": ("ddim",)}},
+                "num_refinements": {"used_with": {"method": ("inversion",)}},
+            },
             translations=read_translations(__file__),
             starter=starter,
             plane=beside(__file__, "plane:DDPMPlane"),

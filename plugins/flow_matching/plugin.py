@@ -46,7 +46,13 @@ def register(add):
                     "https://arxiv.org/abs/2302.00482",
                 ),
             ),
-            controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
+            controls={
+                "num_frames": {"minimum": 2, "maximum": 64, "step": 1},
+                "num_inference_steps": {
+                    "used_with": {"sampler": ("heun", "euler", "midpoint"), "score": ("typicality", "likelihood")}
+                },
+                "tolerance": {"used_with": {"sampler": ("rk45",)}},
+            },
             translations=read_translations(__file__),
             starter=starter,
             plane=beside(__file__, "plane:FlowMatchingPlane"),

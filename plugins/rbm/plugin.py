@@ -38,7 +38,12 @@ def register(add):
                     "https://jmlr.org/papers/v17/14-237.html",
                 ),
             ),
-            controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
+            controls={
+                "num_frames": {"minimum": 2, "maximum": 64, "step": 1},
+                "num_inference_steps": {"used_with": {"keep": ("everything",)}},
+                "method": {"used_with": {"keep": ("everything",)}},
+                "completion_steps": {"used_with": {"keep": ("left half", "right half", "top half", "bottom half")}},
+            },
             translations=read_translations(__file__),
             plane=beside(__file__, "plane:RBMPlane"),
         )

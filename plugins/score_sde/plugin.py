@@ -51,8 +51,25 @@ def register(add):
                 ),
             ),
             controls={
+                "num_inference_steps": {
+                    "used_with": {
+                        "sampler": (
+                            "heun",
+                            "predictor-corrector",
+                            "reverse diffusion",
+                            "euler-maruyama",
+                            "ancestral",
+                            "annealed langevin",
+                        ),
+                        "score": ("likelihood",),
+                    }
+                },
+                "churn": {"used_with": {"sampler": ("heun",)}},
+                "num_corrector_steps": {"used_with": {"sampler": ("predictor-corrector", "annealed langevin")}},
+                "tolerance": {"used_with": {"sampler": ("rk45",)}},
+                "method": {"used_with": {"keep": ("everything",)}},
                 "num_frames": {"minimum": 2, "maximum": 64, "step": 1},
-                "snr": {"label": "Signal-to-noise ratio"},
+                "snr": {"used_with": {"sampler": ("predictor-corrector",)}, "label": "Signal-to-noise ratio"},
             },
             translations=read_translations(__file__),
             starter=starter,

@@ -52,7 +52,12 @@ def register(add):
                 ),
                 Paper("Makhzani and Frey, k-Sparse Autoencoders, 2013", "https://arxiv.org/abs/1312.5663"),
             ),
-            controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
+            controls={
+                "num_frames": {"minimum": 2, "maximum": 64, "step": 1},
+                "num_inference_steps": {"used_with": {"encoder": ("fista",)}},
+                "sparsity": {"used_with": {"encoder": ("fista",)}},
+                "damage_level": {"used_with": {"damage": ("gaussian", "missing_pixels", "missing_block")}},
+            },
             translations=read_translations(__file__),
             starter=starter,
         )

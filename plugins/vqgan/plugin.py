@@ -37,7 +37,11 @@ def register(add):
                     "https://arxiv.org/abs/2202.04200",
                 ),
             ),
-            controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
+            controls={
+                "num_frames": {"minimum": 2, "maximum": 64, "step": 1},
+                "num_inference_steps": {"used_with": {"decoding": ("masked",)}},
+                "choice_temperature": {"used_with": {"decoding": ("masked",)}},
+            },
             translations=read_translations(__file__),
             stock_models={"VQModel": "vqgan"},
         )

@@ -13,7 +13,7 @@ from genarium.runtime import Pictures
 from genarium.ui.files import columns, keep_picture, keep_results
 from genarium.ui.film import build_film, film_html
 from genarium.ui.panels import Panel as Base
-from genarium.ui.panels import captioned, gallery
+from genarium.ui.panels import captioned, captions, gallery
 from genarium.ui.texts import TaskTexts
 
 
@@ -32,13 +32,19 @@ class Panel(Base[Pictures]):
     def outputs(self) -> list[Any]:
         return [self.group, self.gallery, self.download, self.film]
 
+    @property
+    def pictures(self) -> Any:
+        return self.gallery
+
     def fill(self, result: Pictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         files = keep_results(result)
         wide = columns(len(files))
         sheet = grid([enlarge(p, 112) for p in result.pictures], wide, gap=8)
         name = f"{checkpoint.stem}-seed{result.request.seed}-sheet.png"
         return {
-            self.gallery: gr.update(value=captioned(files, result.words), columns=wide, selected_index=None),
+            self.gallery: gr.update(
+                value=captioned(files, captions(result, checkpoint)), columns=wide, selected_index=None
+            ),
             self.download: gr.update(value=keep_picture(sheet, name, result.request)),
             self.film: film_html(result.frames, result.frame_steps),
         }

@@ -32,13 +32,18 @@ class Panel(Base[Pictures]):
     def outputs(self) -> list[Any]:
         return [self.group, self.a, self.animation, self.b, self.strip]
 
+    @property
+    def pictures(self) -> Any:
+        return self.strip
+
     def fill(self, result: Pictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         files = keep_results(result)
+        numbers = [f"{i} / {len(files)}" for i in range(1, len(files) + 1)]
         return {
             self.a: keep_large(result.inputs[0]),
             self.b: keep_large(result.inputs[1]),
             self.animation: keep_animation(result.pictures, f"{checkpoint.stem}-interpolation.webp"),
             self.strip: gr.update(
-                value=captioned(files, result.words), columns=min(8, len(files)), selected_index=None
+                value=captioned(files, result.words or numbers), columns=min(8, len(files)), selected_index=None
             ),
         }

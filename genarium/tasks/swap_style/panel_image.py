@@ -34,6 +34,10 @@ class Panel(Base[SwappedPictures]):
     def outputs(self) -> list[Any]:
         return [self.group, self.content, self.style, self.gallery, self.map]
 
+    @property
+    def pictures(self) -> Any:
+        return self.gallery
+
     def fill(self, result: SwappedPictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         files = keep_results(result)
         content, *style = result.inputs  # no style picture where it was chosen by its name

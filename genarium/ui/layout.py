@@ -11,11 +11,12 @@ from starlette.middleware import Middleware
 from genarium.errors import Broken
 from genarium.runtime import Runtime
 from genarium.tasks import Task, find_tasks, tasks_of
-from genarium.ui import provenance, sending, wall
+from genarium.ui import history, provenance, sending, wall
 from genarium.ui.about import build_about
 from genarium.ui.answers import answer_in_words
 from genarium.ui.endpoints import build_endpoints
 from genarium.ui.gate import Gate
+from genarium.ui.history import build_history
 from genarium.ui.hub import HubTab
 from genarium.ui.links import open_links
 from genarium.ui.notices import show_notes
@@ -66,6 +67,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
                 hub = HubTab(runtime, tabs, texts)
             with gr.Tab(texts("tab_about"), id="about"):
                 build_about(runtime.catalogue, texts, broken)
+        build_history()
         open_starts(starts, chooser, tabs)
         connect_sending(tabs, [task for task in tasks if task.address], chooser, current)
         open_links(app, chooser, tabs)
@@ -87,6 +89,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
                 STARTS_CSS,
                 provenance.CSS,
                 sending.CSS,
+                history.CSS,
                 thumbnails.style(),
                 *(task.style() for task in tasks),
             )

@@ -24,6 +24,7 @@ from genarium.tasks import Modality, Task, can_do, modality_of
 from genarium.ui.answers import said
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
 from genarium.ui.files import columns
+from genarium.ui.history import remember
 from genarium.ui.inputs import INPUTS
 from genarium.ui.links import WRITE_ADDRESS
 from genarium.ui.pages import Current
@@ -182,6 +183,7 @@ class TaskTab:
                 js=self.provenance.keep,
             )
             done.then(None, self.query, None, js=WRITE_ADDRESS, api_visibility="private")
+            done.then(None, self.query, None, js=remember(self.task.name), **QUIET)
             done.then(None, self.asked, None, js=self.provenance.compare, **QUIET)
         self.provenance.watch(self.asked)
         # Not Gradio's own `cancels`: news of the run that are on their way when it is cancelled arrive after the word

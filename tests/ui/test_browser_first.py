@@ -70,7 +70,7 @@ def draw(page, checkpoint: str) -> None:
 def test_a_result_says_what_made_it_and_grows_dim_when_that_is_changed(page):
     draw(page, "tiny-vae")
     made, answer = page.locator("#generate-made"), page.locator("#generate-answer")
-    expect(made).to_contain_text("tiny-vae · seeds #0 to #15 · prior mixture · temperature 1")
+    expect(made).to_contain_text("tiny-vae · seeds #0 to #15 · prior mixture · temperature 1", use_inner_text=True)
     expect(answer).not_to_have_class(re.compile("stale"))
     seed = page.get_by_label("Seed").locator("visible=true")
     seed.fill("7")
@@ -103,6 +103,23 @@ def test_a_picture_goes_on_to_another_tab_and_to_a_page(page):
     page.locator("#reconstruct-to-compare").click()
     page.wait_for_url("**/compare")
     expect(page.locator("#compare-run")).to_be_visible()
+
+
+def test_what_was_made_is_kept_in_the_browser_and_opens_again(page):
+    history = page.locator("#history")
+    expect(history.get_by_role("link")).to_have_count(0)
+    draw(page, "tiny-vae")
+    expect(history.get_by_role("link")).to_have_text("tiny-vae #0", use_inner_text=True)
+    page.wait_for_function("() => document.querySelector('#history li:not([hidden]) img').naturalWidth > 28")
+    history.get_by_role("button", name="Pin", exact=True).click()
+    page.get_by_label("Seed").locator("visible=true").fill("5")
+    page.locator("#generate-run").click()
+    expect(history.get_by_role("link")).to_have_count(2)
+    history.get_by_role("button", name="Forget").click()
+    expect(history.get_by_role("link")).to_have_text("tiny-vae #0", use_inner_text=True)
+    history.get_by_role("link").click()
+    expect(page.locator("#generate-status")).to_contain_text("Done in")
+    expect(page.locator("#generate-made")).to_contain_text("seeds #0 to #15", use_inner_text=True)
 
 
 def test_samplers_show_the_settings_that_they_use(page):

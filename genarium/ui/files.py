@@ -86,13 +86,19 @@ def keep_sound(samples: np.ndarray, rate: int, name: str, request: Request | Non
 
 
 def keep_animation(frames: Sequence[PIL.Image.Image], name: str) -> str:
-    """Keep pictures as a lossless animated WebP that runs forward and back without end."""
+    """Keep pictures as an animation that runs forward and back without end.
+
+    Args:
+        frames: of one size.
+        name: of the file; its ending says the format, lossless WebP, or GIF with 256 colours.
+    """
     large = [enlarge(frame, 320).convert("RGB") for frame in frames]
     loop = [*large, *large[-2:0:-1]]
     durations = [FRAME_MILLISECONDS] * len(loop)
     durations[0] = durations[len(large) - 1] = END_MILLISECONDS
     data = io.BytesIO()
-    loop[0].save(data, format="WEBP", save_all=True, append_images=loop[1:], duration=durations, loop=0, lossless=True)
+    options: dict[str, Any] = {"append_images": loop[1:], "duration": durations, "loop": 0, "lossless": True}
+    loop[0].save(data, format=Path(name).suffix[1:].upper(), save_all=True, **options)
     return keep(data.getvalue(), name)
 
 

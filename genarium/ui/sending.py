@@ -1,17 +1,24 @@
-"""From one task to the next: a row of buttons below a result that take its picture, and its checkpoint, to another tab or page."""
+"""What a visitor does with a picture of a result: take it, and its checkpoint, to another tab or page, or download it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import PIL.Image
 
 from genarium.checkpoints import Checkpoint
+from genarium.errors import GenariumError, InputError
+from genarium.media.decoding import open_picture
+from genarium.media.pictures import read_request, save_picture
 from genarium.runtime import Pictures, Result
 from genarium.tasks import Task
-from genarium.ui.files import keep_results
+from genarium.ui.answers import said
+from genarium.ui.files import keep_file, keep_results
 from genarium.ui.pages import Current, is_uploaded
 from genarium.ui.texts import TaskTexts, Texts, markup
 
@@ -24,6 +31,11 @@ CSS = """
 .send button { flex: none; min-width: 0 !important; width: auto; }
 """
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+FACTORS = (1, 8)  # of the side of a downloaded picture
+DOWNLOAD = """(file) => {
+  const link = Object.assign(document.createElement('a'), {href: file.url, download: file.orig_name ?? ''});
+  link.click();
+}"""
 OPEN_PAGE = "() => {{ location.href = {address}; }}"
 
 
@@ -45,6 +57,12 @@ class Sending:
                 if other.name != task.name:
                     elem_id = f"{task.name}-to-{other.name}"
                     self.buttons[other.name] = gr.Button(texts("tab"), size="sm", elem_id=elem_id)
+            markup(f'<span class="note">{Texts.both("download")}</span>')
+            self.file = gr.File(visible=False)
+            for factor in FACTORS:
+                button = gr.Button(f"×{factor}", size="sm", elem_id=f"{task.name}-times-{factor}")
+                made = button.click(partial(self.enlarged, factor), [self.pictures, self.chosen], self.file, **QUIET)
+                made.success(None, self.file, None, js=DOWNLOAD, **QUIET)
 
     @property
     def outputs(self) -> list[Any]:
@@ -61,6 +79,21 @@ class Sending:
     def choose(self, event: gr.SelectData) -> Any:
         """Remember which picture of a gallery the visitor pressed."""
         return event.index if isinstance(event.index, int) else 0
+
+    def enlarged(self, factor: int, pictures: Any, chosen: Any) -> str:
+        """Return the file of the chosen picture, each of its pixels `factor` pixels wide, with its request in the metadata."""
+        try:
+            path = self.picture(pictures, chosen)
+            if not path:
+                raise InputError("There is no picture to download. Press Run first.")
+            if factor == 1:
+                return path
+            picture = open_picture(path)
+            large = picture.resize((picture.width * factor, picture.height * factor), PIL.Image.Resampling.NEAREST)
+            name = f"{Path(path).stem}-x{factor}.png"
+            return keep_file(lambda place: save_picture(large, place, read_request(path)), name)
+        except GenariumError as error:
+            raise said(error) from error
 
     @staticmethod
     def picture(pictures: Any, chosen: Any) -> str:

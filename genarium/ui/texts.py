@@ -114,6 +114,7 @@ TEXTS = {
     "history": ("Made in this browser", "此浏览器中的作品"),
     "pin": ("Pin", "置顶"),
     "forget": ("Forget all but the pinned", "清除未置顶的"),
+    "download": ("Download", "下载"),
     "send": ("Send to", "发送到"),
     "evaluations": ("network evaluations for each sample: {number}", "每个样本的网络计算次数：{number}"),
     "stopped": ("Stopped.", "已停止。"),

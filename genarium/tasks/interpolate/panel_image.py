@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 
@@ -27,10 +27,11 @@ class Panel(Base[Pictures]):
                 self.animation = picture(texts("animation"))
                 self.b = picture(texts("input_b"))
             self.strip = gallery(texts("strip"))
+            self.gif = gr.DownloadButton(cast(str, texts("gif")), size="sm", elem_id="interpolate-gif")
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.group, self.a, self.animation, self.b, self.strip]
+        return [self.group, self.a, self.animation, self.b, self.strip, self.gif]
 
     @property
     def pictures(self) -> Any:
@@ -43,6 +44,7 @@ class Panel(Base[Pictures]):
             self.a: keep_large(result.inputs[0]),
             self.b: keep_large(result.inputs[1]),
             self.animation: keep_animation(result.pictures, f"{checkpoint.stem}-interpolation.webp"),
+            self.gif: gr.update(value=keep_animation(result.pictures, f"{checkpoint.stem}-interpolation.gif")),
             self.strip: gr.update(
                 value=captioned(files, result.words or numbers), columns=min(8, len(files)), selected_index=None
             ),

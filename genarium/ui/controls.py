@@ -117,7 +117,7 @@ class FamilyControls:
         def follow(name: Any, *values: Any) -> dict[Any, Any]:
             checkpoint = find(name)
             if checkpoint.family.name != family:
-                return {}
+                return {components[n]: gr.skip() for n in following}
             own, now = self.shown(checkpoint), dict(zip(deciding, values, strict=True))
             now = {n: value for n, value in now.items() if n in own}
             return {components[n]: gr.update(visible=n in own and own[n].is_used(now)) for n in following}

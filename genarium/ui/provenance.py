@@ -25,8 +25,12 @@ CSS = """
 .stale .made .changed { display: inline; }
 .stale .outcome { opacity: .4; filter: grayscale(.7); }
 """
-# What the page holds at the press of Run, by task. It belongs to the result that comes next, if one comes.
-KEEP_JS = "(...values) => {{ (window.genariumAsked ??= {{}})[{task}] = values; return values; }}"
+# What the page holds at the press of Run, by task. It belongs to the result that comes next, if one comes. Enter in the seed while
+# a run is under way starts none.
+KEEP_JS = """(...values) => {{
+  if (!document.getElementById({task} + '-run')?.disabled) (window.genariumAsked ??= {{}})[{task}] = values;
+  return values;
+}}"""
 COMPARE_JS = """(...values) => {{
   const answer = document.getElementById({task} + '-answer'), made = answer?.querySelector('.made');
   if (!answer) return;

@@ -26,7 +26,8 @@ class Task:
         order: tasks with a lower number come first, then by name.
         draws: whether a request says how many samples to draw (`batch_size`), and the method takes no material.
         compares: whether a request may name several checkpoints, which are asked one after another.
-        starts_with_picture: whether its page begins with the visitor's current picture, so that results can be sent there.
+        starts_with_picture: query of the address with which its page begins with the visitor's current picture, so that results can
+            be sent there; None: it does not.
         learns_from_pairs: whether pipelines that can do the task may be trained on data in pairs.
         fits: pipeline class -> whether it can do the task, in place of the method's presence.
         package: which holds the task's parts; set by `discover`.
@@ -41,7 +42,7 @@ class Task:
     order: int = 100
     draws: bool = False
     compares: bool = False
-    starts_with_picture: bool = False
+    starts_with_picture: str | None = None
     learns_from_pairs: bool = False
     fits: Callable[[type], bool] | None = None
     package: str = ""

@@ -108,7 +108,7 @@ class Sending:
 
 def takes_pictures(task: Task) -> bool:
     """Return whether a picture can be sent to a task."""
-    return task.starts_with_picture if task.address else bool(task.inputs)
+    return task.starts_with_picture is not None if task.address else bool(task.inputs)
 
 
 def connect_sending(tabs: Sequence[TaskTab], pages: Sequence[Task], chooser: gr.Tabs, current: Current) -> None:
@@ -121,7 +121,7 @@ def connect_sending(tabs: Sequence[TaskTab], pages: Sequence[Task], chooser: gr.
         current: the visitor's current checkpoint and picture, by which a page gets them.
     """
     targets = {tab.task.name: tab for tab in tabs if tab.families}
-    addresses = {task.name: task.address for task in pages}
+    addresses = {task.name: f"{task.address}?{task.starts_with_picture}".rstrip("?") for task in pages}
     for tab in targets.values():
         sending = tab.sending
         for name, button in sending.buttons.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -54,12 +55,18 @@ class ComparePage:
         self._connect(start, bool(page.query) and not problem)
 
     def _start(self) -> tuple[Comparison, str]:
-        """Return what the page begins with, and what is wrong with its link: a link's comparison, or the usual one."""
+        """Return what the page begins with, and what is wrong with its link: a link's comparison, or the usual one.
+
+        A link that names no checkpoints means all of one data set.
+        """
         usual = self.question.usual(self.page.checkpoint)
         if not self.page.query:
             return usual, ""
         try:
-            return self.question.checked(Comparison.from_query(self.page.query)), ""
+            wanted = Comparison.from_query(self.page.query)
+            if not wanted.checkpoints:
+                wanted = replace(wanted, checkpoints=self.question.alike(wanted.task, self.page.checkpoint))
+            return self.question.checked(wanted), ""
         except GenariumError as error:
             return usual, str(error)
 

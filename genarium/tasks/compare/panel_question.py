@@ -13,7 +13,15 @@ from genarium.media.pictures import read_request
 from genarium.messages import quoted
 from genarium.runtime.request import parse_number, parse_seed
 from genarium.tasks import Control
-from genarium.tasks.compare.comparison import CLASS, COMPARED, MAX_COLUMNS, SEED, Comparison, parse_values
+from genarium.tasks.compare.comparison import (
+    CLASS,
+    COMPARED,
+    MAX_CHECKPOINTS,
+    MAX_COLUMNS,
+    SEED,
+    Comparison,
+    parse_values,
+)
 from genarium.ui.controls import seed_row
 from genarium.ui.inputs import example_pictures, picture_input
 from genarium.ui.pages import Page
@@ -37,7 +45,11 @@ class Question:
 
     def usual(self, checkpoint: str) -> Comparison:
         """Return the comparison that a page begins with: samples of all checkpoints that know the data of this one."""
-        return Comparison(tuple(c.name for c in self._alike("generate", checkpoint)))
+        return Comparison(self.alike("generate", checkpoint))
+
+    def alike(self, task: str, checkpoint: str) -> tuple[str, ...]:
+        """Return the names of the checkpoints that can do a task and know the data of this one, as many as can be compared."""
+        return tuple(c.name for c in self._alike(task, checkpoint))[:MAX_CHECKPOINTS]
 
     def _able(self, task: Any) -> list[Checkpoint]:
         """Return the checkpoints that can do a task, which a browser named.

@@ -10,4 +10,11 @@ def is_comparable(pipeline_class: type) -> bool:
     return modality_of(pipeline_class) == "image" and any(has_method(pipeline_class, name) for name in METHODS)
 
 
-TASK = Task("compare", command="compare", address="compare", starts_with_picture=True, order=70, fits=is_comparable)
+TASK = Task(
+    "compare",
+    command="compare",
+    address="compare",
+    starts_with_picture="task=reconstruct",
+    order=70,
+    fits=is_comparable,
+)

@@ -8,4 +8,4 @@ def has_code(pipeline_class: type) -> bool:
     return has_method(pipeline_class, "encode") and has_method(pipeline_class, "decode")
 
 
-TASK = Task("explore", command="explore", address="explore", starts_with_picture=True, order=60, fits=has_code)
+TASK = Task("explore", command="explore", address="explore", starts_with_picture="", order=60, fits=has_code)

@@ -1,6 +1,10 @@
 """Genarium: a playground where every family of generative model is a plugin. This package is the host."""
 
+from genarium.environment import prepare
+
 __version__ = "0.1.0"
+
+prepare()
 
 
 def load(name: str):

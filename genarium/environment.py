@@ -7,9 +7,21 @@ import math
 import os
 from collections.abc import Mapping
 
+from genarium import imports
 from genarium.errors import InputError
 
 KEEPING = "GENARIUM_KEEP_THRESHOLDS"  # set by the operator: visitors may keep thresholds with the app's checkpoints
+
+
+def prepare() -> None:
+    """Set what torch and Gradio read once, when they are imported; `import genarium` does this first of all.
+
+    Threads of torch that wait for work sleep instead of spinning. Two programs at once would otherwise keep the cores busy
+    with waiting. A variable that is set already stays as it is. After torch has been imported, it is too late for it.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    imports.mend()
 
 
 def gigabytes(variable: str, value: str | float) -> float:

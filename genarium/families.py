@@ -13,10 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
-
 from genarium import paths
 from genarium.errors import Broken, PluginError
+from genarium.files import parse_yaml
 from genarium.interrupts import watch_interrupts
 from genarium.tasks import controls_of, tasks_of
 
@@ -134,7 +133,7 @@ def read_translations(plugin: str | Path) -> dict[str, dict[str, str]]:
         plugin: the plugin's `__file__`.
     """
     files = sorted(Path(plugin).parent.glob("*.yaml"))
-    return {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
+    return {file.stem: parse_yaml(file.read_text(encoding="utf-8")) for file in files}
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,17 @@ def read_json(path: str | Path) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
+def parse_yaml(text: str) -> Any:
+    """Parse YAML by libyaml, where the installed PyYAML has it: about eight times as fast as by Python alone.
+
+    Raises:
+        yaml.YAMLError: the text is no YAML.
+    """
+    import yaml  # here, because --help reads no YAML
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def write_array(path: str | Path, array: np.ndarray) -> Path:
     """Write a .npy file as `write_file` does."""
 

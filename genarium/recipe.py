@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from genarium import paths
 from genarium.errors import RecipeError
+from genarium.files import parse_yaml
 
 STRICT = ConfigDict(extra="forbid")
 Positive = Annotated[int, Field(gt=0)]
@@ -279,7 +280,7 @@ def read_recipe(text: str, origin: str) -> Recipe:
         RecipeError: as `load_recipe`, but for the name.
     """
     try:
-        values = yaml.safe_load(text)
+        values = parse_yaml(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise RecipeError(f"{origin}: cannot be read: {error}") from error
     if not isinstance(values, dict):

@@ -6,11 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-# Before torch is imported, which reads it once: threads that wait for work sleep instead of spinning. Two requests at
-# once would otherwise keep two CPU cores busy with waiting for each other.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-
 from genarium import rights, trust
 from genarium.environment import KEEPING, check_environment, check_port
 from genarium.errors import GenariumError

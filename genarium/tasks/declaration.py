@@ -71,9 +71,9 @@ class Task:
 
     def texts(self) -> dict[str, dict[str, str]]:
         """Read texts.yaml of the task's folder: a text by key and language. Empty if there is no such file."""
-        import yaml  # here, because --help needs no texts
+        from genarium.files import parse_yaml  # here, because --help needs no texts
 
-        return yaml.safe_load(self._read("texts.yaml")) or {}
+        return parse_yaml(self._read("texts.yaml")) or {}
 
     def style(self) -> str:
         """Read style.css of the task's folder; "" if there is no such file."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import gradio as gr
+from gradio.routes import App
 from starlette.middleware import Middleware
 
 from genarium.errors import Broken
@@ -44,9 +47,35 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     show_notes()
     texts = Texts()
     tasks, broken = _usable_tasks()
-    able = {task.name for family in runtime.catalogue.families for task in tasks_of(family.pipeline_class())}
     # Files of results are deleted a day after they were made.
-    with gr.Blocks(title="Genarium", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as app:
+    app = gr.Blocks(title="Genarium", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR))
+    pages = [task for task in tasks if task.address]
+    with _assembled_later(app):
+        style = _build_first_page(app, runtime, tasks, broken, texts)
+        for task in pages:
+            _build_page(app, task, runtime, texts)
+    texts.name_pages({"": TEXTS["home"][1]} | {task.address: texts.of(task).plain("tab", "zh") for task in pages})
+    answer_in_words(app)
+    _keep_examples(app)
+    app.queue(max_size=256, api_open=False)  # no way past the queue
+    return app, {
+        "theme": make_theme(),
+        "css": "".join((CSS, style, *(task.style() for task in tasks))),
+        "i18n": texts.i18n(),
+        "max_file_size": MAX_UPLOAD,
+        "ssr_mode": False,
+        "state_session_capacity": MAX_SESSIONS,
+        "enable_monitoring": False,
+        "run_history": False,
+        "app_kwargs": {"middleware": [Middleware(Gate, queue=lambda: app._queue)]},
+        "footer_links": ["api", "settings"],
+    }
+
+
+def _build_first_page(app: gr.Blocks, runtime: Runtime, tasks: list[Task], broken: list[Broken], texts: Texts) -> str:
+    """Build the page with the tabs, and return the style sheets of its parts."""
+    able = {task.name for family in runtime.catalogue.families for task in tasks_of(family.pipeline_class())}
+    with app:
         _build_head(texts, runtime)
         current = Current()
         tabs = []
@@ -73,36 +102,23 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
         open_links(app, chooser, tabs)
         offer_own(app, runtime, tasks, chooser, tabs, hub.brought)
         build_endpoints(runtime, tasks)
-    pages = [task for task in tasks if task.address]
-    for task in pages:
-        _build_page(app, task, runtime, texts)
-    texts.name_pages({"": TEXTS["home"][1]} | {task.address: texts.of(task).plain("tab", "zh") for task in pages})
-    answer_in_words(app)
-    _keep_examples(app)
-    app.queue(max_size=256, api_open=False)  # no way past the queue
-    return app, {
-        "theme": make_theme(),
-        "css": "".join(
-            (
-                CSS,
-                wall.CSS,
-                STARTS_CSS,
-                provenance.CSS,
-                sending.CSS,
-                history.CSS,
-                thumbnails.style(),
-                *(task.style() for task in tasks),
-            )
-        ),
-        "i18n": texts.i18n(),
-        "max_file_size": MAX_UPLOAD,
-        "ssr_mode": False,
-        "state_session_capacity": MAX_SESSIONS,
-        "enable_monitoring": False,
-        "run_history": False,
-        "app_kwargs": {"middleware": [Middleware(Gate, queue=lambda: app._queue)]},
-        "footer_links": ["api", "settings"],
-    }
+    return "".join((wall.CSS, STARTS_CSS, provenance.CSS, sending.CSS, history.CSS, thumbnails.style()))
+
+
+@contextlib.contextmanager
+def _assembled_later(app: gr.Blocks) -> Iterator[None]:
+    """Keep Gradio from making its web application and its config anew after each page, which took half of the building.
+
+    `queue` and `launch` make both from what was built by then.
+    """
+    usual, changed = App.create_app, cast(Any, App)
+    cast(Any, app).get_config_file = dict
+    changed.create_app = staticmethod(lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        changed.create_app = staticmethod(usual)
+        del cast(Any, app).get_config_file
 
 
 def _keep_examples(app: gr.Blocks) -> None:

@@ -8,8 +8,8 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-import yaml
 
+from genarium.files import parse_yaml
 from genarium.tasks import Control, Task
 from genarium.tasks.lab.data import SETS, known_density
 from genarium.tasks.lab.experiment import Experiment
@@ -61,7 +61,7 @@ def lessons() -> dict[str, Any]:
     """
     text = (files(__package__) / "lessons.yaml").read_text(encoding="utf-8")
     read = {}
-    for name, lesson in yaml.safe_load(text).items():
+    for name, lesson in parse_yaml(text).items():
         steps = []
         for step in lesson["steps"]:
             experiment = Experiment.of(step["set"]).to_dict()

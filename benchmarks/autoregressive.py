@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 import genarium
 from genarium.data.images import load_images
-from genarium.errors import CheckpointError
+from genarium.errors import GenariumError
 from genarium.hardware import describe_hardware
 from genarium.recipe import find_recipe
 from pipelines.pipeline_autoregressive import AutoregressivePipeline
@@ -39,7 +39,7 @@ def pipeline_of(name):
     """Return the pipeline of a checkpoint, or with fresh weights where there is only a recipe."""
     try:
         return genarium.load(name)
-    except CheckpointError:
+    except GenariumError:
         recipe = find_recipe(name)
         torch.manual_seed(0)
         names = {str(i): str(i) for i in range(10)}

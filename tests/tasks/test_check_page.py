@@ -37,7 +37,7 @@ def test_the_line_stands_where_the_threshold_is():
     drawn = histogram_svg(normal, np.array([]), [0.5], 0.5, "scores", WORDS)
     (x,) = re.findall(r'class="limit" x1="([\d.]+)"', drawn)
     assert float(x) == pytest.approx(WIDTH / 2, abs=1)
-    assert 'class="strange" x' not in drawn and drawn.count('class="seen" x1') == 1
+    assert 'class="strange" x' not in drawn and drawn.count('class="mark" x1') == 1
     low, high = scale_of(normal, [5.0])
     assert low < 0 and high > 5, "there is room for a line beyond all scores"
 

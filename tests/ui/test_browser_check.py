@@ -61,7 +61,7 @@ def test_a_folder_is_checked_the_threshold_dragged_and_a_false_alarm_marked(serv
     expect(status).to_contain_text("6 pictures in")
     expect(status).to_contain_text("Not read: broken.png")
     expect(visit.locator("#check-histogram svg rect.normal").first).to_be_visible()
-    expect(visit.locator("#check-histogram svg line.seen")).to_have_count(6)
+    expect(visit.locator("#check-histogram svg line.mark")).to_have_count(6)
     captions = visit.locator("#check-sheet .thumbnail-item")
     expect(captions).to_have_count(6)
     expect(captions.first).to_contain_text("⚠")

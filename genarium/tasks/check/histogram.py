@@ -48,7 +48,7 @@ def histogram_svg(
                 tall = (HEIGHT - 12) * share / most
                 bars += f'<rect class="{name}" x="{i * step + 0.5:.1f}" y="{HEIGHT - tall:.1f}" width="{step - 1:.1f}" height="{tall:.1f}"/>'
     marks = "".join(
-        f'<line class="seen" x1="{across(s):.1f}" x2="{across(s):.1f}" y1="{HEIGHT + 2}" y2="{HEIGHT + 10}"/>'
+        f'<line class="mark" x1="{across(s):.1f}" x2="{across(s):.1f}" y1="{HEIGHT + 2}" y2="{HEIGHT + 10}"/>'
         for s in seen
     )
     x = across(threshold)
@@ -60,7 +60,7 @@ def histogram_svg(
         f'<text x="{WIDTH}" y="{HEIGHT + FOOT - 2}" text-anchor="end">{high:.3g}</text>'
     )
     axis = f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT}" y2="{HEIGHT}"/>'
-    legend = "".join(f'<span class="{name}">{text}</span>' for name, text in words.items())
+    legend = "".join(f'<span class="of-{name}">{text}</span>' for name, text in words.items())
     return (
         f'<figure class="scores"><svg viewBox="0 0 {WIDTH} {HEIGHT + FOOT}" role="img" aria-label="{label}">'
         f"{bars}{axis}{marks}{line}{number}{ends}</svg><figcaption>{legend}</figcaption></figure>"

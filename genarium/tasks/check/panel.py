@@ -100,6 +100,7 @@ class CheckPage:
             self.numbers = markup("", elem_id="check-numbers")
             self.sheet = gallery(texts("sheet"))
             self.sheet.elem_id = "check-sheet"
+            self.sheet.allow_preview = False  # a chosen picture is shown below, larger and with its heat map
             self.picked = gr.State("")  # the name of a picture
             self.about = markup("", elem_id="check-about")
             with gr.Row(visible=False) as self.marks:
@@ -211,8 +212,12 @@ class CheckPage:
         if found.judge.threshold is None:
             return gr.update(visible=False)
         low, high = scale_of(found.judge.normal, found.judge.strange, found.scores, [found.judge.threshold])
-        step = 10.0 ** math.floor(math.log10((high - low) / 1000))
-        return gr.update(visible=True, minimum=low, maximum=high, step=step, value=found.judge.threshold)
+        digits = -math.floor(math.log10((high - low) / 1000))
+        low, high = round(low, digits), round(high, digits)
+        value = min(
+            max(round(found.judge.threshold, digits), low), high
+        )  # what is shown; the threshold itself stays exact
+        return gr.update(visible=True, minimum=low, maximum=high, step=10.0**-digits, value=value)
 
     def _show(self, found: Look, data: dict[Any, Any], costs: Costs) -> Updates:
         """Return updates that show a check by its threshold."""

@@ -81,4 +81,6 @@ def test_a_gallery_has_the_words_below_the_pictures(runtime):
     panel = tab.panels["image"]
     result = runtime.run(Request("tiny-word-ae", "generate", batch_size=3))
     shown = panel.fill(result, runtime.catalogue["tiny-word-ae"], {})[panel.gallery]["value"]
-    assert [caption for _, caption in shown] == result.words
+    assert [caption for _, caption in shown] == [
+        f"{words} #{result.request.seed + i}" for i, words in enumerate(result.words)
+    ]

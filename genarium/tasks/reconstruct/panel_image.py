@@ -91,11 +91,11 @@ class Panel(Base[ReconstructedPictures]):
         }
 
     def _answers(self, result: ReconstructedPictures) -> dict[str, Any]:
-        """Return an update that shows all answers side by side, of a model that gives several."""
+        """Return an update that shows all answers in a square, of a model that gives several."""
         if result.answers is None or result.answers.shape[1] < 2:
             return gr.update(visible=False)
         pixels = (255 * result.answers[0].transpose(0, 2, 3, 1)).round().astype(np.uint8)
-        return gr.update(visible=True, value=keep_large(grid(to_pictures(pixels), len(pixels))))
+        return gr.update(visible=True, value=keep_large(grid(to_pictures(pixels))))
 
     def _language(self, result: ReconstructedPictures, checkpoint: Checkpoint) -> dict[Any, Any]:
         """Return updates that show the words of the result, and what they are in Chinese."""

@@ -216,9 +216,11 @@ def _evaluations_cell(measured: Measured) -> str:
 
 
 def _floor(checkpoints: Sequence[Measured]) -> str:
-    """Return a sentence on the distance that other real images have."""
-    values = [found["value"] for m in checkpoints if (found := m.find("frechet_distance_of_real"))]
-    return f"Other real images get a Fréchet distance of {values[-1]:.0f}." if values else ""
+    """Return a sentence on the distance that other real images have. It grows as the number of images falls."""
+    found = [metric for m in checkpoints if (metric := m.find("frechet_distance_of_real"))]
+    values = {metric["n"]: metric["value"] for metric in reversed(found)}
+    said = [f"{values[n]:.0f} with {n} images" for n in sorted(values, reverse=True)]
+    return f"Other real images get a Fréchet distance of {', of '.join(said)}." if said else ""
 
 
 DISTANCE_COLUMNS = (

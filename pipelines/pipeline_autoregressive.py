@@ -360,8 +360,8 @@ class AutoregressivePipeline(ImageFamilyMixin, DiffusionPipeline):
         """Measure how strange an image is to the model.
 
         The maps show -log p of each pixel given those before it, the surprise, in nats. Their sum is -log p of the image. A simple
-        stranger can be likelier than the data (Nalisnick et al. 2019). Typicality therefore is the Mahalanobis distance of three sums
-        from those of training images, in either direction: the surprise, the surprise that the model itself expected on the way, which
+        stranger can be likelier than the data (Nalisnick et al. 2019). Typicality therefore is a Mahalanobis distance from training
+        images, in either direction. It takes three sums: the surprise, the surprise that the model itself expected on the way, which
         is the sum of the entropies, and the brightness.
 
         Args:

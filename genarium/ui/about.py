@@ -29,7 +29,7 @@ def build_about(catalogue: Catalogue, texts: Texts, broken_tasks: Sequence[Broke
         markup(f'<p class="note">{Texts.both("broken_none")}</p>', elem_id="about-broken")
         return
     items = "".join(f"<li><code>{html.escape(b.origin)}</code>: {html.escape(b.reason)}</li>" for b in broken)
-    markup(f'<div class="family"><h3>{Texts.both("broken")}</h3><ul>{items}</ul></div>', elem_id="about-broken")
+    markup(f'<div class="family"><h2>{Texts.both("broken")}</h2><ul>{items}</ul></div>', elem_id="about-broken")
 
 
 def _family(catalogue: Catalogue, family: Family, texts: Texts) -> str:
@@ -42,7 +42,7 @@ def _family(catalogue: Catalogue, family: Family, texts: Texts) -> str:
     has = ", ".join(f"<code>{html.escape(name)}</code>" for name in names) or "–"
     origin = html.escape(catalogue.families.origins[family.name])
     return (
-        f'<section class="family"><h3>{html.escape(family.title)}</h3><p>{in_both_of(family.description)}</p>'
+        f'<section class="family"><h2>{html.escape(family.title)}</h2><p>{in_both_of(family.description)}</p>'
         f"<ul>{papers}</ul>"
         f'<p class="small">{Texts.both("can")}: {can} · {Texts.both("checkpoints")}: {has} · <code>{origin}</code></p>'
         "</section>"

@@ -253,6 +253,6 @@ def seed_row(texts: TaskTexts) -> gr.Textbox:
     """Return the seed, as text because a browser's numbers end at 2^53, and its dice."""
     with gr.Row(elem_classes="seed-row"):
         seed = gr.Textbox("0", label=texts("seed"), max_lines=1, min_width=80, scale=4)
-        dice = gr.Button("⚄", elem_classes="dice", scale=0)
+        dice = gr.Button(texts("new_seed"), elem_classes="dice", scale=0)  # the style sheet shows a die
     dice.click(None, None, seed, js=DICE, api_visibility="private")
     return seed

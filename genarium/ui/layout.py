@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import gradio as gr
 from gradio.routes import App
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from genarium.errors import Broken
 from genarium.runtime import Runtime
@@ -19,6 +21,7 @@ from genarium.ui.about import build_about
 from genarium.ui.answers import answer_in_words
 from genarium.ui.endpoints import build_endpoints
 from genarium.ui.gate import Gate
+from genarium.ui.head import ICON, describe_pages, picture_routes
 from genarium.ui.history import build_history
 from genarium.ui.hub import HubTab
 from genarium.ui.links import open_links
@@ -36,6 +39,7 @@ from genarium.ui.visitors import offer_own
 MAX_UPLOAD = "64mb"  # ten minutes as a browser records them; how much a file holds is looked at before it is decoded
 MAX_SESSIONS = 256  # of which Gradio remembers the state, about 0.9 MB each; each call of the web API is one
 HOUR = 3600  # seconds
+ACCESS_JS = Path(__file__).with_name("access.js").read_text(encoding="utf-8")
 
 
 def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
@@ -45,6 +49,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
         runtime: runs the requests of all visitors.
     """
     show_notes()
+    describe_pages()
     texts = Texts()
     tasks, broken = _usable_tasks()
     # Files of results are deleted a day after they were made.
@@ -61,13 +66,22 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     return app, {
         "theme": make_theme(),
         "css": "".join((CSS, style, *(task.style() for task in tasks))),
+        "js": ACCESS_JS,
         "i18n": texts.i18n(),
         "max_file_size": MAX_UPLOAD,
         "ssr_mode": False,
         "state_session_capacity": MAX_SESSIONS,
         "enable_monitoring": False,
         "run_history": False,
-        "app_kwargs": {"middleware": [Middleware(Gate, queue=lambda: app._queue)]},
+        "favicon_path": str(ICON),
+        "app_kwargs": {
+            "middleware": [
+                # Gradio itself compresses scripts and styles only. The gate reads answers, so it stands before the compression.
+                Middleware(GZipMiddleware, minimum_size=1024, compresslevel=6),
+                Middleware(Gate, queue=lambda: app._queue),
+            ],
+            "routes": picture_routes(),
+        },
         "footer_links": ["api", "settings"],
     }
 
@@ -150,7 +164,7 @@ def _build_head(texts: Texts, runtime: Runtime) -> None:
     number = sum(1 for _ in runtime.catalogue.families)
     markup(texts("language_style"), elem_id="language-style")
     markup(
-        '<header id="masthead"><span class="name">Genarium</span>'
+        '<header id="masthead"><h1 class="name">Genarium</h1>'
         f'<span class="tagline">{Texts.both("tagline", number=number)}</span></header>'
     )
 

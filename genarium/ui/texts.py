@@ -57,6 +57,7 @@ TEXTS = {
     "class_names": ("Which classes", "选择类别"),
     "controls": ("Settings", "设置"),
     "seed": ("Seed", "随机种子"),
+    "new_seed": ("Draw another seed", "换一个随机种子"),
     "run": ("Run", "运行"),
     "stop": ("Stop", "停止"),
     "input_images": ("Your image", "你的图像"),

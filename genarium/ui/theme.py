@@ -31,9 +31,9 @@ def make_theme() -> gr.themes.Base:
         block_title_text_color="*neutral_800",
         block_title_text_color_dark="*neutral_200",
         block_title_text_weight="600",
-        block_info_text_color="*neutral_500",
+        block_info_text_color="*neutral_600",
         block_info_text_color_dark="*neutral_400",
-        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_400",
         color_accent="*primary_700",
         color_accent_soft="*primary_50",
@@ -45,8 +45,8 @@ def make_theme() -> gr.themes.Base:
         input_border_color_dark="*neutral_700",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
-        button_primary_background_fill_dark="*primary_600",
-        button_primary_background_fill_hover_dark="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
         button_primary_text_color="white",
         button_primary_text_color_dark="white",
         button_secondary_background_fill="white",
@@ -80,7 +80,7 @@ footer .divider { display: none !important; }
 .dark input[type=range] { --neutral-200: var(--neutral-700); }
 
 #masthead { display: flex; align-items: baseline; gap: 4px 16px; flex-wrap: wrap; }
-#masthead .name { font-size: 26px; font-weight: 600; letter-spacing: -0.02em; color: var(--body-text-color); }
+#masthead .name { margin: 0; font-size: 26px; line-height: 1.25; font-weight: 600; letter-spacing: -0.02em; color: var(--body-text-color); }
 #masthead .tagline { color: var(--body-text-color-subdued); font-size: 15px; }
 #language-style { display: none; }
 
@@ -104,6 +104,7 @@ footer .divider { display: none !important; }
 .question .gr-accordion > .label-wrap span { font-weight: 600; }
 .question .tab-like-container { flex: none; }
 .question .tab-like-container input { width: 68px; }
+input[type=range]:focus-visible { outline: 2px solid var(--color-accent) !important; outline-offset: 4px; border-radius: 4px; }
 input[type=range]::-webkit-slider-thumb { border: 1px solid var(--neutral-400) !important; }
 input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !important; }
 .label-wrap .icon { font-size: 10px; color: var(--body-text-color-subdued); }
@@ -114,7 +115,8 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .hub details li { margin: 2px 0; overflow-wrap: anywhere; }
 
 .seed-row, .run-row { flex-wrap: nowrap !important; align-items: flex-end !important; gap: 10px !important; }
-.seed-row .dice { min-width: 44px !important; max-width: 44px; height: 40px; font-size: 22px; padding: 0; }
+.seed-row .dice { min-width: 44px !important; max-width: 44px; height: 40px; font-size: 0; padding: 0; }
+.seed-row .dice::before { content: "\\2684"; font-size: 22px; }
 .seed-row input { height: 40px; }
 .run-row button { min-width: 0 !important; }
 
@@ -202,7 +204,7 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .families { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(340px, 100%), 1fr)); }
 .family { border: 1px solid var(--block-border-color); border-radius: var(--block-radius); padding: 18px;
   background: var(--block-background-fill); }
-.family h3 { margin: 0 0 6px; font-size: 18px; font-weight: 600; }
+.family h2 { margin: 0 0 6px; font-size: 18px; font-weight: 600; }
 .family p { margin: 0 0 10px; line-height: 1.6; }
 .family ul { margin: 0 0 10px; padding-left: 18px; font-size: 14px; }
 .family li { margin: 2px 0; list-style: disc; overflow-wrap: anywhere; }
@@ -211,7 +213,8 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .about { max-width: 860px; line-height: 1.6; margin: 0; }
 
 @media (max-width: 640px) {
-  .tab-container button { padding: 0 2px !important; font-size: 12px !important; }
+  .tab-container, .tab-container button { min-height: 44px; }
+  .tab-container button { padding: 0 4px !important; font-size: 12px !important; }
   .tiles { grid-template-columns: repeat(min(var(--columns), 4), minmax(0, 1fr)); }
   .sheet .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
   /* one column, in which the answer comes right after Run and the settings after the answer */

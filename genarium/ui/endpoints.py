@@ -105,7 +105,9 @@ def _component(given: Input) -> Any:
             return _number(default, label)
         case Classes(default):
             one = [{"type": "string"}, {"type": "integer"}]
-            schema = {"anyOf": [*one, {"type": "array", "items": {"anyOf": one}}]}
+            # The two words come first: Gradio's API page quotes a default whose type begins as `Literal['`, and no other.
+            words = {"type": "string", "enum": ["cycle", "any"]}
+            schema = {"anyOf": [words, *one, {"type": "array", "items": {"anyOf": one}}]}
             return any_value(gr.JSON(json.dumps(default), label="classes"), schema)
         case Values(label, default, schema):
             return any_value(gr.JSON(json.dumps(default), label=label), schema)

@@ -20,6 +20,7 @@ from genarium.checkpoints import open_checkpoint
 from genarium.data.own.sources import MIB, shown
 from genarium.data.own.words import Refused
 from genarium.errors import GenariumError
+from genarium.evaluation.figure import figure_of
 from genarium.files import read_json, write_text
 from genarium.fitting.draft import check_name, check_own, draft, offered, to_yaml
 from genarium.fitting.fit import DATA
@@ -343,7 +344,7 @@ class Desk:
             news |= {"checkpoint": guest_name(box), "tasks": self._tasks_of(str(state["family"]))}
             with contextlib.suppress(OSError, ValueError, KeyError):
                 metrics = read_json(checkpoint / "evaluation.json")["metrics"]
-                news["figures"] = [[m["name"], m["value"], m.get("unit", ""), m["n"]] for m in metrics]
+                news["figures"] = [_figure(metric) for metric in metrics]
         return news
 
 
@@ -401,6 +402,12 @@ def _checkpoint(runtime: Runtime, box: Box) -> Any:
 
 def _reason(state: Mapping[str, Any]) -> dict[str, Any]:
     return {key: state[key] for key in ("reason", "key") if state.get(key)}
+
+
+def _figure(metric: Mapping[str, Any]) -> list[Any]:
+    """Return the name of a figure, its title with the score that it is of, its value, unit and number of images."""
+    title = figure_of("image", metric).title_of(metric)
+    return [metric["name"], title, metric["value"], metric.get("unit", ""), metric["n"]]
 
 
 def _picture(path: Path) -> str:

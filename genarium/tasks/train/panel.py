@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 
 from genarium.errors import GenariumError
-from genarium.evaluation.figure import parts_of
 from genarium.tasks import find_tasks
 from genarium.tasks.train.desk import is_near
 from genarium.tasks.train.visitors import desk_of
@@ -50,7 +49,6 @@ def build(page: Page) -> None:
     spec = {
         "texts": {key: [text["en"], text["zh"]] for key, text in page.task.texts().items()},
         "tasks": {task.name: _title(task) for task in find_tasks().values()},
-        "figures": {figure.name: figure.title for part in parts_of("image").values() for figure in part.figures},
         "root": "",
     }
     gr.HTML(

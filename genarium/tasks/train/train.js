@@ -380,7 +380,7 @@ class RunCard {
     if (points.length > 1 && (mark !== this.mark || this.dirty)) { this.mark = mark; this.dirty = false; drawCurve(this.curve, points); }
     this.curve.parentElement.parentElement.hidden = state === 'waiting' && !this.sheet.src;
     if (run.figures && run.figures.length && !this.figures.childElementCount) {
-      this.figures.append(...run.figures.map(([name, value, unit, n]) => h('div', {title: filled(page.spec.texts.held_out, {n})[0]}, h('dt', {}, page.spec.figures[name] || name), h('dd', {}, `${Number(value).toPrecision(3)} ${unit}`))));
+      this.figures.append(...run.figures.map(([name, title, value, unit, n]) => h('div', {title: filled(page.spec.texts.held_out, {n})[0]}, h('dt', {}, title), h('dd', {}, `${Number(value).toPrecision(3)} ${unit}`))));
     }
     const shown = {pause: ['running', 'waiting'], resume: ['paused', 'failed'], finish: ['running'], download: ['done']};
     for (const [what, button] of Object.entries(this.buttons)) {

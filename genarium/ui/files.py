@@ -46,7 +46,8 @@ def _owner() -> str:
     request: Any = LocalContext.request.get(None)
     if request is None:
         return "nobody"
-    if VISITS.open(session := str(request.session_hash)):
+    session = str(getattr(request, "session_hash", ""))  # a call of a page's script has none
+    if VISITS.open(session):
         return f"visit {session}"
     return f"client {request.client.host if request.client else 'unknown'}"
 

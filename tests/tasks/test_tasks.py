@@ -108,9 +108,11 @@ def test_the_tasks_of_this_repository_come_in_order_and_have_their_parts():
     ],
 )
 def test_a_broken_task_is_reported_and_the_others_work(install, modules, reason):
+    usual = list(find_tasks())
+    find_tasks.cache_clear()
     install("odd", **modules)
     tasks = find_tasks()
-    assert len(tasks) == 9 and len(tasks.broken) == 1
+    assert list(tasks) == usual and len(tasks.broken) == 1
     assert tasks.broken[0].origin == "package the-odd (odd)" and reason in tasks.broken[0].reason
 
 

@@ -214,7 +214,7 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 
 @media (max-width: 640px) {
   .tab-container, .tab-container button { min-height: 44px; }
-  .tab-container button { padding: 0 4px !important; font-size: 12px !important; }
+  .tab-container button { padding: 0 2px !important; font-size: 12px !important; } /* all seven fit a phone */
   .tiles { grid-template-columns: repeat(min(var(--columns), 4), minmax(0, 1fr)); }
   .sheet .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
   /* one column, in which the answer comes right after Run and the settings after the answer */

@@ -252,6 +252,7 @@ def test_what_is_missing_is_said(mine, tmp_path):
 
 def test_one_class_is_separated_from_the_others_by_a_score_conditional_on_the_class(mine, monkeypatch):
     """Images of one brightness for each class, and a score that is how far an image is off its class's."""
+    monkeypatch.setattr("genarium.tasks.anomaly.figures.FEW_IMAGES", 10)
     folder, recipe, _ = mine
     runtime = Runtime()
     labels = torch.arange(40) % 10

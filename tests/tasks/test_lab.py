@@ -24,7 +24,7 @@ SMALL = {
     "ddpm": ({"hidden": 48, "num_inference_steps": 8}, 200, 0.6),
     "flow-matching": ({"hidden": 64, "num_inference_steps": 6}, 400, 0.7),
     "gan": ({}, 200, 0.8),
-    "normalizing-flow": ({"couplings": 6, "hidden": 32}, 200, 0.7),
+    "normalizing-flow": ({"couplings": 6, "hidden": 32}, 300, 0.6),
     "rbm": ({"num_hidden": 32, "gibbs_steps": 1, "num_inference_steps": 30}, 150, 0.9),
     "score-sde": ({"hidden": 64, "num_inference_steps": 12}, 800, 0.8),  # its first samples are spread as the data are
     "vae": ({"hidden": 32}, 200, 0.7),

@@ -32,7 +32,7 @@ from genarium.ui.storage import STORAGE
 FAMILIES = discover(installed=False)
 TEXTS = {key: [text["en"], text["zh"]] for key, text in find_tasks()["train"].texts().items()}
 CLIENT = "192.0.2.7"
-PATIENCE = 600  # seconds; the cores may be busy with other tests
+PATIENCE = 240  # seconds; the cores may be busy with other tests
 QUOTAS = Rights(allowed=True, minutes=5, pictures=60, megabytes=20, runs=2, hours=24, memory=4)
 A, B = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
 

@@ -71,9 +71,10 @@ class Family:
         stock: names of diffusers pipelines whose checkpoints this family can take over.
         stock_components: name of a component in those -> its name in this family's pipeline, where they differ.
         stock_models: name of a diffusers model -> the component that it becomes, where a folder holds it and nothing else.
-        starter: what the family begins with on somebody's own pictures: a function of the material that returns the sections
-            `architecture` and `training` of a recipe, without `images`; stages have a `share` of the time in its place. None:
-            it is not offered for them.
+        starter: "module:function" of what the family begins with on somebody's own pictures, or
+            `beside(__file__, "starter:starter")`. The function takes the material and returns the sections `architecture` and
+            `training` of a recipe, without `images`; stages have a `share` of the time in its place. None: the family is not
+            offered for them.
         plane: "module:Class" of how the family learns points of the plane, or `beside(__file__, "plane:Class")`; None: it does
             not. See docs/plugins.md.
         recipes: folder of more recipes, for packages.
@@ -91,7 +92,7 @@ class Family:
     stock: tuple[str, ...] = ()
     stock_components: Mapping[str, str] = field(default_factory=dict)
     stock_models: Mapping[str, str] = field(default_factory=dict)
-    starter: Callable[[Material], Mapping[str, Any]] | None = None
+    starter: str | Callable[[], Callable[[Material], Mapping[str, Any]]] | None = None
     plane: str | Callable[[], type[Any]] | None = None
     recipes: Path | None = None
     checkpoints: Path | None = None
@@ -112,7 +113,18 @@ class Family:
         """
         return None if self.plane is None else self._imported(self.plane)
 
-    def _imported(self, what: str | Callable[[], type[Any]]) -> type[Any]:
+    def begin_with(self, material: Material) -> Mapping[str, Any]:
+        """Return the sections of a recipe by which the family begins with somebody's own pictures.
+
+        Raises:
+            PluginError: the starter cannot be imported, or there is none.
+        """
+        if self.starter is None:
+            raise PluginError(f"family {self.name} has no starter.")
+        sections: Mapping[str, Any] = self._imported(self.starter)(material)
+        return sections
+
+    def _imported(self, what: str | Callable[[], Any]) -> Any:
         try:
             if callable(what):
                 return what()
@@ -138,12 +150,12 @@ def read_translations(plugin: str | Path) -> dict[str, dict[str, str]]:
 
 @dataclass(frozen=True)
 class _Beside:
-    """A function that imports a class of a file. A ZeroGPU Space pickles it with the checkpoint that it belongs to."""
+    """A function that imports what a file defines. A ZeroGPU Space pickles it with the checkpoint that it belongs to."""
 
     file: str
     name: str
 
-    def __call__(self) -> type[Any]:
+    def __call__(self) -> Any:
         return getattr(_loaded(self.file), self.name)
 
 
@@ -152,12 +164,12 @@ def _loaded(file: str) -> ModuleType:
     return _module_of_file(Path(file))
 
 
-def beside(plugin: str | Path, reference: str) -> Callable[[], type[Any]]:
-    """Return a function that imports a class of a file beside a plugin, when it is first needed.
+def beside(plugin: str | Path, reference: str) -> Callable[[], Any]:
+    """Return a function that imports a class or a function of a file beside a plugin, when it is first needed.
 
     Args:
         plugin: the plugin's `__file__`.
-        reference: "file:Class", without .py.
+        reference: "file:name", without .py.
     """
     file, _, name = reference.partition(":")
     return _Beside(str(Path(plugin).with_name(f"{file}.py")), name)

@@ -72,7 +72,7 @@ def draft(
         raise InputError(f"The family {family.name} is not offered for pictures of one's own.")
     form = found.proposal
     size, depth = sample_size or form.sample_size, channels or form.channels
-    sections = family.starter(material_of(found, size, depth))
+    sections = family.begin_with(material_of(found, size, depth))
     data: dict[str, Any] = {"name": f"{OWNER}/{check_name(name)}", "sample_size": size, "channels": depth}
     if not found.classes:
         data["label_column"] = None

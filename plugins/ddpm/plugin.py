@@ -1,21 +1,6 @@
 from genarium.families import Family, Paper, beside, read_translations
 
 
-def starter(material):
-    """Return a small network, and a rate that a short training stands."""
-    return {
-        "architecture": {
-            "class_conditional": material.classes > 0,
-            "patch_size": material.patch_size,
-            "block_out_channels": [48, 96],
-            "layers_per_block": 1,
-            "norm_num_groups": 16,
-            "attention_head_dim": 48,
-        },
-        "training": {"batch_size": 32, "learning_rate": 0.001, "ema_decay": 0.998, "schedule": "cosine"},
-    }
-
-
 def register(add):
     add(
         Family(
@@ -49,7 +34,7 @@ def register(add):
                 "num_refinements": {"used_with": {"method": ("inversion",)}},
             },
             translations=read_translations(__file__),
-            starter=starter,
+            starter=beside(__file__, "starter:starter"),
             plane=beside(__file__, "plane:DDPMPlane"),
             stock=("DDPMPipeline", "DDIMPipeline"),
         )

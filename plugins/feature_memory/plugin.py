@@ -1,12 +1,6 @@
 """The feature-memory family: a detector of strange pictures that needs a few ordinary ones and no training."""
 
-from genarium.families import Family, Material, Paper, read_translations
-
-
-def starter(material: Material) -> dict:
-    """Return what the family begins with on somebody's own pictures: the network sees larger pictures larger."""
-    side = 96 if material.sample_size <= 48 else 160 if material.sample_size <= 96 else 224
-    return {"architecture": {"method": "memory", "input_size": side}, "training": {"precision": "fp32"}}
+from genarium.families import Family, Paper, beside, read_translations
 
 
 def register(add):
@@ -43,6 +37,6 @@ def register(add):
                 ),
             ),
             translations=read_translations(__file__),
-            starter=starter,
+            starter=beside(__file__, "starter:starter"),
         )
     )

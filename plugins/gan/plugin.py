@@ -3,30 +3,6 @@
 from genarium.families import Family, Paper, beside, read_translations
 
 
-def starter(material):
-    """Return a small relativistic GAN with augmentations, because few pictures would be learnt by heart."""
-    adversarial = {"learning_rate": 0.0004, "betas": [0.5, 0.99], "weight_decay": 0.0, "grad_clip": 10.0}
-    return {
-        "architecture": {
-            "class_conditional": material.classes > 0,
-            "objective": "relativistic",
-            "penalty_weights": [0.5, 0.05],
-            "augmentations": ["translation", "cutout"],
-            "block_out_channels": [32, 64, 96] if material.sample_size >= 64 else [48, 96],
-            "encoder_channels": [16, 32, 64] if material.sample_size >= 64 else [32, 64],
-        },
-        "training": {
-            "stages": [
-                {"name": "decoder", "share": 0.25, "learning_rate": 0.0015},
-                {"name": "adversarial", "share": 0.55, **adversarial},
-                {"name": "encoder", "share": 0.2, "learning_rate": 0.002, "samples": "reconstruct"},
-            ],
-            "batch_size": 32,
-            "ema_decay": 0.998,
-        },
-    }
-
-
 def register(add):
     add(
         Family(
@@ -58,7 +34,7 @@ def register(add):
             ),
             controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
             translations=read_translations(__file__),
-            starter=starter,
+            starter=beside(__file__, "starter:starter"),
             plane=beside(__file__, "plane:GANPlane"),
         )
     )

@@ -2,20 +2,7 @@
 
 from genarium.families import Family, Paper, beside, read_translations
 
-
-def starter(material):
-    """Return a small network, and a rate that a short training stands."""
-    return {
-        "architecture": {
-            "class_conditional": material.classes > 0,
-            "patch_size": material.patch_size,
-            "block_out_channels": [48, 96],
-            "layers_per_block": 1,
-            "norm_num_groups": 16,
-            "attention_head_dim": 48,
-        },
-        "training": {"batch_size": 32, "learning_rate": 0.001, "ema_decay": 0.998, "schedule": "cosine"},
-    }
+BY_STEPS = ("heun", "predictor-corrector", "reverse diffusion", "euler-maruyama", "ancestral", "annealed langevin")
 
 
 def register(add):
@@ -51,19 +38,7 @@ def register(add):
                 ),
             ),
             controls={
-                "num_inference_steps": {
-                    "used_with": {
-                        "sampler": (
-                            "heun",
-                            "predictor-corrector",
-                            "reverse diffusion",
-                            "euler-maruyama",
-                            "ancestral",
-                            "annealed langevin",
-                        ),
-                        "score": ("likelihood",),
-                    }
-                },
+                "num_inference_steps": {"used_with": {"sampler": BY_STEPS, "score": ("likelihood",)}},
                 "churn": {"used_with": {"sampler": ("heun",)}},
                 "num_corrector_steps": {"used_with": {"sampler": ("predictor-corrector", "annealed langevin")}},
                 "tolerance": {"used_with": {"sampler": ("rk45",)}},
@@ -72,7 +47,7 @@ def register(add):
                 "snr": {"used_with": {"sampler": ("predictor-corrector",)}, "label": "Signal-to-noise ratio"},
             },
             translations=read_translations(__file__),
-            starter=starter,
+            starter=beside(__file__, "starter:starter"),
             plane=beside(__file__, "plane:ScoreSdePlane"),
             stock=("ScoreSdeVePipeline",),
         )

@@ -1,20 +1,6 @@
 """The sparse coding family: a picture is a sum of a few atoms out of many."""
 
-from genarium.families import Family, Paper, read_translations
-
-
-def starter(material):
-    """Return about as many atoms as pixels, of which two cores train a thousand quickly, and a plain prior."""
-    pixels = material.channels * material.sample_size**2
-    return {
-        "architecture": {
-            "num_atoms": min(1024, 2 * pixels, 6_000_000 // pixels),
-            "num_nonzeros": 24,
-            "prior_dim": 16,
-            "mixture_components": max(1, min(5, material.fewest // 20)),
-        },
-        "training": {"batch_size": 32, "learning_rate": 0.002, "ema_decay": 0.995, "precision": "fp32"},
-    }
+from genarium.families import Family, Paper, beside, read_translations
 
 
 def register(add):
@@ -59,6 +45,6 @@ def register(add):
                 "damage_level": {"used_with": {"damage": ("gaussian", "missing_pixels", "missing_block")}},
             },
             translations=read_translations(__file__),
-            starter=starter,
+            starter=beside(__file__, "starter:starter"),
         )
     )

@@ -3,21 +3,6 @@
 from genarium.families import Family, Paper, beside, read_translations
 
 
-def starter(material):
-    """Return a small network; a level more for large pictures, and no more components than the pictures of a class support."""
-    return {
-        "architecture": {
-            "class_conditional": material.classes > 0,
-            "latent_dim": 32,
-            "kl_annealing": 0.1,
-            "block_out_channels": [32, 64, 96] if material.sample_size >= 64 else [48, 96],
-            "layers_per_block": 1,
-            "mixture_components": max(1, min(10, material.fewest // 20)),
-        },
-        "training": {"batch_size": 32, "learning_rate": 0.002, "ema_decay": 0.998, "schedule": "cosine"},
-    }
-
-
 def register(add):
     add(
         Family(
@@ -55,7 +40,7 @@ def register(add):
             ),
             controls={"num_frames": {"minimum": 2, "maximum": 64, "step": 1}},
             translations=read_translations(__file__),
-            starter=starter,
+            starter=beside(__file__, "starter:starter"),
             plane=beside(__file__, "plane:VAEPlane"),
         )
     )

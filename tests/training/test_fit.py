@@ -88,7 +88,7 @@ def test_a_recipe_says_what_was_found(found):
 
 
 def test_few_pictures_of_a_class_get_few_components():
-    starter = FAMILIES["autoencoder"].starter
+    starter = FAMILIES["autoencoder"].begin_with
     assert starter(Material(28, 1, 20, 2, 10))["architecture"]["mixture_components"] == 1
     assert starter(Material(28, 1, 4000, 2, 2000))["architecture"]["mixture_components"] == 10
 

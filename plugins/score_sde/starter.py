@@ -1,0 +1,5 @@
+"""What the score-SDE family begins with on somebody's own pictures."""
+
+from genarium.fitting.starters import pixel_unet as starter
+
+__all__ = ["starter"]

@@ -15,6 +15,7 @@ Papers:
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ import torch.nn.functional as F
 MIN_LOG_SCALE = -7.0  # of a component: a level of 256 is 2 / 255 wide, whose logarithm is -4.8
 
 
-class Levels:
+class Levels(ABC):
     """A pixel of one of L levels, evenly from -1 to 1.
 
     Args:
@@ -41,9 +42,9 @@ class Levels:
         """Return log p of each level: [..., P] -> [..., L]."""
         return self.log_prob(params[..., None, :], self.values(params))
 
+    @abstractmethod
     def log_prob(self, params: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return log p of pixels x [...] on the levels, given [..., P]: [...]."""
-        raise NotImplementedError
 
     def entropy(self, params: torch.Tensor) -> torch.Tensor:
         """Return the entropy of pixels in nats: [..., P] -> [...]."""

@@ -104,9 +104,11 @@ def fit(
 
 def describe(found: Found) -> list[str]:
     """Return what was found, line by line: pictures, sizes, classes, the proposal, and every file that is left out."""
-    told = found.to_json()
-    sizes = ", ".join(f"{width}x{height} ({number})" for width, height, number in told["sizes"])
-    more = "" if len(found.sizes) <= len(told["sizes"]) else f" and {len(found.sizes) - len(told['sizes'])} more sizes"
+    facts = found.to_json()
+    sizes = ", ".join(f"{width}x{height} ({number})" for width, height, number in facts["sizes"])
+    more = (
+        "" if len(found.sizes) <= len(facts["sizes"]) else f" and {len(found.sizes) - len(facts['sizes'])} more sizes"
+    )
     modes = ", ".join(f"{mode} {number}" for mode, number in found.modes.items())
     lines = [f"{len(found)} pictures: {sizes}{more}; {modes}"]
     if found.classes:

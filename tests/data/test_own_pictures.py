@@ -94,10 +94,10 @@ def test_every_file_is_used_or_left_out_for_a_reason(tmp_path):
     }
     assert "100 megapixels" in reasons["cats/huge.png"][1] and "cut off" in reasons["cats/cut.png"][1]
     assert "set/cats/4.png" in reasons["cats/again.png"][2]
-    told = result.to_json()
-    assert sum(number for number, _, _ in told["counts"].values()) == 8
-    assert not any("{" in text for _, *texts in told["counts"].values() for text in texts)
-    assert told["sizes"] == [[40, 30, 8], [64, 64, 8]] and told["modes"] == {"RGB": 16}
+    facts = result.to_json()
+    assert sum(number for number, _, _ in facts["counts"].values()) == 8
+    assert not any("{" in text for _, *texts in facts["counts"].values() for text in texts)
+    assert facts["sizes"] == [[40, 30, 8], [64, 64, 8]] and facts["modes"] == {"RGB": 16}
 
 
 @pytest.mark.parametrize(

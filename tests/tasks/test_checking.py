@@ -167,7 +167,7 @@ def test_calibrate_keeps_the_threshold_of_least_cost_and_anomaly_goes_by_it(run,
     said = run("calibrate", "mine", "--normal", "good", "--strange", "bad", "--miss", "100", "--per-hour", "100")
     assert "recall): 100" in said and "Kept in" in said
     kept = json.loads((tmp_path / "checkpoints/mine/thresholds.json").read_text())["scores"]["both"]
-    assert len(kept["normal"]) == 8 and len(kept["strange"]) == 3, "files of one name in two folders are told apart"
+    assert len(kept["normal"]) == 8 and len(kept["strange"]) == 3, "files of one name in two folders stay apart"
     run("anomaly", "mine", "--images", "good", "--out", "g.json")
     assert json.loads((tmp_path / "g.json").read_text())["threshold"] == kept["threshold"]
     run("calibrate", "mine", "--threshold", "-5")

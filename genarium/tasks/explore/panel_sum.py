@@ -50,9 +50,9 @@ class SumSection:
         self.run.click(self._add, [self.checkpoint, *images], self.answer, **QUIET)
         # a page that opens fires all of these at once: `_follow` answers the first, and finds the same question in the others
         changed = [once.tick, *(image.change for image in images)]
-        told, answered = [self.asked, self.checkpoint, *images], [self.asked, self.answer]
-        gr.on(changed, self._follow, told, answered, trigger_mode="always_last", **QUIET)
-        chosen.then(self._follow, told, answered, **QUIET)
+        asking, answered = [self.asked, self.checkpoint, *images], [self.asked, self.answer]
+        gr.on(changed, self._follow, asking, answered, trigger_mode="always_last", **QUIET)
+        chosen.then(self._follow, asking, answered, **QUIET)
 
     def _choose(self, name: str, strip: str) -> list[Any]:
         checkpoint = self.explorer.checkpoint(name)

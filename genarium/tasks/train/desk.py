@@ -1,4 +1,4 @@
-"""What the train page asks, and what it is told: only ever of the visitor who asks."""
+"""The questions of the train page and their answers, which are only ever about the visitor who asks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from genarium.rights import LOCAL_HOSTS, Rights
 from genarium.runtime import Runtime
 from genarium.tasks import tasks_of
 from genarium.tasks.train.lane import Lane
-from genarium.tasks.train.shelf import SECRET, Box, Shelf, Told, check_space
+from genarium.tasks.train.shelf import SECRET, Box, Refusal, Shelf, check_space
 from genarium.tasks.train.work import FOUND, MADE, ORDER, PROGRESS, SHEET, found_of, reason_of
 from genarium.ui.files import data_url, keep
 from genarium.ui.storage import STORAGE
@@ -85,14 +85,14 @@ class Desk:
         try:
             what = message.get("what") if isinstance(message, Mapping) else None
             if not isinstance(what, str) or what not in self._answers:
-                raise Told("unknown")
+                raise Refusal("unknown")
             if not self.rights.allowed or (self.rights.local and not is_near):
-                raise Told("not_allowed")
+                raise Refusal("not_allowed")
             if self.lane.taken:
-                raise Told("taken")
+                raise Refusal("taken")
             facts = {key: value for key, value in message.items() if key != "what"}
             return await asyncio.to_thread(self._answers[what], facts, client)
-        except Told as error:
+        except Refusal as error:
             pair = [text.format(**error.values) for text in self.texts[error.key]]
             return {"problem": pair, "key": error.key}
         except GenariumError as error:
@@ -101,7 +101,7 @@ class Desk:
     # ---- who, and what there is ----
 
     def _hello(self, facts: dict[str, Any], client: str) -> dict[str, Any]:
-        """Give a new visitor a secret; tell each what is here of theirs, and what is offered."""
+        """Give a new visitor a secret, and list what is here of each visitor's and what is offered."""
         visitor = facts.get("visitor")
         if not isinstance(visitor, str) or not SECRET.fullmatch(visitor):
             visitor = secrets.token_urlsafe(32)
@@ -120,7 +120,7 @@ class Desk:
         """Take in files that were uploaded: they move from the folder of uploads into the visitor's set."""
         files = facts.get("files")
         if not isinstance(files, list) or len(files) > 200:
-            raise Told("unknown")
+            raise Refusal("unknown")
         box = self._open_set(facts)
         try:
             return self._take_files(box, files, client)
@@ -153,11 +153,11 @@ class Desk:
     def _path(self, facts: dict[str, Any], client: str) -> dict[str, Any]:
         """Take a folder or a .zip of this machine, where the visitor is its owner."""
         if not self.rights.local:
-            raise Told("no_paths")
+            raise Refusal("no_paths")
         text = facts.get("path")
         path = Path(text.strip()).expanduser() if isinstance(text, str) and text.strip() else None
         if path is None or not path.is_absolute() or not path.exists():
-            raise Told("no_path", path=shown(str(text))[:100])
+            raise Refusal("no_path", path=shown(str(text))[:100])
         box = self._open_set({**facts, "set": None})
         self._write_order(box, {"brought": [[path.name, str(path)]]})
         box.keep(state="receiving", files=1)
@@ -175,10 +175,10 @@ class Desk:
         if facts.get("set"):
             box = self.shelf.box(visitor, "sets", facts["set"])
             if box.state["state"] == "looking":
-                raise Told("busy_set")
+                raise Refusal("busy_set")
             return box
         if len(self.shelf.boxes(visitor, "sets")) >= MAX_SETS:
-            raise Told("many_sets", most=MAX_SETS)
+            raise Refusal("many_sets", most=MAX_SETS)
         return self.shelf.make(visitor, "sets", state="receiving", files=0)
 
     def _write_order(self, box: Box, order: dict[str, Any]) -> None:
@@ -189,14 +189,14 @@ class Desk:
         """Return the name and the path of a file that this client uploaded.
 
         Raises:
-            Told: it did not. A path of another file of this machine is none that may be read.
+            Refusal: it did not. A path of another file of this machine is none that may be read.
         """
         if not isinstance(one, list) or len(one) != 2 or not all(isinstance(part, str) for part in one):
-            raise Told("unknown")
+            raise Refusal("unknown")
         name, path = one[0], Path(one[1]).resolve()
         known = {Path(file).resolve() for file in STORAGE.files(f"client {client}")}
         if not path.is_relative_to(Path(get_upload_folder()).resolve()) or path not in known or not path.is_file():
-            raise Told("upload_lost")
+            raise Refusal("upload_lost")
         return name, path
 
     # ---- trainings ----
@@ -208,20 +208,20 @@ class Desk:
         """Return the recipe that a page asks for: drafted by what was chosen there, or edited and checked."""
         box = self.shelf.box(facts.get("visitor", ""), "sets", facts.get("set"))
         if box.state["state"] != "found":
-            raise Told("not_looked")
+            raise Refusal("not_looked")
         families, name = self.runtime.catalogue.families, check_name(str(facts.get("name", "")))
         text = facts.get("recipe")
         if text:
             if not isinstance(text, str) or len(text) > MAX_RECIPE:
-                raise Told("unknown")
+                raise Refusal("unknown")
             return check_own(read_recipe(text, "recipe"), name, families)
         size, channels, dark = facts.get("size"), facts.get("channels"), facts.get("dark")
         if size not in (None, 28, 32, 64) or channels not in (None, 1, 3) or dark not in (None, True, False):
-            raise Told("unknown")
+            raise Refusal("unknown")
         family = str(facts.get("family"))
         known = {one.name: one for one in offered(families)}
         if family not in known:
-            raise Told("unknown")
+            raise Refusal("unknown")
         return draft(name, known[family], found_of(box.path), size, channels, dark)
 
     def _start(self, facts: dict[str, Any], client: str) -> dict[str, Any]:
@@ -230,11 +230,11 @@ class Desk:
         if minutes is not None and (
             isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not minutes > 0
         ):
-            raise Told("unknown")
+            raise Refusal("unknown")
         if minutes is not None and minutes > self.rights.minutes:
-            raise Told("too_long_wish", most=f"{self.rights.minutes:g}")
+            raise Refusal("too_long_wish", most=f"{self.rights.minutes:g}")
         if len(self.shelf.boxes(visitor, "runs")) >= self.rights.runs:
-            raise Told("many_runs", most=self.rights.runs)
+            raise Refusal("many_runs", most=self.rights.runs)
         recipe = self._asked(facts)
         pictures = self.shelf.box(visitor, "sets", facts.get("set"))
         assert isinstance(recipe.data, DataSpec)
@@ -284,7 +284,7 @@ class Desk:
         for run in self.shelf.boxes(facts.get("visitor", ""), "runs"):
             unprepared = run.read(ORDER).get("set") == str(box.path) and not (run.path / DATA).exists()
             if unprepared and run.state.get("state") in ("waiting", "running", "paused"):
-                raise Told("set_needed", name=run.state.get("name", ""))
+                raise Refusal("set_needed", name=run.state.get("name", ""))
         self.lane.discard(box)
         return self._news(facts, client)
 
@@ -293,7 +293,7 @@ class Desk:
         run = self._run(facts)
         name = run.state["name"]
         if run.state["state"] != "done":
-            raise Told("not_done")
+            raise Refusal("not_done")
         packed = Path(shutil.make_archive(str(run.path / "packed"), "zip", run.path / MADE, name))
         try:
             place = keep(packed.read_bytes(), f"{name}.zip")
@@ -351,7 +351,7 @@ class Desk:
 def is_near(headers: Mapping[str, str]) -> bool:
     """Return whether a page was asked for by a browser of this machine, and not through a proxy that listens for others.
 
-    The name by which the browser called the app tells it: a proxy, and a hostile page whose name leads to this machine, call it
+    The name by which the browser called the app shows it: a proxy, and a hostile page whose name leads to this machine, call it
     by another name.
     """
     name = urlsplit(f"//{headers.get('host', '')}").hostname or ""

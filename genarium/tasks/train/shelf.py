@@ -27,7 +27,7 @@ STATE = "state.json"
 WRITING = threading.Lock()  # of states: pages and the queue change different entries
 
 
-class Told(InputError):
+class Refusal(InputError):
     """A refusal in the words of texts.yaml.
 
     Args:
@@ -108,13 +108,13 @@ class Shelf:
         """Return one of a visitor's sets or runs.
 
         Raises:
-            Told: this visitor has none of this ticket.
+            Refusal: this visitor has none of this ticket.
         """
         if not isinstance(ticket, str) or not TICKET.fullmatch(ticket):
-            raise Told("gone")
+            raise Refusal("gone")
         box = Box(self._of(visitor) / kind / ticket)
         if not box.state:
-            raise Told("gone")
+            raise Refusal("gone")
         return box
 
     def make(self, visitor: str, kind: str, **state: Any) -> Box:
@@ -149,10 +149,10 @@ def visitor_folder(visitor: Any) -> str:
     """Return the name of a visitor's folder.
 
     Raises:
-        Told: a browser sent something that is no secret of a visitor.
+        Refusal: a browser sent something that is no secret of a visitor.
     """
     if not isinstance(visitor, str) or not SECRET.fullmatch(visitor):
-        raise Told("nobody")
+        raise Refusal("nobody")
     return hashlib.sha256(visitor.encode()).hexdigest()[:32]
 
 
@@ -160,7 +160,7 @@ def check_space(folder: Path, needed: int) -> None:
     """Refuse work for which the disk has no room.
 
     Raises:
-        Told: fewer bytes are free than are needed, and a gigabyte.
+        Refusal: fewer bytes are free than are needed, and a gigabyte.
     """
     if shutil.disk_usage(folder).free < needed + 2**30:
-        raise Told("full")
+        raise Refusal("full")

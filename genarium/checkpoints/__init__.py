@@ -3,6 +3,7 @@
 checkpoint.py   `Checkpoint`: what it can do, its controls, its classes and figures
 opening.py      `open_checkpoint`: reads a folder's index and finds the family
 loading.py      `load_pipeline`: loads the weights with the installed classes
+building.py     the lock under which networks are built
 limits.py       what a configuration may ask for
 folder.py       which of a folder's files are ours, and how a new version takes the place of an old one
 

@@ -11,6 +11,7 @@ import diffusers
 import torch
 
 from genarium import trust
+from genarium.checkpoints.building import BUILDING
 from genarium.checkpoints.checkpoint import Checkpoint
 from genarium.checkpoints.folder import MODEL_INDEX
 from genarium.checkpoints.limits import check_limits
@@ -25,7 +26,8 @@ def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dt
             configuration that asks for more than the weights can fill.
     """
     if checkpoint.is_foreign:
-        return trust.load(checkpoint.name, checkpoint.folder, device, dtype)
+        with BUILDING:
+            return trust.load(checkpoint.name, checkpoint.folder, device, dtype)
     check_limits(checkpoint.name, checkpoint.folder)
     pipeline_class = checkpoint.family.pipeline_class()
     components: dict[str, Any] = {}
@@ -36,7 +38,8 @@ def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dt
             raise CheckpointError(f"{checkpoint.name}: {MODEL_INDEX}: {name} must name a library and a class.")
         if name in expected:
             library, class_name = value
-            components[name] = _load_component(checkpoint, pipeline_class, name, library, class_name, device, dtype)
+            with BUILDING:
+                components[name] = _load_component(checkpoint, pipeline_class, name, library, class_name, device, dtype)
         elif name in optional and not name.startswith("_"):
             options[name] = value
     missing = set(expected) - set(components) - set(pipeline_class._optional_components)

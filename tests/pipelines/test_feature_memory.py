@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from accelerate import init_empty_weights
 from conftest import ID2LABEL, pictures
 from typer.testing import CliRunner
 
@@ -89,6 +90,14 @@ def test_the_table_of_blocks_agrees_with_the_network():
     assert [tuple(one.shape[1:]) for one in found] == [
         (w, 96 // s, 96 // s) for w, s in zip(WIDTHS, STRIDES, strict=True)
     ]
+
+
+def test_the_network_is_whole_although_another_thread_builds_one_without_memory():
+    with init_empty_weights():  # accelerate's, which is in force for all threads
+        network = load_efficientnet(96)
+    assert not any(weight.is_meta for weight in network.state_dict().values())
+    found = block_outputs(network, torch.zeros(1, 3, 96, 96), (0,))[0]
+    assert torch.equal(found, block_outputs(load_efficientnet(96), torch.zeros(1, 3, 96, 96), (0,))[0])
 
 
 def test_smoothing_keeps_the_sum_and_spreads_as_its_deviation_says():

@@ -18,7 +18,7 @@ from conftest import pictures
 
 from genarium import checkpoints as checkpoints_module
 from genarium.catalogue import find_checkpoints
-from genarium.checkpoints import load_pipeline
+from genarium.checkpoints import load_pipeline, loading
 from genarium.errors import CheckpointError, HubError, InputError, Stopped
 from genarium.recipe import find_recipe
 from genarium.runtime import Progress, Result, Runtime, pick_dtype
@@ -202,6 +202,30 @@ def test_a_pipeline_is_loaded_once_even_if_many_ask(catalogue, monkeypatch):
     for thread in threads:
         thread.join(timeout=60)
     assert loads == ["tiny-vae"]
+
+
+def test_networks_are_built_one_at_a_time(catalogue, monkeypatch):
+    building, most, load = [], [], loading._load_component
+
+    def counted(*arguments):
+        building.append(1)
+        most.append(len(building))
+        time.sleep(0.05)  # other threads would come in here
+        try:
+            return load(*arguments)
+        finally:
+            building.pop()
+
+    monkeypatch.setattr(loading, "_load_component", counted)
+    runtime = Runtime(catalogue, "cpu", torch.float32)
+    names = ["tiny-vae", "tiny-ddpm", "tiny-style-ae"]
+    threads = [threading.Thread(target=runtime.pipeline, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert sorted(runtime.loaded()) == sorted(names) and len(most) > len(names)
+    assert max(most) == 1, "accelerate replaces how torch registers parameters, for all threads at once"
 
 
 def test_the_least_recently_used_is_dropped_under_the_budget(catalogue):

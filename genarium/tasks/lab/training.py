@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from genarium.checkpoints.building import BUILDING
 from genarium.errors import InputError
 from genarium.families import Families
 from genarium.tasks.lab.data import density_of
@@ -30,7 +31,6 @@ LONGEST = 60.0  # seconds of computing
 PATIENCE = 240.0  # seconds on the clock, where a machine has much else to do
 STEEPEST = 5.0  # norm of a module's gradient, where it is clipped
 RUNNING = 0.9  # decay of the running means of the loss, for each step
-_building = threading.Lock()  # fresh weights are drawn by torch's global generator
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Training(Iterator[Frame]):
 
     def _built(self) -> Plane:
         try:
-            with _building, torch.random.fork_rng(devices=[]):
+            with BUILDING, torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.question.seed)
                 return self.info.plane.build(**self.question.settings)
         except ValueError as error:

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from genarium.cli.making import TRAINING_NEEDS
-from genarium.environment import check_installed
 from genarium.errors import InputError
 
 if TYPE_CHECKING:
     from genarium.data.own.found import Found
 
-FIT_NEEDS = {name: package for name, package in TRAINING_NEEDS.items() if name != "datasets"}
 FACTS = "fit.json"  # what a fit was begun with
 
 
@@ -50,7 +47,6 @@ def fit(
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the saved run and begin again.")] = False,
 ) -> None:
     """Train a family on pictures of your own, measure it on a tenth held out, and write its card. Resumes a stopped run."""
-    check_installed("Training", FIT_NEEDS)
     from genarium import paths
     from genarium.data.own.found import look_through
     from genarium.data.own.prepare import prepare

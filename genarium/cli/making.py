@@ -13,7 +13,7 @@ from genarium.cli.options import BatchSize, Data, Device, Dtype, Set
 from genarium.environment import check_installed
 from genarium.errors import InputError
 
-TRAINING_NEEDS = {"datasets": "datasets", "tensorboard": "tensorboard", "sklearn": "scikit-learn"}
+TRAINING_NEEDS = {"datasets": "datasets", "tensorboard": "tensorboard"}
 
 
 def train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -126,8 +127,9 @@ def _make_accelerator(recipe: Recipe, run: RunFolder) -> Accelerator:
         precision = "fp32"
         if state.is_main_process:
             note("This hardware does not multiply bfloat16 itself. The training runs in fp32, which is faster here.")
+    curves = "tensorboard" if importlib.util.find_spec("tensorboard") else None  # no need of the app, which trains too
     accelerator = Accelerator(
-        mixed_precision={"fp32": "no"}.get(precision, precision), log_with="tensorboard", project_dir=str(run.path)
+        mixed_precision={"fp32": "no"}.get(precision, precision), log_with=curves, project_dir=str(run.path)
     )
     set_seed(recipe.training.seed)
     return accelerator

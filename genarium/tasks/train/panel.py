@@ -9,13 +9,11 @@ from typing import Any
 
 import gradio as gr
 
-from genarium.errors import GenariumError
 from genarium.tasks import find_tasks
 from genarium.tasks.train.desk import is_near
 from genarium.tasks.train.visitors import desk_of
 from genarium.ui.answers import without_folders
 from genarium.ui.pages import Page
-from genarium.ui.runs import problem_html
 from genarium.ui.script import elements
 from genarium.ui.texts import markup
 
@@ -32,11 +30,7 @@ def script() -> str:
 def build(page: Page) -> None:
     """Build the contents of the page."""
     markup(f'<div class="intro">{page.texts.both("intro")}</div>')
-    try:
-        desk = desk_of(page.runtime)
-    except GenariumError as error:  # a package is not installed
-        markup(problem_html(error))
-        return
+    desk = desk_of(page.runtime)
 
     async def talk(message: Any, visit: gr.Request) -> dict[str, Any]:
         """Answer the page's script; see `Desk.talk`."""

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from genarium import paths
-from genarium.cli.fitting import FIT_NEEDS
-from genarium.environment import check_installed
 from genarium.errors import InputError
 from genarium.rights import rights
 from genarium.runtime import Runtime
@@ -36,7 +34,6 @@ def desk_of(runtime: Runtime) -> Desk:
     lane = Lane(shelf, lambda box: desks.arrive(runtime, box), allowed.hours)
     texts = {key: [text["en"], text["zh"]] for key, text in find_tasks()[NAME].texts().items()}
     if allowed.allowed:
-        check_installed("Training in the browser", FIT_NEEDS)
         lane.begin()
         atexit.register(lane.close)
     return Desk(runtime, shelf, lane, allowed, texts)
@@ -45,8 +42,7 @@ def desk_of(runtime: Runtime) -> Desk:
 def begin(runtime: Runtime) -> None:
     """Go on with the trainings that an earlier app left, where training is allowed."""
     if rights().allowed:
-        with contextlib.suppress(InputError):  # what is not installed is said when the page is opened
-            desk_of(runtime)
+        desk_of(runtime)
 
 
 def brought(runtime: Runtime, visitor: str) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from gradio.route_utils import FnIndexInferError
+from starlette.exceptions import HTTPException
 
 from genarium.messages import quoted
 from genarium.ui import tools
@@ -123,7 +124,16 @@ class Gate:
             await self.app(scope, receive, send)
         else:
             with READERS.reading(session):
-                await self.app(scope, receive, send)
+                await self._stream(scope, receive, send)
+
+    async def _stream(self, scope: Any, receive: Any, send: Any) -> None:
+        """Let the app send its events. It raises a 404 in the middle of them when the visit ends meanwhile; nobody reads it."""
+        try:
+            await self.app(scope, receive, send)
+        except RuntimeError as error:  # of Starlette: an answer has begun, and the 404 came as another one
+            if not isinstance(error.__cause__, HTTPException):
+                raise
+            await send({"type": "http.response.body", "body": b""})
 
     async def _refusal(self, client: str) -> str | None:
         """Return why an event of this client is refused, or None. Events that nobody reads leave the queue first."""

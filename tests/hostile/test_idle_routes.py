@@ -11,12 +11,14 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from gradio.route_utils import delete_files_created_by_app
+from starlette.exceptions import HTTPException
 from stranger import API, call, post, upload
 
 from genarium.errors import InputError
 from genarium.ui import addresses, storage
 from genarium.ui.addresses import fetch_addresses, files_by_address
 from genarium.ui.answers import WRONG_ARGUMENT, answer_in_words
+from genarium.ui.gate import Gate
 from genarium.ui.storage import STORAGE
 from genarium.ui.texts import TEXTS
 
@@ -249,3 +251,39 @@ def test_a_flood_deletes_no_example(served, monkeypatch):
     left = set(map(str, served.folder.rglob("*.*")))
     assert examples | sounds <= left
     assert post(served.http, "generate", {"data": ["tiny-vae", 1, "any", 0, {}]}).status_code == 200
+
+
+# ---- events that nobody reads any more ----
+
+
+def listen(app) -> list[dict]:
+    """Read the events of a session through a gate before an app, and return what it sends."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "path": "/gradio_api/queue/data", "method": "GET", "headers": [], "client": ("a", 1)}
+    asyncio.run(Gate(app, lambda: None)(scope | {"query_string": b"session_hash=s"}, receive, send))
+    return sent
+
+
+def failing(cause: Exception):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("Caught handled exception, but response already started.") from cause
+
+    return app
+
+
+def test_a_visit_that_ends_in_the_middle_of_its_events_leaves_no_traceback():
+    sent = listen(failing(HTTPException(404)))
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+
+
+def test_other_errors_in_the_middle_of_events_are_not_hidden():
+    with pytest.raises(RuntimeError):
+        listen(failing(ValueError("ours")))

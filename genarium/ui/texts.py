@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import yaml
 from gradio.i18n import I18nData
 
+from genarium.files import parse_yaml
 from genarium.tasks import Task
 
 # key: (English, Chinese)
@@ -329,7 +329,7 @@ def class_name(name: str) -> str:
 @functools.cache
 def _class_names() -> dict[str, str]:
     text = Path(__file__).with_name("class_names.yaml").read_text(encoding="utf-8")
-    return {_plain_name(name): chinese for name, chinese in yaml.safe_load(text).items()}
+    return {_plain_name(name): chinese for name, chinese in parse_yaml(text).items()}
 
 
 def _plain_name(name: str) -> str:

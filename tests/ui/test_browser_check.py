@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import PIL.Image
 import pytest
-from browsing import PATIENCE
+from browsing import BROWSER, PATIENCE, SWITCHES
 from conftest import pictures
 from playwright.sync_api import expect
 
@@ -104,3 +104,35 @@ def test_the_page_speaks_chinese_and_refuses_nothing_in_words(served, visit):
     visit.locator("#check-run").click()
     expect(visit.locator("#check-status .bad")).to_contain_text("no picture yet", timeout=PATIENCE)
     expect(visit.locator("#check-run")).to_be_enabled()
+
+
+@pytest.mark.slow
+def test_a_camera_is_scored_a_frame_a_second_until_it_is_stopped(served, browser):
+    fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with browser.browser_type.launch(executable_path=BROWSER, args=[*SWITCHES, *fake]) as own:
+        page = own.new_page(locale="en-US", viewport={"width": 1200, "height": 1000})
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{served.url}check")
+        page.locator("#check-checkpoint input").click()
+        page.get_by_role("option", name="tiny-feature-memory", exact=True).click()
+        page.locator("#check-camera-part").get_by_text("Camera", exact=True).click()
+        button, shown = page.locator("#check-camera-button"), page.locator("#check-camera-shown")
+        button.click()
+        expect(shown).to_be_visible()
+        expect(page.locator("#check-camera-said")).to_contain_text(re.compile("strange|ordinary"))
+        expect(page.locator("#check-camera-facts")).to_contain_text("Score")
+        first = shown.get_attribute("src")
+        expect(shown).not_to_have_attribute("src", first)  # the picture of the fake camera moves
+        expect(button).to_contain_text("Stop")
+        button.click()
+        expect(button).to_contain_text("Start")
+        assert page.locator("#check-camera video").evaluate("video => video.srcObject === null")
+
+
+@pytest.mark.slow
+def test_without_a_camera_the_page_says_what_to_do(served, visit):
+    visit.goto(f"{served.url}check")
+    visit.locator("#check-camera-part").get_by_text("Camera", exact=True).click()
+    visit.locator("#check-camera-button").click()
+    expect(visit.locator("#check-camera-said")).to_contain_text("start again")
+    expect(visit.locator("#check-camera-button")).to_contain_text("Start")

@@ -21,6 +21,7 @@ from genarium.runtime.request import Request
 from genarium.tasks.anomaly.calibration import write_calibration
 from genarium.tasks.anomaly.checking import Checked
 from genarium.tasks.anomaly.decision import Costs
+from genarium.tasks.check import camera
 from genarium.tasks.check.consequences import Consequences, consequences
 from genarium.tasks.check.histogram import histogram_svg, scale_of
 from genarium.tasks.check.looking import Look, judge_for, look, read
@@ -86,6 +87,8 @@ class CheckPage:
             self.miss = gr.Number(usual.miss, label=texts("cost_miss"), interactive=True, elem_id="check-miss")
             self.share = gr.Number(usual.share, label=texts("share"), interactive=True)
             self.take_best = gr.Button(texts("take_best"), size="sm", elem_id="check-best")
+        with gr.Accordion(texts("camera"), open=False, elem_classes="settings", elem_id="check-camera-part"):
+            self.camera = camera.build(self.page.task, self.runtime, self.page.checkpoint)
 
     def _build_answer(self) -> None:
         texts = self.texts
@@ -140,6 +143,13 @@ class CheckPage:
         moved: Any = {self.found, self.threshold, self.picked, *asked}
         self.threshold.input(self._move, moved, [*shown, *taken], **QUIET, trigger_mode="always_last")
         gr.on([one.change for one in asked], self._weigh, {self.found, *asked}, [self.numbers], **QUIET)
+        gr.on(
+            [self.checkpoint.change, self.histogram.change],
+            self._watch,
+            [self.checkpoint, self.found],
+            self.camera,
+            **QUIET,
+        )
         self.take_best.click(self._best, {self.found, *asked}, [*shown, self.threshold, *taken], **QUIET)
         self.sheet.select(self._pick, self.found, [self.picked, self.about, self.marks, self.overlay], **QUIET)
         for button, kind in ((self.normal, "normal"), (self.strange, "strange")):
@@ -312,6 +322,12 @@ class CheckPage:
             return {**self._show(best, data, costs), self.threshold: self._slider(best)}
 
         return self._safely(chosen)
+
+    @staticmethod
+    def _watch(checkpoint: str, found: Look | None) -> Any:
+        """Let the camera go by the chosen checkpoint, and by the threshold of a check with it."""
+        threshold = found.judge.threshold if found is not None and found.checkpoint == checkpoint else None
+        return gr.update(asked=camera.asked_of(checkpoint, threshold))
 
     def _pick(self, found: Look | None, event: gr.SelectData) -> Updates:
         """Show where a picture of the sheet is strange."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from genarium.data.own.sources import MIB, Limits
 from genarium.errors import InputError
@@ -111,3 +113,14 @@ def value_for(asked: str | None, host: str | None, share: bool) -> str | None:
         or os.environ.get("GRADIO_SHARE") == "True"
     )
     return "" if public else LOCAL
+
+
+def is_near(headers: Mapping[str, str]) -> bool:
+    """Return whether a page was asked for by a browser of this machine, and not through a proxy that listens for others.
+
+    The name by which the browser called the app shows it: a proxy, and a hostile page whose name leads to this machine, call it
+    by another name.
+    """
+    name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    passed_on = any(key.lower().startswith(("x-forwarded", "forwarded", "x-real-ip")) for key in headers)
+    return name in LOCAL_HOSTS and not passed_on

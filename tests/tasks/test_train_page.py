@@ -19,12 +19,12 @@ from gradio.utils import get_upload_folder
 from genarium.catalogue import Catalogue
 from genarium.errors import InputError
 from genarium.families import discover
-from genarium.rights import OF_LOCAL, VARIABLE, Rights, parse, rights, value_for
+from genarium.rights import OF_LOCAL, VARIABLE, Rights, is_near, parse, rights, value_for
 from genarium.runtime import Runtime
 from genarium.tasks import find_tasks
-from genarium.tasks.train import desk as desks
+from genarium.tasks.train import guests
 from genarium.tasks.train import lane as lanes
-from genarium.tasks.train.desk import Desk
+from genarium.tasks.train.desk import MAX_SETS, Desk
 from genarium.tasks.train.lane import Lane
 from genarium.tasks.train.shelf import Shelf
 from genarium.ui.storage import STORAGE
@@ -43,7 +43,7 @@ class House:
     def __init__(self, root, allowed=QUOTAS):
         self.shelf = Shelf(root)
         self.runtime = Runtime(Catalogue({}, (), FAMILIES), device="cpu")
-        self.lane = Lane(self.shelf, lambda box: desks.arrive(self.runtime, box), allowed.hours)
+        self.lane = Lane(self.shelf, lambda box: guests.arrive(self.runtime, box), allowed.hours)
         self.desk = Desk(self.runtime, self.shelf, self.lane, allowed, TEXTS)
 
     def ask(self, visitor, what, client=CLIENT, **facts):
@@ -153,15 +153,15 @@ def test_strangers_may_nothing_where_it_is_off(tmp_path, bars):
 
 
 def test_the_owner_of_the_machine_is_not_who_comes_through_a_proxy(tmp_path):
-    assert desks.is_near({"host": "127.0.0.1:7860"}) and desks.is_near({"host": "localhost"})
-    assert desks.is_near({"host": "[::1]:7860"})
+    assert is_near({"host": "127.0.0.1:7860"}) and is_near({"host": "localhost"})
+    assert is_near({"host": "[::1]:7860"})
     for headers in (
         {"host": "genarium.example"},
         {"host": "localhost", "x-forwarded-for": "192.0.2.1"},
         {},
         {"host": "@"},
     ):
-        assert not desks.is_near(headers), headers
+        assert not is_near(headers), headers
     house = House(tmp_path / "visitors", OF_LOCAL)
     answer = asyncio.run(house.desk.talk({"what": "hello"}, CLIENT, is_near=False))
     assert answer["key"] == "not_allowed"
@@ -259,7 +259,7 @@ def test_quotas_hold(still, bars, tmp_path):
         file.truncate(21 * 2**20)
     assert still.ask(A, "add", files=[["big.png", upload(big)]])["key"] == "bytes"
     assert still.ask(A, "news")["sets"] == []
-    for _ in range(desks.MAX_SETS):
+    for _ in range(MAX_SETS):
         still.ask(A, "add", files=[["bars.zip", upload(bars)]])
     assert still.ask(A, "add", files=[["bars.zip", upload(bars)]])["key"] == "many_sets"
     assert "problem" not in still.ask(B, "add", files=[["bars.zip", upload(bars)]])
@@ -306,10 +306,10 @@ def test_a_training_from_pictures_to_a_checkpoint_of_this_visitor(house, bars):
     assert {"generate", "anomaly"} <= set(done["tasks"])
     guest = house.runtime.guest(done["checkpoint"])
     assert guest.is_private and first in guest.name
-    assert [one.name for one in desks.brought(house.runtime, house.shelf, A)] == [guest.name]
-    assert desks.brought(house.runtime, house.shelf, B) == []
+    assert [one.name for one in guests.brought(house.runtime, house.shelf, A)] == [guest.name]
+    assert guests.brought(house.runtime, house.shelf, B) == []
     house.runtime.dismiss(guest.name)
-    assert [one.name for one in desks.brought(house.runtime, house.shelf, A)] == [guest.name], "after a restart, too"
+    assert [one.name for one in guests.brought(house.runtime, house.shelf, A)] == [guest.name], "after a restart, too"
     packed = zipfile.ZipFile(house.ask(A, "download", run=first)["file"])
     assert {"bars/model_index.json", "bars/bars.yaml", "bars/README.md"} <= set(packed.namelist())
     house.ask(A, "delete", run=first)

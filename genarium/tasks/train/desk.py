@@ -3,43 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import PIL.Image
 from gradio.utils import get_upload_folder
 
-from genarium.checkpoints import open_checkpoint
 from genarium.data.own.sources import MIB, shown
 from genarium.data.own.words import Refused
 from genarium.errors import GenariumError
-from genarium.evaluation.figure import figure_of
-from genarium.files import read_json, write_text
+from genarium.files import write_text
 from genarium.fitting.draft import check_name, check_own, draft, offered, to_yaml
 from genarium.fitting.fit import DATA
-from genarium.recipe import DataSpec, Recipe, load_recipe, read_recipe
-from genarium.rights import LOCAL_HOSTS, Rights
+from genarium.recipe import DataSpec, Recipe, read_recipe
+from genarium.rights import Rights
 from genarium.runtime import Runtime
-from genarium.tasks import tasks_of
+from genarium.tasks.train.guests import guest_name
 from genarium.tasks.train.lane import Lane
+from genarium.tasks.train.news import News
 from genarium.tasks.train.shelf import SECRET, Box, Refusal, Shelf, check_space
-from genarium.tasks.train.work import FOUND, MADE, ORDER, PROGRESS, SHEET, found_of, reason_of
-from genarium.ui.files import data_url, keep
+from genarium.tasks.train.work import FOUND, MADE, ORDER, found_of, reason_of
+from genarium.ui.files import keep
 from genarium.ui.storage import STORAGE
 
-POINTS = 160  # of a curve of the loss
 MAX_RECIPE = 20_000  # characters
 MAX_SETS = 6  # of one visitor
 MAX_FILE = 64 * MIB  # of an upload, as `ui.layout` has it for the whole app
 FILES = "files"
-GUEST = "mine"  # stands before the names of checkpoints that visitors trained
 
 
 class Desk:
@@ -55,6 +49,7 @@ class Desk:
 
     def __init__(self, runtime: Runtime, shelf: Shelf, lane: Lane, rights: Rights, texts: Mapping[str, list[str]]):
         self.runtime, self.shelf, self.lane, self.rights, self.texts = runtime, shelf, lane, rights, texts
+        self.news = News(runtime, shelf, lane)
         self._answers: dict[str, Callable[..., dict[str, Any]]] = {
             "hello": self._hello,
             "add": self._add,
@@ -77,7 +72,7 @@ class Desk:
         Args:
             message: {"what": one of `_answers`, "visitor": the browser's secret, ...}.
             client: the address of who asks.
-            is_near: whether the page was asked for at this machine, see `is_near`.
+            is_near: whether the page was asked for at this machine, see `genarium.rights.is_near`.
 
         Returns:
             What was asked for, or {"problem": [English, Chinese]}.
@@ -301,134 +296,11 @@ class Desk:
             packed.unlink()
         return {"file": place, "name": f"{name}.zip"}
 
-    # ---- news ----
-
     def _news(self, facts: dict[str, Any], client: str) -> dict[str, Any]:
         """Return the state of all that is the visitor's. What the page has already is not sent again.
 
         Args:
             facts: "visitor"; "seen": {ticket: name of the newest sheet that the page has}.
         """
-        visitor, seen = facts.get("visitor", ""), facts.get("seen")
-        seen = seen if isinstance(seen, Mapping) else {}
-        sets = [self._set_news(box, seen) for box in self.shelf.boxes(visitor, "sets")]
-        return {"sets": sets, "runs": [self._run_news(box, seen) for box in self.shelf.boxes(visitor, "runs")]}
-
-    def _tasks_of(self, family: str) -> list[str]:
-        """Return the tabs on which checkpoints of a family are offered."""
-        tasks = tasks_of(self.runtime.catalogue.families[family].pipeline_class())
-        return [task.name for task in tasks if not task.address]
-
-    def _set_news(self, box: Box, seen: Mapping[Any, Any]) -> dict[str, Any]:
-        state = box.state
-        news = {"set": box.ticket, **_reason(state), **{key: state.get(key) for key in ("state", "files", "made")}}
-        if state.get("state") == "looking":
-            news["progress"] = box.read(PROGRESS)
-        if state.get("state") == "found" and seen.get(box.ticket) != SHEET:
-            news |= {"found": box.read(FOUND), "sheet": _picture(box.path / SHEET), "sheet_name": SHEET}
-        return news
-
-    def _run_news(self, box: Box, seen: Mapping[Any, Any]) -> dict[str, Any]:
-        state = box.state
-        news = {"run": box.ticket, **_reason(state)}
-        news |= {key: state.get(key) for key in ("state", "name", "family", "minutes", "made")}
-        if state.get("state") == "waiting":
-            news["place"] = self.lane.place(box)
-        if state.get("state") in ("running", "paused", "done"):
-            news |= {"progress": box.read(PROGRESS), "curve": _curve(box.path / "run" / "log.jsonl")}
-        sheets = sorted((box.path / "run" / "samples").glob("*.png"))
-        if sheets and seen.get(box.ticket) != sheets[-1].name:
-            news |= {"sheet": _picture(sheets[-1]), "sheet_name": sheets[-1].name}
-        if state.get("state") == "done":
-            checkpoint = box.path / MADE / str(state["name"])
-            news |= {"checkpoint": guest_name(box), "tasks": self._tasks_of(str(state["family"]))}
-            with contextlib.suppress(OSError, ValueError, KeyError):
-                metrics = read_json(checkpoint / "evaluation.json")["metrics"]
-                news["figures"] = [_figure(metric) for metric in metrics]
-        return news
-
-
-def is_near(headers: Mapping[str, str]) -> bool:
-    """Return whether a page was asked for by a browser of this machine, and not through a proxy that listens for others.
-
-    The name by which the browser called the app shows it: a proxy, and a hostile page whose name leads to this machine, call it
-    by another name.
-    """
-    name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-    passed_on = any(key.lower().startswith(("x-forwarded", "forwarded", "x-real-ip")) for key in headers)
-    return name in LOCAL_HOSTS and not passed_on
-
-
-# ---- checkpoints of visitors as guests of the runtime ----
-
-
-def guest_name(box: Box) -> str:
-    """Return the name under which a visitor's checkpoint is a guest. Nobody guesses its second part."""
-    return f"{GUEST}/{box.state['name']}@{box.ticket}"
-
-
-def arrive(runtime: Runtime, box: Box) -> None:
-    """Make a finished training a guest, after a trial.
-
-    Raises:
-        CheckpointError: it cannot be loaded.
-    """
-    box.keep(needs=runtime.welcome(_checkpoint(runtime, box)))
-
-
-def brought(runtime: Runtime, shelf: Shelf, visitor: str, most: int = 4) -> list[Any]:
-    """Return the checkpoints that a visitor trained, the newest last, each as a guest of the runtime."""
-    found = []
-    for box in [box for box in shelf.boxes(visitor, "runs") if box.state.get("state") == "done"][-most:]:
-        guest = runtime.guest(guest_name(box))
-        if guest is None:
-            with contextlib.suppress(GenariumError):  # its folder is damaged; the others are not
-                guest = _checkpoint(runtime, box)
-                runtime.admit(guest, int(box.state.get("needs", 0)))
-        found += [guest] if guest is not None else []
-    return found
-
-
-def _checkpoint(runtime: Runtime, box: Box) -> Any:
-    name = str(box.state["name"])
-    folder = box.path / MADE / name
-    recipe = load_recipe(folder / f"{name}.yaml")
-    found = open_checkpoint(folder, runtime.catalogue.families, recipe, name=guest_name(box))
-    return replace(found, is_private=True)
-
-
-# ---- small parts of the news ----
-
-
-def _reason(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: state[key] for key in ("reason", "key") if state.get(key)}
-
-
-def _figure(metric: Mapping[str, Any]) -> list[Any]:
-    """Return the name of a figure, its title with the score that it is of, its value, unit and number of images."""
-    title = figure_of("image", metric).title_of(metric)
-    return [metric["name"], title, metric["value"], metric.get("unit", ""), metric["n"]]
-
-
-def _picture(path: Path) -> str:
-    try:
-        with PIL.Image.open(path) as sheet:
-            return data_url(sheet)
-    except OSError:
-        return ""
-
-
-def _curve(path: Path) -> list[list[float]]:
-    """Return [step, loss] of the log, thinned to `POINTS` means of neighbours."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    rows = []
-    for line in lines:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            row = json.loads(line)
-            rows.append((row["step"], row["loss"]))
-    size = -(-len(rows) // POINTS) if rows else 1
-    parts = [rows[i : i + size] for i in range(0, len(rows), size)]
-    return [[part[-1][0], round(sum(loss for _, loss in part) / len(part), 5)] for part in parts]
+        seen = facts.get("seen")
+        return self.news.of(facts.get("visitor", ""), seen if isinstance(seen, Mapping) else {})

@@ -9,8 +9,8 @@ from typing import Any
 
 import gradio as gr
 
+from genarium.rights import is_near
 from genarium.tasks import find_tasks
-from genarium.tasks.train.desk import is_near
 from genarium.tasks.train.visitors import desk_of
 from genarium.ui.answers import without_folders
 from genarium.ui.pages import Page

@@ -14,7 +14,7 @@ from genarium.errors import InputError
 from genarium.rights import rights
 from genarium.runtime import Runtime
 from genarium.tasks import find_tasks
-from genarium.tasks.train import desk as desks
+from genarium.tasks.train import guests
 from genarium.tasks.train.desk import Desk
 from genarium.tasks.train.lane import Lane
 from genarium.tasks.train.shelf import Shelf
@@ -31,7 +31,7 @@ def root() -> Path:
 def desk_of(runtime: Runtime) -> Desk:
     """Return the desk of an app. Where training is allowed, its queue begins with what an earlier app left."""
     allowed, shelf = rights(), Shelf(root())
-    lane = Lane(shelf, lambda box: desks.arrive(runtime, box), allowed.hours)
+    lane = Lane(shelf, lambda box: guests.arrive(runtime, box), allowed.hours)
     texts = {key: [text["en"], text["zh"]] for key, text in find_tasks()[NAME].texts().items()}
     if allowed.allowed:
         lane.begin()
@@ -50,5 +50,5 @@ def brought(runtime: Runtime, visitor: str) -> list[Any]:
     if not rights().allowed:
         return []
     with contextlib.suppress(InputError):  # no visitor of ours
-        return desks.brought(runtime, desk_of(runtime).shelf, visitor)
+        return guests.brought(runtime, desk_of(runtime).shelf, visitor)
     return []

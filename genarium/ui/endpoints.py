@@ -25,8 +25,8 @@ from genarium.tasks.endpoints import Call, Classes, File, Input, Number, Values,
 from genarium.ui.answers import said
 from genarium.ui.files import keep, keep_results
 from genarium.ui.inputs import any_value
+from genarium.ui.question import MAX_SHOWN
 from genarium.ui.streaming import finish
-from genarium.ui.tab import MAX_SHOWN
 
 CALLS = 8  # of one endpoint at the same time; the runtime lets them compute in turn
 Answer = tuple[list[str], dict[str, Any]]  # paths of files, and a report of plain values

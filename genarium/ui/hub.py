@@ -22,10 +22,11 @@ from genarium.errors import CheckpointError, GenariumError, InputError, Stopped
 from genarium.hub.fetch import fetch, make_room, own_cache
 from genarium.hub.offer import Offer, look, max_download
 from genarium.runtime import Runtime
+from genarium.ui.events import QUIET
 from genarium.ui.picker import hub_link, list_html, megabytes, short
 from genarium.ui.publishing import PublishPanel, can_sign_in
 from genarium.ui.runs import status_html
-from genarium.ui.tab import QUIET, TaskTab
+from genarium.ui.tab import TaskTab
 from genarium.ui.texts import Texts, in_both, markup
 
 LOOKS = 8  # questions to the Hub at the same time

@@ -52,7 +52,7 @@ def open_links(app: gr.Blocks, chooser: gr.Tabs, tabs: Sequence[TaskTab]) -> Non
         try:
             tab, updates = _opened(tabs, parts)
         except GenariumError as error:
-            return {tabs[0].status: problem_html(error), started: ""}
+            return {tabs[0].outcome.status: problem_html(error), started: ""}
         name = tab.task.name
         return {**updates, chooser: gr.update(selected=name), started: name if tab.task.draws else ""}
 

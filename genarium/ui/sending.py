@@ -18,6 +18,7 @@ from genarium.media.pictures import read_request, save_picture
 from genarium.runtime import Pictures, Result
 from genarium.tasks import Task
 from genarium.ui.answers import said
+from genarium.ui.events import QUIET
 from genarium.ui.files import keep_file, keep_results
 from genarium.ui.pages import Current, is_uploaded
 from genarium.ui.texts import TaskTexts, Texts, markup
@@ -30,7 +31,6 @@ CSS = """
 .send .block, .send > div { flex: none; width: auto !important; min-width: 0 !important; }
 .send button { flex: none; min-width: 0 !important; width: auto; }
 """
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 FACTORS = (1, 8)  # of the side of a downloaded picture
 DOWNLOAD = """(file) => {
   const link = Object.assign(document.createElement('a'), {href: file.url, download: file.orig_name ?? ''});
@@ -123,13 +123,13 @@ def connect_sending(tabs: Sequence[TaskTab], pages: Sequence[Task], chooser: gr.
     targets = {tab.task.name: tab for tab in tabs if tab.families}
     addresses = {task.name: f"{task.address}?{task.starts_with_picture}".rstrip("?") for task in pages}
     for tab in targets.values():
-        sending = tab.sending
+        sending = tab.outcome.sending
         for name, button in sending.buttons.items():
-            given = [sending.pictures, sending.chosen, tab.picker.dropdown]
+            given = [sending.pictures, sending.chosen, tab.question.picker.dropdown]
             if name in addresses:
                 sent = button.click(_remembering, given, current.all, **QUIET)
                 sent.success(None, None, None, js=OPEN_PAGE.format(address=json.dumps(addresses[name])), **QUIET)
-            elif name in targets and "image" in targets[name].inputs:
+            elif name in targets and "image" in targets[name].question.inputs:
                 _connect_tab(button, given, targets[name], chooser)
 
 
@@ -141,7 +141,7 @@ def _remembering(pictures: str, chosen: int, checkpoint: str) -> list[Any]:
 
 def _connect_tab(button: gr.Button, given: list[Any], target: TaskTab, chooser: gr.Tabs) -> None:
     """Let a button put a picture into a tab: into its first empty place, or else its first."""
-    places = list(target.inputs["image"].components.values())
+    places = list(target.question.inputs["image"].components.values())
 
     def send(pictures: str, chosen: int, checkpoint: str, before: str, shown: Any, *filled: Any) -> dict[Any, Any]:
         path = Sending.picture(pictures, chosen)
@@ -150,5 +150,5 @@ def _connect_tab(button: gr.Button, given: list[Any], target: TaskTab, chooser: 
             updates[next((place for place, value in zip(places, filled, strict=True) if not value), places[0])] = path
         return {**updates, chooser: gr.update(selected=target.task.name)}
 
-    inputs = [*given, target.picker.dropdown, target.modality, *places]
+    inputs = [*given, target.question.picker.dropdown, target.question.modality, *places]
     button.click(send, inputs, [chooser, *places, *target.taken], **QUIET)

@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from genarium.tasks import Task
-from genarium.ui.tab import QUIET, TaskTab
+from genarium.ui.events import QUIET
+from genarium.ui.tab import TaskTab
 from genarium.ui.texts import Texts
 
 CSS = """

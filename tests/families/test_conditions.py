@@ -275,10 +275,11 @@ def test_the_command_line_chooses_a_style(styled, tmp_path):
 def test_the_page_follows_the_chosen_checkpoint(styled):
     with gr.Blocks():
         tab = build_tab("generate", styled)
-    components = tab.controls.components["styled"]
+    question = tab.question
+    components = question.controls.components["styled"]
     style, factor = components["style"], components["brightness"]
     assert style.visible and [value for _, value in style.choices] == ["any", "dark", "grey", "bright"]
-    assert {style, factor} <= set(tab.controls.outputs)
+    assert {style, factor} <= set(question.controls.outputs)
 
     plain = tab._choose("b-plain", "image")
     assert plain[style]["visible"] is False and plain[factor]["value"] == 0.5
@@ -287,10 +288,11 @@ def test_the_page_follows_the_chosen_checkpoint(styled):
     assert other[style]["value"] == "thick" and other[factor]["value"] == 1.0
     assert set(plain) == set(other)
 
-    data = {c: c.value for c in (tab.picker.dropdown, tab.seed, tab.number, *tab.classes.all, *tab.controls.all)}
-    assert tab._request(data).parameters == {"style": "any", "brightness": 1.0}
-    data |= {tab.picker.dropdown: "b-plain", factor: 0.7}
-    assert tab._request(data).parameters == {"brightness": 0.7}, "what is hidden is not sent"
+    shown = (question.picker.dropdown, question.seed, question.number, *question.classes.all, *question.controls.all)
+    data = {c: c.value for c in shown}
+    assert question.request(data).parameters == {"style": "any", "brightness": 1.0}
+    data |= {question.picker.dropdown: "b-plain", factor: 0.7}
+    assert question.request(data).parameters == {"brightness": 0.7}, "what is hidden is not sent"
 
     result = styled.run(Request("c-other", "generate", parameters={"style": "thin", "brightness": 0.3}))
     restored = tab._restore(keep_results(result)[0])
@@ -301,7 +303,7 @@ def test_the_page_follows_the_chosen_checkpoint(styled):
 def test_controls_that_do_not_differ_keep_the_visitor_s_settings(tiny_checkpoints):
     with gr.Blocks():
         tab = build_tab("generate", Runtime(find_checkpoints(discover(installed=False)), device="cpu"))
-    assert not set(tab._choose("tiny-ddpm", "image")) & set(tab.controls.all)
+    assert not set(tab._choose("tiny-ddpm", "image")) & set(tab.question.controls.all)
 
 
 def test_data_without_conditions_are_as_before():

@@ -160,8 +160,8 @@ def test_restore(served, restore_tab, tmp_path_factory, values, kind, drawn, kee
     file = tmp_path_factory.getbasetemp() / "restored.png"
     file.write_bytes(damaged(with_entry(encoded(values), kind), drawn if keep < 1 else [], keep))
     updates = restore_tab._restore(str(file))
-    assert restore_tab.restored in updates
-    clear(updates[restore_tab.restored])
+    assert restore_tab.question.restored in updates
+    clear(updates[restore_tab.question.restored])
 
 
 @pytest.fixture(scope="module")
@@ -177,4 +177,4 @@ def test_the_app_is_still_well(served, restore_tab, tmp_path):
     assert kind == "complete" and served.http.get(f"{API}/file={data[0][0]['path']}").status_code == 200
     request = Request("tiny-ddpm", "generate", batch_size=2, class_labels=(1, 2))
     file = save_picture(PIL.Image.new("L", (4, 4)), tmp_path / "a.png", request.to_dict())
-    assert restore_tab._restore(str(file))[restore_tab.picker.dropdown] == "tiny-ddpm"
+    assert restore_tab._restore(str(file))[restore_tab.question.picker.dropdown] == "tiny-ddpm"

@@ -221,15 +221,15 @@ def tab_of(runtime, task="swap_style"):
 
 def ask(tab, checkpoint, files, **parameters):
     """What Run does with these files -> all updates of the answer, in order."""
-    modality = tab.runtime.checkpoint(checkpoint).modality
-    data = {c: c.value for c in (tab.seed, *tab.classes.all, *tab.controls.all)}
-    data |= {tab.invert: "auto"} if tab.invert else {}
-    data |= {c: c.value for panel in tab.panels.values() for c in panel.settings}
-    data |= {place: None for inputs in tab.inputs.values() for place in inputs.components.values()}
-    data |= dict(zip(tab.inputs[modality].components.values(), files))
+    question, modality = tab.question, tab.runtime.checkpoint(checkpoint).modality
+    data = {c: c.value for c in (question.seed, *question.classes.all, *question.controls.all)}
+    data |= {question.invert: "auto"} if question.invert else {}
+    data |= {c: c.value for panel in tab.outcome.panels.values() for c in panel.settings}
+    data |= {place: None for inputs in question.inputs.values() for place in inputs.components.values()}
+    data |= dict(zip(question.inputs[modality].components.values(), files))
     family = tab.runtime.checkpoint(checkpoint).family.name
-    data |= {tab.controls.components[family][name]: value for name, value in parameters.items()}
-    data[tab.picker.dropdown] = checkpoint
+    data |= {question.controls.components[family][name]: value for name, value in parameters.items()}
+    data[question.picker.dropdown] = checkpoint
 
     async def visit():
         return [update async for update in tab._run(data, SimpleNamespace(session_hash="a page"))]
@@ -242,15 +242,17 @@ def test_the_tab_is_there_with_inputs_of_both_kinds(app, runtime):
     tabs = {block.id: block for block in blocks.blocks.values() if isinstance(block, gr.Tab)}
     assert tabs["swap_style"].visible
     tab = tab_of(runtime)
-    assert list(tab.inputs) == ["image", "audio"] and list(tab.checkpoints) == ["styles", "voices"]
-    assert tab.inputs["image"].group.visible and not tab.inputs["audio"].group.visible
+    question = tab.question
+    assert list(question.inputs) == ["image", "audio"] and list(tab.checkpoints) == ["styles", "voices"]
+    assert question.inputs["image"].group.visible and not question.inputs["audio"].group.visible
     updates = tab._choose("voices", "image")
-    assert updates[tab.inputs["audio"].group]["visible"] and not updates[tab.inputs["image"].group]["visible"]
-    assert not updates[tab.invert]["visible"] and updates[tab.modality] == "audio"
-    assert tab.preview not in tab._choose("voices", "audio"), (
+    inputs = question.inputs
+    assert updates[inputs["audio"].group]["visible"] and not updates[inputs["image"].group]["visible"]
+    assert not updates[question.invert]["visible"] and updates[question.modality] == "audio"
+    assert tab.outcome.preview not in tab._choose("voices", "audio"), (
         "a result stays when another checkpoint of its kind is chosen"
     )
-    assert list(tab_of(runtime, "anomaly").inputs) == ["audio"]
+    assert list(tab_of(runtime, "anomaly").question.inputs) == ["audio"]
 
 
 def test_a_page_without_checkpoints_still_builds(runtime):
@@ -262,15 +264,15 @@ def test_a_preview_of_sound_is_the_spectrogram_so_far(runtime, clips):
     events = runtime.stream(Request("voices", "swap_style"), dict(zip(("content", "style"), clips)))
     first = next(event for event in events if isinstance(event, Progress) and event.pictures)
     # handed over by hand: on its way to the page, a result in time takes a preview's place
-    shown = tab._progress(first, tab.panels["audio"])[tab.preview]
+    shown = tab.outcome.progress(first, "audio")[tab.outcome.preview]
     assert shown["visible"] and 'class="seen"' in shown["value"] and "data:image/png" in shown["value"]
 
 
 def test_a_swap_of_voices_fills_players_spectrograms_codes_and_the_map(runtime, clips):
     tab = tab_of(runtime)
     updates = ask(tab, "voices", clips)
-    panel, last = tab.panels["audio"], updates[-1]
-    assert last[panel.group]["visible"] and "Done in" in last[tab.status]
+    panel, last = tab.outcome.panels["audio"], updates[-1]
+    assert last[panel.group]["visible"] and "Done in" in last[tab.outcome.status]
     made = last[panel.made.sound]
     request = Request.from_dict(sounds.read_request(made))
     assert request.checkpoint == "voices" and request.parameters["speaker"] == "any"
@@ -281,14 +283,14 @@ def test_a_swap_of_voices_fills_players_spectrograms_codes_and_the_map(runtime, 
         with pytest.raises(InputError):  # a visitor's own voice is not called synthetic
             sounds.read_request(last[player.sound])
     assert "tiny/low" in last[panel.map] and last[panel.map].count("<path") == 6
-    assert "genarium.audio" in last[tab.snippet]
+    assert "genarium.audio" in last[tab.outcome.snippet]
     named = ask(tab, "voices", clips[:1], speaker="tiny/high")[-1]
     assert not named[panel.target.group]["visible"] and named[panel.map].count("<path") == 4
 
 
 def test_a_swap_of_pictures_fills_the_gallery_and_the_map(runtime):
     tab = tab_of(runtime)
-    panel, last = tab.panels["image"], ask(tab, "styles", (SNEAKER, TROUSER))[-1]
+    panel, last = tab.outcome.panels["image"], ask(tab, "styles", (SNEAKER, TROUSER))[-1]
     (made,) = last[panel.gallery]["value"]
     assert read_request(made)["task"] == "swap_style" and last[panel.map].count("<path") == 6
 
@@ -296,13 +298,13 @@ def test_a_swap_of_pictures_fills_the_gallery_and_the_map(runtime):
 def test_the_other_tabs_take_sound(runtime, clips):
     tab = tab_of(runtime, "reconstruct")
     last = ask(tab, "voices", clips[:1])[-1]
-    assert sounds.read_request(last[tab.panels["audio"].made.sound])["task"] == "reconstruct"
+    assert sounds.read_request(last[tab.outcome.panels["audio"].made.sound])["task"] == "reconstruct"
     tab = tab_of(runtime, "interpolate")
-    panel, last = tab.panels["audio"], ask(tab, "voices", clips)[-1]
+    panel, last = tab.outcome.panels["audio"], ask(tab, "voices", clips)[-1]
     assert len(last[panel.takes]) == 5 == last[panel.which]["maximum"]
     assert len({path for path, _ in last[panel.takes]}) == 5 and last[panel.made.sound] == last[panel.takes][0][0]
     tab = tab_of(runtime, "anomaly")
-    panel, last = tab.panels["audio"], ask(tab, "voices", clips[:1])[-1]
+    panel, last = tab.outcome.panels["audio"], ask(tab, "voices", clips[:1])[-1]
     assert "ordinary test samples" in last[panel.verdict] and "<polyline" in last[panel.heard.seen]
 
 
@@ -453,7 +455,8 @@ def test_voices_that_a_visitor_brings_show_their_inputs(runtime):
     tab, voices = tab_of(runtime), runtime.catalogue["voices"]
     updates = tab.offer([voices], voices)
     assert set(updates) <= set(tab.offered)
-    assert updates[tab.inputs["audio"].group]["visible"] and not updates[tab.inputs["image"].group]["visible"]
+    inputs = tab.question.inputs
+    assert updates[inputs["audio"].group]["visible"] and not updates[inputs["image"].group]["visible"]
 
 
 def test_the_bare_proof_does_each_task_on_sound(runtime):

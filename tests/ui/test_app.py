@@ -301,14 +301,15 @@ def test_dropped_result_restores_the_controls(runtime, tab):
     path = keep_results(result)[1]
     assert Request.from_dict(read_request(path)) == result.request
     updates = tab._restore(path)
-    controls = tab.controls.components["ddpm"]
-    assert updates[tab.picker.dropdown] == "tiny-ddpm"
-    assert updates[tab.seed] == str(2**62 + 1)
-    assert updates[tab.number] == 4
-    assert updates[tab.classes.mode]["value"] == "chosen" and updates[tab.classes.names]["value"] == [2, 7]
+    question = tab.question
+    controls, groups = question.controls.components["ddpm"], question.controls.groups
+    assert updates[question.picker.dropdown] == "tiny-ddpm"
+    assert updates[question.seed] == str(2**62 + 1)
+    assert updates[question.number] == 4
+    assert updates[question.classes.mode]["value"] == "chosen" and updates[question.classes.names]["value"] == [2, 7]
     assert updates[controls["sampler"]]["value"] == "ddim" and updates[controls["eta"]]["value"] == 0.5
     assert updates[controls["guidance_scale"]]["value"] == 1.5  # not in the request: its default
-    assert updates[tab.controls.groups["ddpm"]]["visible"] and not updates[tab.controls.groups["vae"]]["visible"]
+    assert updates[groups["ddpm"]]["visible"] and not updates[groups["vae"]]["visible"]
 
 
 def test_other_files_restore_nothing(runtime, tab, tmp_path):
@@ -322,8 +323,8 @@ def test_other_files_restore_nothing(runtime, tab, tmp_path):
         (foreign, "There is no checkpoint &#x27;somewhere-&lt;else&gt;&#x27;"),
     ):
         updates = tab._restore(path)
-        assert list(updates) == [tab.restored]
-        assert reason in updates[tab.restored]
+        assert list(updates) == [tab.question.restored]
+        assert reason in updates[tab.question.restored]
 
 
 def test_leaving_stops_the_computation(runtime):
@@ -345,14 +346,15 @@ def test_leaving_stops_the_computation(runtime):
 
 def test_stop_ends_a_run_with_its_own_last_word(runtime, tab):
     """Also while it waits for its turn: no news that were under way may come after "Stopped"."""
-    data = {component: component.value for component in (tab.picker.dropdown, tab.seed, tab.number, *tab.classes.all)}
-    data |= {component: component.value for component in tab.controls.all}
+    question = tab.question
+    shown = (question.picker.dropdown, question.seed, question.number, *question.classes.all, *question.controls.all)
+    data = {component: component.value for component in shown}
     visit = SimpleNamespace(session_hash="a page")
 
     async def run_and_stop():
         words = []
         async for update in tab._run(data, visit):
-            words.append(update[tab.status] if isinstance(update.get(tab.status), str) else "")
+            words.append(update[tab.outcome.status] if isinstance(update.get(tab.outcome.status), str) else "")
             if "Getting ready" in words[-1]:
                 tab.runs.halt(SimpleNamespace(session_hash="another page"))
                 assert not tab.runs._stops["a page"].is_set()

@@ -115,20 +115,20 @@ def test_load_offers_it_on_this_visitors_tabs_and_it_runs(page, hub, monkeypatch
     assert "is ready" in last[page.hub.status] and last[page.hub.brought] == [name]
     assert last[page.hub.load]["interactive"] and not last[page.hub.stop]["interactive"]
     for tab in (page.tabs["generate"], page.tabs["reconstruct"]):
-        update = last[tab.picker.dropdown]
+        question, groups = tab.question, tab.question.controls.groups
+        update = last[question.picker.dropdown]
         assert update["value"] == name and (f"someone/vae@{name[-40:][:7]}", name) in update["choices"]
         assert [choice[1] for choice in update["choices"]] == [*tab.checkpoints, name]
-        assert last[tab.controls.groups["vae"]]["visible"] and not last[tab.controls.groups["ddpm"]]["visible"]
+        assert last[groups["vae"]]["visible"] and not last[groups["ddpm"]]["visible"]
         assert set(tab.offer([], page.hub.runtime.guest(name))) <= set(tab.offered)
     generate = page.tabs["generate"]
-    data = {
-        c: getattr(c, "value", None)
-        for c in (*generate.classes.all, *generate.controls.all, generate.seed, generate.number)
-    }
+    question, outcome = generate.question, generate.outcome
+    shown = (*question.classes.all, *question.controls.all, question.seed, question.number)
+    data = {c: getattr(c, "value", None) for c in shown}
     visit = SimpleNamespace(session_hash="a")
-    done = collect(generate._run({**data, generate.picker.dropdown: name}, visit))[-1]
-    assert "Done in" in done[generate.status] and len(done[generate.panels["image"].gallery]["value"]) == 16
-    assert f'genarium.load("{name}")' in done[generate.snippet]
+    done = collect(generate._run({**data, question.picker.dropdown: name}, visit))[-1]
+    assert "Done in" in done[outcome.status] and len(done[outcome.panels["image"].gallery]["value"]) == 16
+    assert f'genarium.load("{name}")' in done[outcome.snippet]
 
 
 def test_what_was_looked_at_is_what_is_loaded(page, hub):
@@ -143,7 +143,7 @@ def test_visitors_share_the_weights_but_not_the_list(page, hub):
     (name,) = press_load(page, "someone/vae", visitor="a")[-1][page.hub.brought]
     before = hub.asked("GET", WEIGHTS)
     other = press_load(page, "someone/ddpm", visitor="b")[-1]
-    choices = other[page.tabs["generate"].picker.dropdown]["choices"]
+    choices = other[page.tabs["generate"].question.picker.dropdown]["choices"]
     assert not any("someone/vae" in value for _, value in choices) and len(other[page.hub.brought]) == 1
     both = press_load(page, "someone/vae", brought=other[page.hub.brought], visitor="b")[-1]
     assert len(both[page.hub.brought]) == 2 and hub.asked("GET", WEIGHTS) == before + 1
@@ -255,7 +255,7 @@ def test_a_checkpoints_own_defaults_are_set(page, hub):
     index["defaults"] = {"generate": {"num_inference_steps": 2}}
     repo.commit({**repo.files, "model_index.json": json.dumps(index).encode()}, "a student")
     last, tab = press_load(page, "someone/ddpm")[-1], page.tabs["generate"]
-    steps = tab.controls.components["ddpm"]["num_inference_steps"]
+    steps = tab.question.controls.components["ddpm"]["num_inference_steps"]
     assert last[steps]["value"] == 2
     assert tab._choose("tiny-ddpm", "image")[steps]["value"] == 12, "and go back with the checkpoint that has others"
     assert steps not in press_load(page, "someone/vae")[-1]
@@ -267,7 +267,7 @@ def test_a_lone_auto_encoder_is_offered_where_it_can_work_without_what_it_lacks(
     assert "VQModel" in press_look(page, "someone/vq")[page.hub.facts]
     last, name = press_load(page, "someone/vq")[-1], f"someone/vq@{hub.repo('someone/vq').sha}"
     generate, reconstruct = page.tabs["generate"], page.tabs["reconstruct"]
-    assert generate.picker.dropdown not in last and last[reconstruct.picker.dropdown]["value"] == name
-    redraw = reconstruct.controls.components["vqgan"]["redraw"]
+    assert generate.question.picker.dropdown not in last and last[reconstruct.question.picker.dropdown]["value"] == name
+    redraw = reconstruct.question.controls.components["vqgan"]["redraw"]
     assert not last[redraw]["visible"] and reconstruct._choose("tiny-vqgan", "image")[redraw]["visible"]
-    assert "redraw" not in reconstruct.controls.values(page.hub.runtime.guest(name), {})
+    assert "redraw" not in reconstruct.question.controls.values(page.hub.runtime.guest(name), {})

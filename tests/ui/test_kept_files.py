@@ -72,7 +72,7 @@ def test_panels_hand_on_files_and_leave_gradio_nothing_to_write(tiny_checkpoints
         tab = build_tab(task, runtime)
     given = dict.fromkeys(PICTURE_TASKS.get(task, ()), EXAMPLES / "grey" / "sneaker-1.png")
     result = runtime.run(Request("tiny-vae", task, batch_size=1), given)
-    panel = tab.panels["image"]
+    panel = tab.outcome.panels["image"]
     for name in ("save_pil_to_cache", "save_img_array_to_cache", "save_bytes_to_cache"):
         monkeypatch.setattr(processing_utils, name, None)  # to call it fails
     settings = {component: component.value for component in panel.settings}

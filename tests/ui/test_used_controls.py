@@ -36,7 +36,7 @@ def tab(tiny_checkpoints):
 
 
 def test_the_page_shows_what_the_sampler_uses(tab):
-    controls, checkpoint = tab.controls, tab.checkpoints["tiny-ddpm"]
+    controls, checkpoint = tab.question.controls, tab.checkpoints["tiny-ddpm"]
     eta = controls.components["ddpm"]["eta"]
     assert not eta.visible and controls.components["ddpm"]["num_inference_steps"].visible
     assert controls.fill(checkpoint, {"sampler": "ddim"})[eta]["visible"]

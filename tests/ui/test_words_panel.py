@@ -43,15 +43,16 @@ def last(updates):
 
 
 def values(tab, panel, words):
-    shown = (tab.picker.dropdown, tab.seed, tab.invert, *tab.classes.all, *tab.controls.all)
+    question = tab.question
+    shown = (question.picker.dropdown, question.seed, question.invert, *question.classes.all, *question.controls.all)
     data = {component: component.value for component in shown}
-    data |= {place: SNEAKER for inputs in tab.inputs.values() for place in inputs.components.values()}
+    data |= {place: SNEAKER for inputs in question.inputs.values() for place in inputs.components.values()}
     return data | {panel.words: words}
 
 
 def test_a_visitor_edits_the_words_and_the_picture_follows(runtime, tab):
     assert isinstance(runtime.catalogue, Catalogue)
-    panel, visit = tab.panels["image"], SimpleNamespace(session_hash="a page")
+    panel, visit = tab.outcome.panels["image"], SimpleNamespace(session_hash="a page")
     read = last(tab._run(values(tab, panel, "what stood there before"), visit))  # Run reads the picture anew
     assert read[panel.language]["visible"]
     words = read[panel.words]
@@ -78,7 +79,7 @@ def test_programs_get_the_words(runtime):
 def test_a_gallery_has_the_words_below_the_pictures(runtime):
     with gr.Blocks():
         tab = build_tab("generate", runtime)
-    panel = tab.panels["image"]
+    panel = tab.outcome.panels["image"]
     result = runtime.run(Request("tiny-word-ae", "generate", batch_size=3))
     shown = panel.fill(result, runtime.catalogue["tiny-word-ae"], {})[panel.gallery]["value"]
     assert [caption for _, caption in shown] == [

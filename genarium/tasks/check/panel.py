@@ -26,12 +26,12 @@ from genarium.tasks.check.consequences import Consequences, consequences
 from genarium.tasks.check.histogram import histogram_svg, scale_of
 from genarium.tasks.check.looking import Look, judge_for, look, read
 from genarium.ui.answers import said
+from genarium.ui.events import QUIET, VISITORS
 from genarium.ui.files import keep, keep_shown
 from genarium.ui.pages import Page
 from genarium.ui.panels import gallery, picture
 from genarium.ui.runs import Runs, seconds, status_html
 from genarium.ui.streaming import follow
-from genarium.ui.tab import QUIET, VISITORS
 from genarium.ui.texts import Texts, markup
 
 Updates = dict[Any, Any]

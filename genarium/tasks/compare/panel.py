@@ -19,12 +19,12 @@ from genarium.tasks.compare.panel_vote import VotePanel
 from genarium.tasks.compare.running import Board, Compared
 from genarium.tasks.compare.sheet import save_sheet, to_python, zip_of
 from genarium.tasks.compare.table import notes_html, table_html
+from genarium.ui.events import QUIET, VISITORS
 from genarium.ui.files import keep, keep_file
 from genarium.ui.links import WRITE_ADDRESS
 from genarium.ui.pages import Page, shown_once
 from genarium.ui.runs import Runs, problem_html, seconds, status_html
 from genarium.ui.streaming import follow
-from genarium.ui.tab import QUIET, VISITORS
 from genarium.ui.texts import Texts, markup
 
 

@@ -23,9 +23,9 @@ from genarium.tasks.compare.comparison import (
     parse_values,
 )
 from genarium.ui.controls import seed_row
+from genarium.ui.events import QUIET
 from genarium.ui.inputs import example_pictures, picture_input
 from genarium.ui.pages import Page
-from genarium.ui.tab import QUIET
 
 VALUE = "value"  # columns are values of a setting
 FEWER = 8  # example pictures offered

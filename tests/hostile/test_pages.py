@@ -13,6 +13,7 @@ from genarium.families import discover
 from genarium.runtime import Runtime
 from genarium.tasks import find_tasks
 from genarium.tasks.compare.comparison import Comparison
+from genarium.tasks.compare.offer import Offer
 from genarium.tasks.compare.panel import ComparePage
 from genarium.tasks.compare.panel_question import Question
 from genarium.tasks.explore.explorer import Explorer, Held
@@ -38,8 +39,8 @@ def page(runtime):
 
 
 @pytest.fixture(scope="module")
-def question(page):
-    question = Question(page("compare"))
+def question(page, runtime):
+    question = Question(page("compare"), Offer(runtime.catalogue))
     question.build(Comparison(("tiny-vae",)))
     return question
 
@@ -82,7 +83,7 @@ def test_no_checkpoints_are_chosen(question):
 def test_a_comparison_of_values_that_no_page_sends(question, part, value):
     sent = {component: component.value for component in question.asked} | {getattr(question, part): value}
     with pytest.raises(InputError):
-        question.checked(question.comparison(sent))
+        question.offer.checked(question.comparison(sent))
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from genarium.runtime.links import MAX_LINK
 from genarium.tasks.compare.agreement import consensus, disagreement, rank_agreement
 from genarium.tasks.compare.bundled import Point, chart_html, points
 from genarium.tasks.compare.comparison import Comparison, parse_values
-from genarium.tasks.compare.panel_question import suggested
+from genarium.tasks.compare.offer import suggested
 from genarium.tasks.compare.quality import EXACT, psnr, ssim
 from genarium.tasks.compare.running import Board, Cell, Row, compare
 from genarium.tasks.compare.sheet import save_sheet, to_python, zip_of

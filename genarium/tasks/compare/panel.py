@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from genarium.errors import GenariumError, InputError, Stopped
-from genarium.tasks.compare.comparison import Comparison
+from genarium.tasks.compare.comparison import MAX_CHECKPOINTS, Comparison
+from genarium.tasks.compare.offer import Offer
 from genarium.tasks.compare.panel_chart import build_chart
 from genarium.tasks.compare.panel_question import Question
 from genarium.tasks.compare.panel_vote import VotePanel
@@ -38,10 +39,11 @@ class ComparePage:
 
     def __init__(self, page: Page):
         self.page, self.runtime, self.texts = page, page.runtime, page.texts
-        self.question = Question(page)
+        self.offer = Offer(page.runtime.catalogue)
+        self.question = Question(page, self.offer)
         start, problem = self._start()
         markup(f'<div class="intro">{self.texts.both("intro")}</div>')
-        if not any(self.question.able.values()):
+        if not any(self.offer.by_task.values()):
             markup(f'<p class="about">{Texts.both("no_checkpoint")}</p>')
             return
         with gr.Row(elem_classes="workbench"):
@@ -50,7 +52,7 @@ class ComparePage:
                 self._build_buttons()
             with gr.Column(scale=9, min_width=300, elem_id="compare-answer"):
                 self._build_answer(problem)
-                VotePanel(page, self.question)
+                VotePanel(page, self.offer, self.question.rows)
                 build_chart(page)
         self._connect(start, bool(page.query) and not problem)
 
@@ -59,14 +61,15 @@ class ComparePage:
 
         A link that names no checkpoints means all of one data set.
         """
-        usual = self.question.usual(self.page.checkpoint)
+        usual = self.offer.usual(self.page.checkpoint)
         if not self.page.query:
             return usual, ""
         try:
             wanted = Comparison.from_query(self.page.query)
             if not wanted.checkpoints:
-                wanted = replace(wanted, checkpoints=self.question.alike(wanted.task, self.page.checkpoint))
-            return self.question.checked(wanted), ""
+                alike = self.offer.alike(wanted.task, self.page.checkpoint, MAX_CHECKPOINTS)
+                wanted = replace(wanted, checkpoints=alike)
+            return self.offer.checked(wanted), ""
         except GenariumError as error:
             return usual, str(error)
 
@@ -136,7 +139,7 @@ class ComparePage:
             yield updates
 
     async def _answer(self, data: dict[Any, Any], stop: threading.Event) -> AsyncGenerator[dict[Any, Any], None]:
-        comparison = self.question.checked(self.question.comparison(data))
+        comparison = self.offer.checked(self.question.comparison(data))
         board = Board(self.runtime, comparison, self.question.given(data))
         hidden = {self.verdicts: "", self.take_along: gr.update(visible=False)}
         yield {**self.runs.busy, self.table: table_html(board, self.texts), **hidden}

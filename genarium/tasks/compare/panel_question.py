@@ -7,21 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
 from genarium.media.pictures import read_request
-from genarium.messages import quoted
 from genarium.runtime.request import parse_number, parse_seed
-from genarium.tasks import Control
-from genarium.tasks.compare.comparison import (
-    CLASS,
-    COMPARED,
-    MAX_CHECKPOINTS,
-    MAX_COLUMNS,
-    SEED,
-    Comparison,
-    parse_values,
-)
+from genarium.tasks.compare.comparison import CLASS, COMPARED, MAX_COLUMNS, SEED, Comparison, parse_values
+from genarium.tasks.compare.offer import Offer, suggested
 from genarium.ui.controls import seed_row
 from genarium.ui.events import QUIET
 from genarium.ui.inputs import example_pictures, picture_input
@@ -36,62 +26,11 @@ class Question:
 
     Args:
         page: of the comparison.
+        offer: what can be compared.
     """
 
-    def __init__(self, page: Page):
-        self.texts, self.runtime, self.picture = page.texts, page.runtime, page.picture or None
-        catalogue = page.runtime.catalogue.checkpoints.values()
-        self.able = {task: [c for c in catalogue if task in c.tasks and c.modality == "image"] for task in COMPARED}
-
-    def usual(self, checkpoint: str) -> Comparison:
-        """Return the comparison that a page begins with: samples of all checkpoints that know the data of this one."""
-        return Comparison(self.alike("generate", checkpoint))
-
-    def alike(self, task: str, checkpoint: str) -> tuple[str, ...]:
-        """Return the names of the checkpoints that can do a task and know the data of this one, as many as can be compared."""
-        return tuple(c.name for c in self._alike(task, checkpoint))[:MAX_CHECKPOINTS]
-
-    def _able(self, task: Any) -> list[Checkpoint]:
-        """Return the checkpoints that can do a task, which a browser named.
-
-        Raises:
-            InputError: it is none of the tasks that are compared.
-        """
-        if not isinstance(task, str) or task not in self.able:
-            raise InputError(f"Choose what to compare: {', '.join(COMPARED)}, not {quoted(task)}.")
-        return self.able[task]
-
-    def _alike(self, task: str, name: str) -> list[Checkpoint]:
-        """Return the checkpoints that can do a task, of the data of one of them; of the commonest data otherwise."""
-        able = self._able(task)
-        sets = [c.data for c in able]
-        data = next((c.data for c in able if c.name == name), max(sets, key=sets.count) if sets else None)
-        return [c for c in able if c.data == data]
-
-    def offered(self, names: Any) -> dict[str, Checkpoint]:
-        """Return checkpoints that this page offers, by the names that a browser sent, which may be anything.
-
-        A name that is none of these is not looked for elsewhere: a stranger shall not make the app read folders or ask the
-        Hub.
-
-        Raises:
-            InputError: no list of names, or a name that is not offered.
-        """
-        known = {checkpoint.name: checkpoint for able in self.able.values() for checkpoint in able}
-        if not isinstance(names, (list, tuple)):
-            raise InputError("checkpoints: give a list of names.")
-        for name in names:
-            if not isinstance(name, str) or name not in known:
-                raise InputError(f"There is no checkpoint {quoted(name)} here that makes pictures.")
-        return {name: known[name] for name in names}
-
-    def checked(self, comparison: Comparison) -> Comparison:
-        """Return a comparison that came from a browser, a link or a file, checked.
-
-        Raises:
-            GenariumError: it does not fit what the page offers.
-        """
-        return comparison.checked(self.offered(comparison.checkpoints))
+    def __init__(self, page: Page, offer: Offer):
+        self.texts, self.picture, self.offer = page.texts, page.picture or None, offer
 
     # ---- building ----
 
@@ -103,21 +42,20 @@ class Question:
         """
         texts = self.texts
         self.what = gr.Radio(
-            [(texts(task), task) for task in COMPARED if self.able[task]],
+            [(texts(task), task) for task in COMPARED if self.offer.by_task[task]],
             value=start.task,
             label=texts("what"),
             interactive=True,
             elem_id="compare-what",
         )
-        sets = list(dict.fromkeys(c.data for c in self.able[start.task] if c.data))
         self.data = gr.Radio(
-            [(name.rpartition("/")[2].replace("_", " "), name) for name in sets],
+            self._data_choices(start.task),
             label=texts("data_set"),
             interactive=True,
             elem_id="compare-data",
         )
         self.rows = gr.Dropdown(
-            [c.name for c in self.able[start.task]],
+            [c.name for c in self.offer.able(start.task)],
             value=list(start.checkpoints),
             multiselect=True,
             label=texts("rows"),
@@ -217,22 +155,14 @@ class Question:
             return [(texts("columns_picture"), SEED)]
         return [(texts("columns_picture"), SEED), (texts("columns_value"), VALUE)]
 
-    def _controls(self, task: str, names: Sequence[str] | None) -> dict[str, Control]:
-        """Return the controls that any of the checkpoints has; of several of one name the first."""
-        found: dict[str, Control] = {}
-        for checkpoint in (c for c in self._able(task) if c.name in (names or ())):
-            for name, control in checkpoint.controls(task).items():
-                if not control.hidden:
-                    found.setdefault(name, control)
-        return found
+    def _data_choices(self, task: str) -> list[tuple[str, str]]:
+        return [(name.rpartition("/")[2].replace("_", " "), name) for name in self.offer.data_sets(task)]
 
     def _settings(self, task: str, names: Sequence[str] | None) -> list[tuple[str, str]]:
-        return [(control.label, name) for name, control in self._controls(task, names).items()]
+        return [(control.label, name) for name, control in self.offer.controls(task, names).items()]
 
     def _class_choices(self, names: Sequence[str] | None) -> list[tuple[Any, str]]:
-        chosen = (c for c in self.able["generate"] if c.name in (names or ()))
-        classes = dict.fromkeys(name for c in chosen if c.takes_classes("generate") for name in c.class_names)
-        return [(self.texts("any"), ""), *((name, name) for name in classes)]
+        return [(self.texts("any"), ""), *((name, name) for name in self.offer.classes(names))]
 
     # ---- behaviour ----
 
@@ -267,12 +197,11 @@ class Question:
         self.setting.input(self._suggest, [self.what, self.rows, self.setting], self.values, **QUIET)
 
     def _change_task(self, task: str, names: Sequence[str] | None) -> dict[Any, Any]:
-        able = [c.name for c in self._able(task)]
-        kept = [name for name in names or () if name in able] or [c.name for c in self._alike(task, "")]
-        sets = list(dict.fromkeys(c.data for c in self.able[task] if c.data))
+        able = [c.name for c in self.offer.able(task)]
+        kept = [name for name in names or () if name in able] or list(self.offer.alike(task, ""))
         return {
             self.rows: gr.update(choices=able, value=kept),
-            self.data: gr.update(choices=[(s.rpartition("/")[2].replace("_", " "), s) for s in sets], value=None),
+            self.data: gr.update(choices=self._data_choices(task), value=None),
             self.columns: gr.update(choices=self._column_choices(task), value=SEED),
             self.pictures: gr.update(visible=task != "generate"),
             self.second: gr.update(visible=task == "interpolate"),
@@ -284,7 +213,7 @@ class Question:
         }
 
     def _choose_data(self, task: str, data: str) -> dict[Any, Any]:
-        names = [c.name for c in self._able(task) if c.data == data]
+        names = [c.name for c in self.offer.able(task) if c.data == data]
         return {self.rows: names, **self._change_rows(task, names)}
 
     def _change_rows(self, task: str, names: Sequence[str] | None) -> dict[Any, Any]:
@@ -304,7 +233,7 @@ class Question:
 
     def _suggest(self, task: str, names: Sequence[str] | None, setting: str) -> str:
         """Return values of a setting to begin with: its choices, or five from its least to its greatest."""
-        control = self._controls(task, names).get(setting)
+        control = self.offer.controls(task, names).get(setting)
         if control is None:
             return ""
         return ", ".join(map(str, suggested(control)))
@@ -324,13 +253,13 @@ class Question:
         values = read_request(path).get("comparison")
         if not isinstance(values, dict):
             raise InputError("This picture holds no comparison; drop a sheet that was downloaded here.")
-        wanted = self.checked(Comparison.from_dict(values))
+        wanted = self.offer.checked(Comparison.from_dict(values))
         by_value = wanted.columns not in (SEED, CLASS)
         columns = VALUE if by_value else wanted.columns
         task, names = wanted.task, wanted.checkpoints
         return {
             self.what: task,
-            self.rows: gr.update(choices=[c.name for c in self.able[task]], value=list(names)),
+            self.rows: gr.update(choices=[c.name for c in self.offer.able(task)], value=list(names)),
             self.columns: gr.update(choices=self._column_choices(task), value=columns),
             self.setting: gr.update(
                 choices=self._settings(task, names), value=wanted.columns if by_value else None, visible=by_value
@@ -384,25 +313,3 @@ class Question:
 def _counts(task: str, columns: str) -> bool:
     """Return whether the number of columns is the visitor's choice."""
     return task == "interpolate" or (task == "generate" and columns == SEED)
-
-
-def suggested(control: Control) -> list[Any]:
-    """Return values of a control to compare: its choices, or a quarter, half, once, twice and four times its default.
-
-    Values are on the control's steps and in its range. A default of 0 gives three values from the least to the greatest.
-    """
-    if control.choices:
-        return list(control.choices)
-    if control.kind == "checkbox":
-        return [False, True]
-    if control.kind == "text" or control.minimum is None or control.maximum is None:
-        return [control.default]
-    low, high = control.minimum, control.maximum
-    wanted = (
-        [control.default * factor for factor in (0.25, 0.5, 1, 2, 4)]
-        if control.default
-        else [low, (low + high) / 2, high]
-    )
-    step = control.step or (1 if control.kind == "integer" else 0.01)
-    rounded = [min(high, max(low, low + round((value - low) / step) * step)) for value in wanted]
-    return list(dict.fromkeys(int(v) if control.kind == "integer" else round(v, 6) for v in rounded))

@@ -15,7 +15,7 @@ from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError
 from genarium.media.decoding import open_picture
 from genarium.tasks.compare.bundled import points
-from genarium.tasks.compare.panel_question import Question
+from genarium.tasks.compare.offer import Offer
 from genarium.tasks.compare.running import pictures_of
 from genarium.tasks.compare.vote import CHOICES, REAL, Ballot, Tally, draw_ballot
 from genarium.ui.answers import said
@@ -31,11 +31,12 @@ class VotePanel:
 
     Args:
         page: of the comparison.
-        question: of the page; its checkpoints take part.
+        offer: the checkpoints that may take part.
+        rows: the component with the names of those that do.
     """
 
-    def __init__(self, page: Page, question: Question):
-        self.page, self.texts, self.question = page, page.texts, question
+    def __init__(self, page: Page, offer: Offer, rows: gr.Dropdown):
+        self.page, self.texts, self.offer = page, page.texts, offer
         texts = self.texts
         with gr.Accordion(texts("vote"), open=False, elem_id="compare-vote"):
             markup(f'<div class="intro">{texts.both("vote_intro")}</div>')
@@ -51,7 +52,7 @@ class VotePanel:
                 }
             self.result = markup("", elem_id="compare-vote-result")
         hidden: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
-        pair.click(self.draw, question.rows, [self.ballot, self.asking, self.a, self.b], **hidden)
+        pair.click(self.draw, rows, [self.ballot, self.asking, self.a, self.b], **hidden)
         for choice, button in answers.items():
 
             def answer(ballot: Any, tally: Any, choice: str = choice) -> tuple[Any, Tally, str]:
@@ -63,7 +64,7 @@ class VotePanel:
         """Draw a pair: who made it is known to the server only."""
         runtime = self.page.runtime
         try:
-            checkpoints = list(self.question.offered(names).values())
+            checkpoints = list(self.offer.checkpoints(names).values())
             able = [one for one in checkpoints if "generate" in one.tasks]
             ballot = draw_ballot(able, real_classes(able), random.SystemRandom())
             pictures = []

@@ -4,10 +4,15 @@
 
   // Pictures of examples have no names: the name of the file is one.
   const nameExamples = () => {
-    for (const button of document.querySelectorAll(".example-strip .gallery-item:not([aria-label])")) {
+    for (const button of document.querySelectorAll(".example-strip .gallery-item:not([aria-label]), .explore-strip .gallery-item:not([aria-label])")) {
       const source = button.querySelector("img")?.src;
       if (source) button.setAttribute("aria-label", decodeURIComponent(source).split("/").pop().replace(/\.\w+$/, "").replace(/[-_]+/g, " "));
     }
+  };
+
+  // The picture that stands for an empty place has a name, but no role to bear it.
+  const nameEmpty = () => {
+    for (const place of document.querySelectorAll(".empty[aria-label]:not([role])")) place.setAttribute("role", "img");
   };
 
   // The document says "en" in every language.
@@ -40,7 +45,7 @@
   });
 
   let asked = false;
-  const mend = () => { asked = false; nameExamples(); nameLanguage(); keepFocus(); };
+  const mend = () => { asked = false; nameExamples(); nameEmpty(); nameLanguage(); keepFocus(); };
   new MutationObserver(() => {
     if (!asked) { asked = true; requestAnimationFrame(mend); }
   }).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["disabled", "src"] });

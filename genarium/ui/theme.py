@@ -73,6 +73,7 @@ CSS = """
 .gradio-container main { width: 100%; padding: 8px 0 !important; }
 .html-container { padding: 0 !important; }
 footer { margin-top: 24px !important; gap: 20px; }
+footer button { min-height: 40px; } /* at every width: Gradio keeps what stands under a condition from the footer */
 /* on phones Gradio hides its link to the API, but not the dot after it */
 footer .divider { display: none !important; }
 .in-en, .in-zh { color: inherit; }
@@ -194,6 +195,10 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .question .sound .upload-container .icon-wrap { display: none; }
 .placeholder.wide i { aspect-ratio: 3; }
 
+/* The colours of Gradio's code are too pale to read on white: contrast 4.0 for keywords, 2.0 for numbers. On the dark card the
+   grey of comments is just too dim: 4.48. */
+body:not(.dark) .cm-line span { color: var(--body-text-color) !important; }
+.dark .cm-editor { background: var(--neutral-950); }
 
 .card h1 { font-size: 20px; } .card h2 { font-size: 16px; margin-top: 20px !important; }
 .card table { display: block; overflow-x: auto; font-size: 13px; }
@@ -213,6 +218,13 @@ input[type=range]::-moz-range-thumb { border: 1px solid var(--neutral-400) !impo
 .about { max-width: 860px; line-height: 1.6; margin: 0; }
 
 @media (max-width: 640px) {
+  /* smaller text in a field makes a phone zoom in when the field is touched, and smaller things are hard to hit */
+  input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select { font-size: 16px !important; }
+  button, [role=button], summary, select { min-height: 40px !important; }
+  input:not([type=range]):not([type=checkbox]):not([type=radio]):not([type=file]) { min-height: 40px !important; }
+  summary { align-content: center; }
+  .example-strip .gallery-item, .example-strip .gallery-item * { width: 40px !important; height: 40px !important; }
+  .source-selection .icon { width: 40px; height: 40px; padding: 9px; }
   .tab-container, .tab-container button { min-height: 44px; }
   .tab-container button { padding: 0 2px !important; font-size: 12px !important; } /* all seven fit a phone */
   .tiles { grid-template-columns: repeat(min(var(--columns), 4), minmax(0, 1fr)); }

@@ -24,6 +24,15 @@ SWITCHES = [
     "--disable-sync",
 ]
 PATIENCE = 60_000  # milliseconds; the cores may be busy with other tests
+STILL = """() => new Promise(done => {
+  const rest = () => { clearTimeout(timer); timer = setTimeout(finish, 600); };
+  const finish = () => { observer.disconnect(); done(); };
+  const observer = new MutationObserver(rest);
+  let timer = setTimeout(finish, 600);
+  observer.observe(document.body, { childList: true, subtree: true });
+  setTimeout(finish, 8000);
+})"""
+UNFOLD = "() => document.querySelectorAll('.label-wrap:not(.open)').forEach(fold => fold.offsetParent && fold.click())"
 
 if BROWSER is None and not os.environ.get("CI"):
     pytest.skip("no Chromium here (in CI this would fail)", allow_module_level=True)
@@ -76,3 +85,23 @@ def open_tab(page, name: str) -> None:
 def open_settings(page, task: str) -> None:
     """Unfold the settings of a tab."""
     page.locator(f"#{task}-settings").get_by_text("Settings", exact=True).click()
+
+
+def open_tabs(page):
+    """Open each tab that a visitor sees -> the name of each while it is open."""
+    for tab in page.get_by_role("tab").all():
+        if tab.is_visible():
+            tab.click()
+            yield tab.inner_text()
+
+
+def wait_until_still(page) -> None:
+    """Wait until nothing is added to the page or taken from it for a moment; at most eight seconds, since films may run."""
+    page.evaluate(STILL)
+
+
+def unfold(page) -> None:
+    """Open all that is folded and can be seen."""
+    wait_until_still(page)
+    page.evaluate(UNFOLD)
+    wait_until_still(page)

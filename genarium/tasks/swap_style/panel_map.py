@@ -44,7 +44,7 @@ def map_html(style_map: StyleMap | None, texts: TaskTexts) -> str:
         for part in style_map.parts
     )
     return (
-        f'<figure class="style-map"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(marks)}</svg>'
+        f'<figure class="style-map"><svg viewBox="0 0 {WIDTH} {HEIGHT}">{"".join(marks)}</svg>'
         f'<div class="legend">{legend}</div><figcaption class="note">{texts.both("style_map")}</figcaption></figure>'
     )
 

@@ -9,6 +9,7 @@ from genarium.catalogue import Catalogue
 from genarium.errors import Broken
 from genarium.families import Family
 from genarium.tasks import tasks_of
+from genarium.ui.picker import named_html
 from genarium.ui.texts import Texts, in_both_of, markup
 
 
@@ -38,12 +39,12 @@ def _family(catalogue: Catalogue, family: Family, texts: Texts) -> str:
         for p in family.papers
     )
     can = ", ".join(texts.of(task).both("tab") for task in tasks_of(family.pipeline_class()))
-    names = [c.name for c in catalogue.checkpoints.values() if c.family.name == family.name]
-    has = ", ".join(f"<code>{html.escape(name)}</code>" for name in names) or "–"
+    has = " · ".join(named_html(c) for c in catalogue.checkpoints.values() if c.family.name == family.name) or "–"
     origin = html.escape(catalogue.families.origins[family.name])
     return (
         f'<section class="family"><h2>{html.escape(family.title)}</h2><p>{in_both_of(family.description)}</p>'
         f"<ul>{papers}</ul>"
-        f'<p class="small">{Texts.both("can")}: {can} · {Texts.both("checkpoints")}: {has} · <code>{origin}</code></p>'
+        f'<p class="small">{Texts.both("can")}: {can}</p><p class="small">{Texts.both("checkpoints")}: {has}</p>'
+        f'<p class="small"><code>{origin}</code></p>'
         "</section>"
     )

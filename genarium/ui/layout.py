@@ -27,6 +27,7 @@ from genarium.ui.hub import HubTab
 from genarium.ui.links import open_links
 from genarium.ui.notices import show_notes
 from genarium.ui.pages import Current, build_contents, open_page
+from genarium.ui.picker import choices_of
 from genarium.ui.sending import connect_sending, takes_pictures
 from genarium.ui.starts import CSS as STARTS_CSS
 from genarium.ui.starts import START_JS, open_starts, starts_html
@@ -56,6 +57,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     app = gr.Blocks(title="Genarium", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR))
     pages = [task for task in tasks if task.address]
     with _assembled_later(app):
+        choices_of(runtime.catalogue.checkpoints.values(), texts)  # pages that are built later have these names, too
         style = _build_first_page(app, runtime, tasks, broken, texts)
         for task in pages:
             _build_page(app, task, runtime, texts)

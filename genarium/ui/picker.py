@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -15,7 +15,7 @@ from genarium.errors import InputError
 from genarium.files import read_text
 from genarium.media.decoding import open_picture
 from genarium.ui.files import data_url
-from genarium.ui.texts import TaskTexts, Texts, markup
+from genarium.ui.texts import TaskTexts, Texts, in_both, markup
 
 
 class Picker:
@@ -31,7 +31,7 @@ class Picker:
     def __init__(self, checkpoints: Mapping[str, Checkpoint], texts: TaskTexts, find: Callable[[str], Checkpoint]):
         self.checkpoints, self.texts, self.find = checkpoints, texts, find
         self.first = next(iter(checkpoints.values()), None)
-        self.choices: list[tuple[Any, str]] = [(title(c, texts), name) for name, c in checkpoints.items()]
+        self.choices = choices_of(checkpoints.values(), texts)
         self.dropdown = gr.Dropdown(
             self.choices,
             value=None if self.first is None else self.first.name,
@@ -76,14 +76,32 @@ class Picker:
         """Return updates of this visitor's drop-down that leave what is chosen."""
         return {self.dropdown: gr.update(choices=self._choices(brought))}
 
-    def _choices(self, brought: Sequence[Checkpoint]) -> list[tuple[str, str]]:
+    def _choices(self, brought: Sequence[Checkpoint]) -> list[tuple[Any, str]]:
         return [*self.choices, *((short(c.name), c.name) for c in brought)]
+
+
+def choices_of(checkpoints: Iterable[Checkpoint], texts: Texts | TaskTexts) -> list[tuple[Any, str]]:
+    """Return the choices of a drop-down of checkpoints: the names that people use, and the checkpoints' own."""
+    return [(title(checkpoint, texts), checkpoint.name) for checkpoint in checkpoints]
 
 
 def title(checkpoint: Checkpoint, texts: Texts | TaskTexts) -> Any:
     """Return the name that people use, for a component: in the browser's language where there are two."""
     english, chinese = checkpoint.title["en"], checkpoint.title["zh"]
-    return english if english == chinese else texts.add(f"checkpoint_{checkpoint.name}", english, chinese)
+    return short(english) if english == chinese else texts.add(f"checkpoint_{checkpoint.name}", english, chinese)
+
+
+def title_html(checkpoint: Checkpoint) -> str:
+    """Return the name that people use, as HTML in both languages."""
+    english, chinese = (html.escape(short(checkpoint.title[language])) for language in ("en", "zh"))
+    return english if english == chinese else in_both(english, chinese)
+
+
+def named_html(checkpoint: Checkpoint) -> str:
+    """Return the name that people use, and beside it, where it is another, the one that commands take."""
+    if checkpoint.title["en"] == checkpoint.name:
+        return f"<code>{html.escape(short(checkpoint.name))}</code>"
+    return f"{title_html(checkpoint)} <code>{html.escape(checkpoint.name)}</code>"
 
 
 def short(name: str) -> str:

@@ -184,6 +184,7 @@ def test_the_chart_shows_each_point_and_the_floor():
     found = [
         Point(
             f"model-{i}",
+            {"en": f"Model {i}", "zh": f"模型 {i}"},
             f"family {i}",
             "a/b",
             frechet=50.0 + i,
@@ -196,8 +197,9 @@ def test_the_chart_shows_each_point_and_the_floor():
     ]
     svg = chart_html(found, "seconds", "seconds", "?checkpoints={name}")
     assert svg.count("<circle") == 5 and 'class="floor"' in svg and 'href="?checkpoints=model-3"' in svg
+    assert ">Model 3<" in svg and ">模型 3<" in svg
     assert chart_html([replace(p, seconds=None) for p in found], "seconds", "", "") == ""
-    hostile = replace(found[0], name='<script>"')
+    hostile = replace(found[0], name='<script>"', title={"en": "<script>", "zh": "<script>"})
     assert "<script>" not in chart_html([hostile], "seconds", "", "?{name}")
 
 

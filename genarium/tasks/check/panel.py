@@ -30,6 +30,7 @@ from genarium.ui.events import QUIET, VISITORS
 from genarium.ui.files import keep, keep_shown
 from genarium.ui.pages import Page
 from genarium.ui.panels import gallery, picture
+from genarium.ui.picker import choices_of
 from genarium.ui.runs import Runs, seconds, status_html
 from genarium.ui.streaming import follow
 from genarium.ui.texts import Texts, markup
@@ -67,7 +68,7 @@ class CheckPage:
         if self.page.checkpoint not in names:  # one that this visitor brought
             names.append(self.page.checkpoint)
         self.checkpoint = gr.Dropdown(
-            names,
+            choices_of(map(self.runtime.checkpoint, names), texts),
             value=self.page.checkpoint,
             label=texts("checkpoint"),
             filterable=False,

@@ -29,6 +29,7 @@ class Point:
     """
 
     name: str
+    title: Mapping[str, str]
     family: str
     data: str
     frechet: float
@@ -49,6 +50,7 @@ def points(checkpoints: Mapping[str, Checkpoint]) -> list[Point]:
         found.append(
             Point(
                 name=name,
+                title=checkpoint.title,
                 family=checkpoint.family.title,
                 data=checkpoint.recipe.data.name,
                 frechet=figures["frechet_distance"],
@@ -114,16 +116,21 @@ def chart_html(found: Sequence[Point], axis: str, title: str, link: str) -> str:
     lines: list[float] = []  # heights of the names so far, of points close to each other
     for p in shown:
         x, y = across(getattr(p, axis)), upward(p.frechet)
-        end = x > WIDTH * 0.62
-        name = html.escape(p.name)
-        words = f"{name}: {p.frechet:.0f}; {getattr(p, axis):.3g}"
+        end = x > WIDTH / 2
+        name = in_svg(*(html.escape(p.title[language]) for language in ("en", "zh")))
+        words = f"{html.escape(p.name)}: {p.frechet:.0f}; {getattr(p, axis):.3g}"
         label = _free(y + 4, lines)
         parts.append(
             f'<a href="{html.escape(link.format(name=p.name))}" class="hue-{families[p.family]}">'
             f'<title>{words}</title><circle cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
             f'<text x="{x + (-10 if end else 10):.1f}" y="{label:.1f}" text-anchor="{"end" if end else "start"}">{name}</text></a>'
         )
-    return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(parts)}</svg>'
+    return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}">{"".join(parts)}</svg>'
+
+
+def in_svg(english: str, chinese: str) -> str:
+    """Return markup inside an SVG in both languages, of which the page shows one."""
+    return f'<tspan class="in-en">{english}</tspan><tspan class="in-zh">{chinese}</tspan>'
 
 
 def _free(height: float, taken: list[float], room: float = 13) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from genarium.tasks.compare.bundled import AXES, chart_html, points
+from genarium.tasks.compare.bundled import AXES, chart_html, in_svg, points
 from genarium.ui.pages import Page
 from genarium.ui.texts import markup
 
@@ -26,7 +26,7 @@ def build_chart(page: Page) -> None:
     def draw(data: str, axis: str) -> str:
         shown = [point for point in found if point.data == data]
         chosen = axis if axis in AXES else AXES[0]
-        title = _in_svg(texts.plain(f"axis_{chosen}"), texts.plain(f"axis_{chosen}", "zh"))
+        title = in_svg(texts.plain(f"axis_{chosen}"), texts.plain(f"axis_{chosen}", "zh"))
         return chart_html(shown, chosen, title, "?checkpoints={name}")
 
     with gr.Accordion(texts("chart"), open=False, elem_id="compare-chart"):
@@ -47,7 +47,3 @@ def build_chart(page: Page) -> None:
             show_progress="hidden",
             api_visibility="private",
         )
-
-
-def _in_svg(english: str, chinese: str) -> str:
-    return f'<tspan class="in-en">{english}</tspan><tspan class="in-zh">{chinese}</tspan>'

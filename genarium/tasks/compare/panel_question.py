@@ -16,6 +16,7 @@ from genarium.ui.controls import seed_row
 from genarium.ui.events import QUIET
 from genarium.ui.inputs import example_pictures, picture_input
 from genarium.ui.pages import Page
+from genarium.ui.picker import choices_of
 
 VALUE = "value"  # columns are values of a setting
 FEWER = 8  # example pictures offered
@@ -55,7 +56,7 @@ class Question:
             elem_id="compare-data",
         )
         self.rows = gr.Dropdown(
-            [c.name for c in self.offer.able(start.task)],
+            choices_of(self.offer.able(start.task), texts),
             value=list(start.checkpoints),
             multiselect=True,
             label=texts("rows"),
@@ -200,7 +201,7 @@ class Question:
         able = [c.name for c in self.offer.able(task)]
         kept = [name for name in names or () if name in able] or list(self.offer.alike(task, ""))
         return {
-            self.rows: gr.update(choices=able, value=kept),
+            self.rows: gr.update(choices=choices_of(self.offer.able(task), self.texts), value=kept),
             self.data: gr.update(choices=self._data_choices(task), value=None),
             self.columns: gr.update(choices=self._column_choices(task), value=SEED),
             self.pictures: gr.update(visible=task != "generate"),
@@ -259,7 +260,7 @@ class Question:
         task, names = wanted.task, wanted.checkpoints
         return {
             self.what: task,
-            self.rows: gr.update(choices=[c.name for c in self.offer.able(task)], value=list(names)),
+            self.rows: gr.update(choices=choices_of(self.offer.able(task), self.texts), value=list(names)),
             self.columns: gr.update(choices=self._column_choices(task), value=columns),
             self.setting: gr.update(
                 choices=self._settings(task, names), value=wanted.columns if by_value else None, visible=by_value

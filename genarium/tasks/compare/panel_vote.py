@@ -23,7 +23,7 @@ from genarium.ui.inputs import example_pictures
 from genarium.ui.pages import Page
 from genarium.ui.panels import keep_large, picture
 from genarium.ui.streaming import finish
-from genarium.ui.texts import TaskTexts, markup
+from genarium.ui.texts import in_both, markup
 
 
 class VotePanel:
@@ -85,12 +85,11 @@ class VotePanel:
         if ballot is None:
             return None, tally, f"<p>{self.texts.both('vote_first')}</p>{self._table(tally)}"
         tally = tally.counted(ballot, choice)
-        a, b = (name_of(source, self.texts) for source in (ballot.a, ballot.b))
+        a, b = (name_of(source, self.page) for source in (ballot.a, ballot.b))
         english, chinese = (
             self.texts.plain("vote_was", language).format(a=a[language], b=b[language]) for language in ("en", "zh")
         )
-        both = f'<span class="in-en" lang="en">{english}</span><span class="in-zh" lang="zh">{chinese}</span>'
-        return None, tally, f"<p>{both}</p>{self._table(tally)}"
+        return None, tally, f"<p>{in_both(english, chinese)}</p>{self._table(tally)}"
 
     def _table(self, tally: Tally) -> str:
         """Return the visitor's answers beside what was measured."""
@@ -100,7 +99,7 @@ class VotePanel:
         head = "".join(f"<th>{self.texts.both(f'vote_{key}')}</th>" for key in ("source", "won", "pairs", "frechet"))
         rows = []
         for source, share in tally.shares().items():
-            name = self.texts.both("vote_real") if source == REAL else html.escape(source)
+            name = in_both(*name_of(source, self.page).values())
             distance = f"{measured[source]:.0f}" if source in measured else "–"
             rows.append(
                 f"<tr><td>{name}</td><td>{share:.0%}</td><td>{tally.shown[source]}</td><td>{distance}</td></tr>"
@@ -108,11 +107,12 @@ class VotePanel:
         return f'<table class="vote-table"><tr>{head}</tr>{"".join(rows)}</table>'
 
 
-def name_of(source: str, texts: TaskTexts) -> dict[str, str]:
-    """Return the name of a source in each language, as HTML."""
+def name_of(source: str, page: Page) -> dict[str, str]:
+    """Return the name of a source in English and in Chinese, as HTML."""
     if source == REAL:
-        return {"en": texts.plain("vote_real"), "zh": texts.plain("vote_real", "zh")}
-    return dict.fromkeys(("en", "zh"), html.escape(source))
+        return {"en": page.texts.plain("vote_real"), "zh": page.texts.plain("vote_real", "zh")}
+    title = page.runtime.catalogue.checkpoints[source].title
+    return {language: html.escape(title[language]) for language in ("en", "zh")}
 
 
 def real_pictures(class_name: str) -> list[Path]:

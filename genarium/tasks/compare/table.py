@@ -14,6 +14,7 @@ from genarium.tasks.compare.comparison import CLASS, SEED, Comparison
 from genarium.tasks.compare.running import Board, Compared, Row
 from genarium.tasks.compare.sheet import figures_in_words
 from genarium.ui.files import data_url
+from genarium.ui.picker import title_html
 from genarium.ui.runs import seconds
 from genarium.ui.texts import TaskTexts
 
@@ -43,8 +44,10 @@ def table_html(board: Board, texts: TaskTexts) -> str:
 
 
 def _row(checkpoint: Checkpoint, facts: str, cells: str, kind: str) -> str:
-    name = html.escape(checkpoint.stem)
-    return f'<tr class="{kind}"><th scope="row"><b>{name}</b><span>{facts}</span></th>{cells}</tr>'
+    name = "" if checkpoint.title["en"] == checkpoint.name else f"<code>{html.escape(checkpoint.stem)}</code>"
+    return (
+        f'<tr class="{kind}"><th scope="row"><b>{title_html(checkpoint)}</b>{name}<span>{facts}</span></th>{cells}</tr>'
+    )
 
 
 def _cell(picture: PIL.Image.Image, words: str, figure: str = "") -> str:
@@ -77,14 +80,14 @@ def notes_html(compared: Compared, texts: TaskTexts) -> str:
 
 def verdicts_html(rows: Sequence[Row], texts: TaskTexts) -> str:
     """Return what the models say together about each picture of an anomaly comparison, and how far they agree."""
-    lines = []
+    titles, lines = {row.checkpoint.name: row.checkpoint for row in rows}, []
     for i in range(len(rows[0].cells)):
         found = consensus(rows, i)
         strange, known = len(found.strange), len(found.strange) + len(found.ordinary)
         words = texts.both(f"consensus_{found.verdict}", picture=i + 1, strange=strange, known=known)
         if found.strange and found.ordinary:
             few = "strange" if strange <= len(found.ordinary) else "ordinary"
-            names = html.escape(", ".join(getattr(found, few)))
+            names = ", ".join(title_html(titles[name]) for name in getattr(found, few))
             words += f" {texts.both(f'calls_{few}')} {names}."
         lines.append(words)
     if len(rows) > 1 and len(rows[0].cells) > 1:
@@ -93,9 +96,9 @@ def verdicts_html(rows: Sequence[Row], texts: TaskTexts) -> str:
 
 
 def _agreement(rows: Sequence[Row], texts: TaskTexts) -> list[str]:
-    ranks, names = rank_agreement(rows), [row.checkpoint.stem for row in rows]
+    ranks, names = rank_agreement(rows), [title_html(row.checkpoint) for row in rows]
     pairs = [
-        (float(ranks[i, j]), f"{names[i]} – {names[j]}")
+        (float(ranks[i, j]), f"{names[i]} / {names[j]}")
         for i in range(len(rows))
         for j in range(i)
         if not math.isnan(ranks[i, j])
@@ -104,7 +107,8 @@ def _agreement(rows: Sequence[Row], texts: TaskTexts) -> list[str]:
     if pairs:
         (low, low_pair), (high, high_pair) = min(pairs), max(pairs)
         mean = sum(value for value, _ in pairs) / len(pairs)
-        lines.append(texts.both("ranks", mean=mean, low=low, low_pair=low_pair, high=high, high_pair=high_pair))
+        in_words = texts.both("ranks", mean=mean, low=low, low_pair="{low}", high=high, high_pair="{high}")
+        lines.append(in_words.replace("{low}", low_pair).replace("{high}", high_pair))
     spans = disagreement(rows)
     if max(spans) > 0:
         most = max(range(len(spans)), key=spans.__getitem__)

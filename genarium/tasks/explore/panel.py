@@ -13,6 +13,7 @@ from genarium.tasks.explore.panel_code import CodeSection
 from genarium.tasks.explore.panel_map import MapSection
 from genarium.tasks.explore.panel_sum import SumSection
 from genarium.ui.pages import Page, shown_once
+from genarium.ui.picker import choices_of
 from genarium.ui.runs import status_html
 from genarium.ui.texts import Texts, markup
 
@@ -60,9 +61,10 @@ def build(page: Page) -> None:
     page = replace(page, checkpoint=name)
     if unknown:
         markup(status_html(page.texts.both("link_unknown", name=quoted(unknown)), bad=True), elem_id="explore-problem")
+    choices = choices_of(map(page.runtime.checkpoint, names), page.texts)
     with gr.Row():
         checkpoint = gr.Dropdown(
-            names,
+            choices,
             value=page.checkpoint,
             label=page.texts("checkpoint"),
             filterable=False,
@@ -70,7 +72,7 @@ def build(page: Page) -> None:
             elem_id="explore-checkpoint",
         )
         beside = gr.Dropdown(
-            [(page.texts.plain("beside_none"), ""), *names],
+            [(page.texts("beside_none"), ""), *choices],
             value=other,
             label=page.texts("beside"),
             filterable=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 from typing import Any
 
 import gradio as gr
@@ -18,6 +17,7 @@ from genarium.tasks.explore.mapping import NESTED, CodeMap
 from genarium.tasks.explore.panel_plane import build_plane, map_svg, picture_html, sheet_svg
 from genarium.ui.answers import said
 from genarium.ui.pages import Current, Page
+from genarium.ui.picker import title, title_html
 from genarium.ui.texts import class_name, markup
 
 BOX_SIDE = 8  # pictures on a side of a box's sheet
@@ -100,9 +100,10 @@ class MapSection:
         has_axes = any(
             (found := self.explorer.map_of(one)) is not None and found.is_continuous for one in names.values() if one
         )
-        label = f"✕ {names['b']}" if names["b"] else f"{name} | {partner}"
+        other = names["b"] or partner
+        label = other and f"{'✕' if names['b'] else '+'} {title(self.explorer.checkpoint(other), self.texts)}"
         return [
-            gr.update(value=label, visible=bool(partner or names["b"])),
+            gr.update(value=label, visible=bool(other)),
             gr.update(visible=has_axes),
             gr.update(visible=has_axes),
             *updates,
@@ -112,11 +113,11 @@ class MapSection:
         if not name:
             return [gr.update(visible=False), "", "", "", "", ""]
         found, texts = self.explorer.map_of(name), self.texts
-        title = f"<b>{html.escape(name)}</b>"
+        named = f"<b>{title_html(self.explorer.checkpoint(name))}</b>"
         if found is None:
             pipeline = await asyncio.to_thread(self.explorer.runtime.pipeline, name)
             key = "map_none_noise" if pipeline.code_kind == "noise" else "map_none"
-            words = f'<p class="explore-name">{title} · {texts.both(key, name=name)}</p>'
+            words = f'<p class="explore-name">{named} · {texts.both(key, name=name)}</p>'
             return [gr.update(visible=True), words, "", "", "", ""]
         what = "map_plane" if found.is_plane else "map_axes" if found.is_continuous else "map_scaling"
         what = "map_nested" if found.kind in NESTED else what
@@ -127,7 +128,7 @@ class MapSection:
         picked = await self._picked(name, found, found.nearest((0.5, 0.5)), (0.5, 0.5))
         return [
             gr.update(visible=True),
-            f'<p class="explore-name">{title} · {words}</p>',
+            f'<p class="explore-name">{named} · {words}</p>',
             map_svg(found, letter, texts),
             manifold,
             picked,

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from genarium import imports
 from genarium.errors import InputError
 
+MAX_RUN = "GENARIUM_MAX_RUN_SECONDS"  # set by the operator: how long a run of a visitor may compute
+SPACE_RUN_SECONDS = 300.0
 KEEPING = "GENARIUM_KEEP_THRESHOLDS"  # set by the operator: visitors may keep thresholds with the app's checkpoints
 
 
@@ -30,12 +32,31 @@ def gigabytes(variable: str, value: str | float) -> float:
     Raises:
         InputError: it is none.
     """
+    return _positive(variable, value, "gigabytes such as 2.5")
+
+
+def max_run_seconds() -> float | None:
+    """Return how many seconds a run of a visitor may compute, as the operator says; None: as many as it takes.
+
+    On a Space, where strangers share a small machine, five minutes unless the operator says something else. "no" sets no
+    bound there.
+
+    Raises:
+        InputError: the variable is no number above 0.
+    """
+    value = os.environ.get(MAX_RUN, "").strip()
+    if not value:
+        return SPACE_RUN_SECONDS if os.environ.get("SPACE_ID") else None
+    return None if value.lower() == "no" else _positive(MAX_RUN, value, 'seconds such as 300, or "no"')
+
+
+def _positive(variable: str, value: str | float, what: str) -> float:
     try:
         number = float(value)
     except ValueError:
         number = math.nan
     if not (math.isfinite(number) and number > 0):
-        raise InputError(f"{variable}: takes a number of gigabytes such as 2.5, not {value!r}.")
+        raise InputError(f"{variable}: takes a number of {what}, not {value!r}.")
     return number
 
 

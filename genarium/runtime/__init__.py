@@ -6,6 +6,8 @@ program.py      a request as a Python program
 pipelines.py    the loaded pipelines, within a memory budget
 trial.py        a stranger's checkpoint is loaded in a process of its own first
 scheduler.py    `Runtime`: bring the material into the model's form, wait for a turn, run, preview, stop
+turns.py        who computes next, step by step
+costs.py        how long a run will take
 execution.py    one run through one pipeline: its batches and its progress
 modalities.py   what pictures and sound do differently
 results.py      what comes of a request
@@ -16,9 +18,11 @@ from genarium.runtime.pipelines import EVALUATIONS, pick_dtype
 from genarium.runtime.request import Request
 from genarium.runtime.results import Pictures, Result, RunResult, Several, Sounds
 from genarium.runtime.scheduler import Runtime
+from genarium.runtime.turns import Outlook, Stop, Visitor
 
 __all__ = [
     "EVALUATIONS",
+    "Outlook",
     "Pictures",
     "Progress",
     "Request",
@@ -27,5 +31,7 @@ __all__ = [
     "Runtime",
     "Several",
     "Sounds",
+    "Stop",
+    "Visitor",
     "pick_dtype",
 ]

@@ -18,7 +18,10 @@ from genarium.runtime.modalities import MEDIA
 from genarium.runtime.pipelines import EVALUATIONS
 from genarium.runtime.request import Request
 from genarium.runtime.results import Result, result_class
+from genarium.runtime.turns import Outlook, Turn
 
+NOTHING_KNOWN = Outlook()
+SURE_SECONDS = 2.0  # of computing, after which its first steps say how long a run takes
 PREVIEW_SECONDS = 0.1  # at most ten previews a second: more would only keep the network busy
 
 
@@ -31,9 +34,10 @@ class Progress:
     Args:
         step: how many of `total` steps are done.
         total: steps of the run.
-        seconds: since the run began.
+        seconds: of computing so far, without waiting.
         pictures: the current estimate; a sound is shown as its spectrogram. None if it has not changed.
         checkpoint: which is running, of a request that names several.
+        outlook: how many others compute, and how long this will take.
     """
 
     step: int
@@ -41,6 +45,7 @@ class Progress:
     seconds: float
     pictures: list[PIL.Image.Image] | None
     checkpoint: str = ""
+    outlook: Outlook = NOTHING_KNOWN
 
 
 class Run:
@@ -54,6 +59,8 @@ class Run:
         max_batch: samples computed at once.
         events: where `Progress` goes.
         stop: set from outside; the run then ends at its next step.
+        turn: which the run has, and offers to others after each step; None where no others are.
+        check: called with the seconds that the run seems to take in all; it may raise.
     """
 
     def __init__(
@@ -65,7 +72,10 @@ class Run:
         max_batch: int,
         events: queue.SimpleQueue[Any],
         stop: threading.Event,
+        turn: Turn | None = None,
+        check: Callable[[float], None] = lambda seconds: None,
     ):
+        self.turn, self.check = turn, check
         self.pipeline, self.checkpoint, self.request, self.material = pipeline, checkpoint, request, material
         self.events, self.stop = events, stop
         self.task = checkpoint.tasks[request.task]
@@ -160,6 +170,15 @@ class Run:
         each = values["num_timesteps"]
         done, total = self.batch * each + step + 1, self.num_batches * each
         self.events.put(Progress(done, total, now - self.started, pictures, self.request.checkpoint))
+        self._take_turns(done, total)
+
+    def _take_turns(self, done: int, total: int) -> None:
+        """Let others go on where it is their turn. The time for which the run waits is not its own."""
+        seconds = time.perf_counter() - self.started
+        if seconds > SURE_SECONDS and done > 1:
+            self.check(seconds * total / done)
+        if self.turn is not None:
+            self.started += self.turn.pause(seconds * (total - done) / done)
 
 
 def _known_to(method: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:

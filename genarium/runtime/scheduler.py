@@ -6,6 +6,7 @@ One runtime serves all visitors. What a run changes lives in that run (execution
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -16,19 +17,20 @@ import torch
 
 from genarium.catalogue import Catalogue
 from genarium.checkpoints import Checkpoint
+from genarium.environment import max_run_seconds
 from genarium.errors import GenariumError, InputError, Stopped
+from genarium.runtime.costs import Costs, Job, too_long
 from genarium.runtime.execution import Progress, Run
 from genarium.runtime.modalities import MEDIA
 from genarium.runtime.pipelines import PipelineCache
 from genarium.runtime.request import Request
 from genarium.runtime.results import Result, Several
+from genarium.runtime.turns import VISITOR, Stop, Turn, Turns, Visitor
 
 try:
     import spaces  # type: ignore[import-not-found]  # on ZeroGPU Spaces only, and before CUDA is first used
 except ImportError:
     spaces = None
-
-Job = tuple[Checkpoint, Request, Mapping[str, Any]]  # whom to ask, what, and the material in its form
 
 GUEST_MEMORY = 2**30  # bytes for the samples of a guest that are computed at once, by what its trial took for one
 GUEST_PIXELS = 2**24  # of the pictures of a guest in one run: they are kept until the last is done, and shown
@@ -50,7 +52,8 @@ class Runtime(PipelineCache):
 
     Args:
         max_batch: samples computed at once.
-        concurrency: runs that compute at the same time; others wait their turn, and can be stopped while they wait.
+        concurrency: runs that compute at the same time; all others take turns with them, step by step.
+        max_seconds: of computing that a run of a visitor may take; GENARIUM_MAX_RUN_SECONDS, or on a Space five minutes.
         catalogue, device, dtype, memory_budget, max_guests: of the `PipelineCache`.
     """
 
@@ -63,10 +66,13 @@ class Runtime(PipelineCache):
         max_batch: int = 64,
         concurrency: int = 1,
         max_guests: int = 8,
+        max_seconds: float | None = None,
     ):
         super().__init__(catalogue, device, dtype, memory_budget, max_guests)
         self.max_batch = max_batch
-        self._turn = threading.Semaphore(concurrency)
+        self.max_seconds = max_seconds or max_run_seconds()
+        self.costs = Costs()
+        self._turns = Turns(concurrency)
         self._compute = on_gpu(self._events)
         self._compute_once = on_gpu(self._once)
 
@@ -86,16 +92,27 @@ class Runtime(PipelineCache):
         Raises:
             GenariumError: something in the request or in the inputs is wrong; the message says what to do.
         """
-        jobs = self._jobs(request, inputs or {})
-        with contextlib.closing(self._compute(jobs)) as events:
+        jobs, visitor = self._jobs(request, inputs or {}), VISITOR.get()
+        costs = [self.costs.seconds(job, self.batch_of(job[1].checkpoint)) for job in jobs]
+        most = self.max_seconds if visitor.address else None
+        if most is not None and (known := sum(cost or 0.0 for cost in costs)) > most:
+            raise too_long(max(zip(costs, jobs), key=lambda one: one[0] or 0.0)[1], known, most)
+        with contextlib.closing(self._compute(jobs, visitor, costs, most)) as events:
             for event in events:
                 if isinstance(event, BaseException):
                     raise event
                 if stop is not None and stop.is_set() and not isinstance(event, Result):
                     raise Stopped("Stopped.")
-                if isinstance(event, Result) and request.others:
-                    event = replace(event, request=request)
+                if isinstance(event, Result):
+                    self._learn(jobs, event)
+                    if request.others:
+                        event = replace(event, request=request)
                 yield event
+
+    def _learn(self, jobs: Sequence[Job], result: Result) -> None:
+        """Remember what the run of each job took."""
+        for job, one in zip(jobs, result.results if isinstance(result, Several) else (result,), strict=True):
+            self.costs.learn(job, self.batch_of(job[1].checkpoint), one.seconds)
 
     def _jobs(self, request: Request, inputs: Mapping[str, Any]) -> list[Job]:
         """Return what each checkpoint of a request is asked, with the material in its form."""
@@ -130,20 +147,28 @@ class Runtime(PipelineCache):
                 f"At most {GUEST_PIXELS // side**2} pictures of {side} x {side} pixels are made in one run."
             )
 
-    def _events(self, jobs: Sequence[Job]) -> Iterator[Progress | Result | BaseException]:
-        """Compute in a thread; yield `Progress`, also as a sign of life, and at last the `Result` or what went wrong."""
+    def _events(
+        self, jobs: Sequence[Job], visitor: Visitor, costs: Sequence[float | None], most: float | None
+    ) -> Iterator[Progress | Result | BaseException]:
+        """Compute in a thread; yield `Progress`, also as a sign of life, and at last the `Result` or what went wrong.
+
+        Args:
+            visitor: whose run it is.
+            costs: seconds that each job will take, as far as known.
+            most: seconds that one may take; it ends soon after it is seen that it will take longer.
+        """
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        stop = threading.Event()
+        stop = Stop()
         request = jobs[0][1]
+        turn = self._turns.ours.ask(stop, visitor, _sum(costs))
 
         def work() -> None:
             try:
-                with self.turn(stop):
+                with turn:
                     results = []
-                    for checkpoint, asked, material in jobs:
-                        pipeline = self.pipeline(asked.checkpoint)
-                        run = Run(pipeline, checkpoint, asked, material, self.batch_of(checkpoint.name), events, stop)
-                        results.append(run.result())
+                    for i, job in enumerate(jobs):
+                        turn.later = _sum(costs[i + 1 :])
+                        results.append(self._run(job, turn, events, stop, most))
                     events.put(results[0] if len(results) == 1 else Several.of(request, results))
             except BaseException as error:  # handed to the caller's thread, whatever it is
                 events.put(error)
@@ -156,34 +181,47 @@ class Runtime(PipelineCache):
                 try:
                     event = events.get(timeout=HEARTBEAT_SECONDS)
                 except queue.Empty:
+                    last = replace(last, outlook=turn.outlook())
                     yield last
                     continue
-                yield event
                 if isinstance(event, (Result, BaseException)):
+                    yield event
                     return
+                event = replace(event, outlook=turn.outlook() if event.pictures else last.outlook)
+                yield event
                 last = replace(event, pictures=None)
         finally:
             stop.set()
 
-    @contextlib.contextmanager
-    def turn(self, stop: threading.Event) -> Iterator[None]:
-        """Wait for a turn, and hold it while the block runs, for pages that compute without a checkpoint.
+    def _run(self, job: Job, turn: Turn, events: Any, stop: Stop, most: float | None) -> Result:
+        """Run a job whose turn it is."""
+        checkpoint, asked, material = job
+
+        def check(seconds: float) -> None:
+            if most is not None and seconds > most:
+                raise too_long(job, seconds, most)
+
+        if asked.checkpoint not in self.loaded():
+            self.pipeline(asked.checkpoint)
+            turn.skip()
+        pipeline = self.pipeline(asked.checkpoint)
+        return Run(
+            pipeline, checkpoint, asked, material, self.batch_of(checkpoint.name), events, stop, turn, check
+        ).result()
+
+    def turn(self, stop: Stop, visitor: Visitor | None = None) -> Turn:
+        """Return a turn to wait for, and to hold while the block runs, for pages that compute without a checkpoint.
 
         Who needs many turns leaves a moment between them, in which others can begin.
 
         Args:
             stop: set it to end the waiting.
+            visitor: whose it is; the one whose event is being handled unless given.
 
         Raises:
-            Stopped: `stop` was set before it was the caller's turn.
+            Stopped: at the beginning of the block, if `stop` was set before it was the caller's turn.
         """
-        while not self._turn.acquire(timeout=0.1):
-            if stop.is_set():
-                raise Stopped("Stopped before it began.")
-        try:
-            yield
-        finally:
-            self._turn.release()
+        return self._turns.ours.ask(stop, visitor, rest=0.0)
 
     def call(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function with a checkpoint's pipeline when it is its turn, and return what it returns.
@@ -197,17 +235,17 @@ class Runtime(PipelineCache):
         Raises:
             GenariumError: the checkpoint cannot be loaded, or `function` raised it.
         """
-        with contextlib.closing(self._compute_once(name, function, arguments)) as answers:
+        with contextlib.closing(self._compute_once(name, function, arguments, VISITOR.get())) as answers:
             answer, error = next(answers)
         if error is not None:
             raise error
         return answer
 
     def _once(
-        self, name: str, function: Callable[..., Any], arguments: tuple
+        self, name: str, function: Callable[..., Any], arguments: tuple, visitor: Visitor
     ) -> Iterator[tuple[Any, Exception | None]]:
         """Yield what the function returned and None, or None and what it raised."""
-        with self._turn:
+        with self.turn(Stop(), visitor):
             try:
                 answer = function(self.pipeline(name), *arguments)
             except Exception as error:  # handed to the caller, whatever it is
@@ -260,3 +298,8 @@ class Runtime(PipelineCache):
             fitted = [self.prepare(request.checkpoint, v, invert=request.invert) for v in values]
             material[name] = fitted if name == task.many else fitted[0]
         return material
+
+
+def _sum(costs: Sequence[float | None]) -> float:
+    """Return the sum; infinity if a summand is not known."""
+    return sum(math.inf if cost is None else cost for cost in costs)

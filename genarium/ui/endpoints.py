@@ -28,7 +28,7 @@ from genarium.ui.inputs import any_value
 from genarium.ui.question import MAX_SHOWN
 from genarium.ui.streaming import finish
 
-CALLS = 8  # of one endpoint at the same time; the runtime lets them compute in turn
+CALLS = 64  # of one endpoint at the same time; the runtime lets them take turns, step by step
 Answer = tuple[list[str], dict[str, Any]]  # paths of files, and a report of plain values
 
 

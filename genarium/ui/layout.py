@@ -28,6 +28,7 @@ from genarium.ui.links import open_links
 from genarium.ui.notices import show_notes
 from genarium.ui.pages import Current, build_contents, open_page
 from genarium.ui.picker import choices_of
+from genarium.ui.readers import know_visitors
 from genarium.ui.sending import connect_sending, takes_pictures
 from genarium.ui.starts import CSS as STARTS_CSS
 from genarium.ui.starts import START_JS, open_starts, starts_html
@@ -63,6 +64,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
             _build_page(app, task, runtime, texts)
     texts.name_pages({"": TEXTS["home"][1]} | {task.address: texts.of(task).plain("tab", "zh") for task in pages})
     answer_in_words(app)
+    know_visitors(app)
     _keep_examples(app)
     app.queue(max_size=256, api_open=False)  # no way past the queue
     return app, {

@@ -18,7 +18,7 @@ from genarium.ui.files import columns
 from genarium.ui.panels import Gallery, Panel
 from genarium.ui.players import Takes
 from genarium.ui.provenance import Provenance
-from genarium.ui.runs import seconds, status_html
+from genarium.ui.runs import progress_html, seconds, status_html
 from genarium.ui.sending import Sending
 from genarium.ui.texts import TaskTexts, Texts, markup
 from genarium.ui.wall import PICK_JS
@@ -102,12 +102,8 @@ class Outcome:
 
     def progress(self, event: Progress, modality: Modality) -> dict[Any, Any]:
         """Return updates that show how far a run is, and its estimate if there is a new one."""
-        if event.step == 0:  # a sign of life from a run that waits or loads
-            return {self.status: status_html(Texts.both("preparing"), waiting=True)}
-        panel, words = self.panels[modality], Texts.both("running", step=event.step, total=event.total)
-        updates: dict[Any, Any] = {
-            self.status: status_html(words, event.seconds, share=event.step / max(event.total, 1))
-        }
+        panel = self.panels[modality]
+        updates: dict[Any, Any] = {self.status: progress_html(event)}
         if event.pictures:
             updates[self.preview] = gr.update(value=panel.preview(event.pictures), visible=True)
             updates |= {part: gr.update(visible=False) for part in (panel.group, self.sending.row)}

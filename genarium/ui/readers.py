@@ -1,6 +1,7 @@
 """Who is there: the open connections on which visitors and programs read the results of their events.
 
-A run that nobody reads is work for nobody. `reader_left` says so to the run itself, wherever it is started.
+A run that nobody reads is work for nobody. `reader_left` says so to the run itself, wherever it is started. The runtime lets
+visitors take turns, and `know_visitors` tells it who they are.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
+import gradio as gr
 from gradio.context import LocalContext
+
+from genarium.runtime.turns import VISITOR, Visitor
 
 GRACE_SECONDS = 20  # between asking and reading, or between two connections
 MAX_KNOWN = 10_000  # sessions of which it is known when they last read
@@ -61,3 +65,24 @@ def reader_left() -> bool:
     blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     event = None if blocks is None or event_id is None else blocks._queue.event_ids_to_events.get(event_id)
     return event is not None and READERS.left(event)
+
+
+def know_visitors(app: gr.Blocks) -> None:
+    """Let the runtime know in every event of an app whose event it is."""
+    process: Any = app.process_api
+
+    async def process_api(*arguments: Any, request: Any = None, event_id: str | None = None, **options: Any) -> Any:
+        VISITOR.set(visitor_of(request, event_id))
+        return await process(*arguments, request=request, event_id=event_id, **options)
+
+    app.process_api = process_api  # type: ignore[method-assign]
+
+
+def visitor_of(request: Any, event_id: str | None = None) -> Visitor:
+    """Return who sent a request of Gradio: by address, and by the page, or the program that keeps a session as pages do.
+
+    A call without a session gets the number of its event for one. All such calls of an address count as one page.
+    """
+    client = getattr(request, "client", None)
+    session = getattr(request, "session_hash", None) or ""
+    return Visitor(client.host if client else "unknown", "" if session == event_id else session)

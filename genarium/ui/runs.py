@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from genarium.errors import GenariumError, Stopped
+from genarium.runtime import Progress
 from genarium.ui.answers import said, without_folders
 from genarium.ui.texts import Texts
 
@@ -82,6 +83,23 @@ class Runs:
 def seconds(value: float) -> str:
     """Return a time in words."""
     return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
+
+
+def progress_html(event: Progress) -> str:
+    """Return the status line of a run: its place and its wait before it begins, then its steps, and with whom it shares."""
+    before, others, left = event.outlook.before, event.outlook.others, event.outlook.seconds
+    time = "" if left is None else f"{left:.0f} s" if left < 100 else f"{left / 60:.0f} min"
+    if event.step == 0 and not before:  # it loads
+        return status_html(Texts.both("preparing"), waiting=True)
+    if event.step == 0:
+        words = [Texts.both("waits_one" if before == 1 else "waits", before=before)]
+        words += [Texts.both("waits_time", time=time)] if left is not None and left >= 1 else []
+        return status_html(" · ".join(words), waiting=True)
+    words = [Texts.both("running", step=event.step, total=event.total)]
+    if others:
+        words.append(Texts.both("shares_one" if others == 1 else "shares", others=others))
+        words += [Texts.both("shares_time", time=time)] if left is not None and left >= 1 else []
+    return status_html(" · ".join(words), event.seconds, share=event.step / max(event.total, 1))
 
 
 def problem_html(error: Exception | str) -> str:

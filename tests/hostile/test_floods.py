@@ -12,8 +12,10 @@ import pytest
 from stranger import API, call, post, read, upload
 
 from genarium import paths, temporary
+from genarium.runtime import Stop
 from genarium.temporary import LOCK, PREFIX, delete_left_over
 from genarium.ui import gate, readers
+from genarium.ui.endpoints import CALLS
 from genarium.ui.readers import Readers
 from genarium.ui.storage import STORAGE, Storage
 
@@ -36,7 +38,7 @@ def waiting(served) -> int:
 
 def test_a_client_s_calls_are_counted(served, monkeypatch):
     monkeypatch.setattr(gate, "CALLS_PER_CLIENT", 3)
-    with served.runtime._turn:  # nothing is computed meanwhile
+    with served.runtime.turn(Stop()):  # nothing is computed meanwhile
         answers = [post(served.http, "generate", ONE) for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 2
         assert "3 of your calls wait or run" in answers[-1].json()["detail"]
@@ -52,19 +54,19 @@ def test_calls_that_nobody_reads_are_dropped(served, monkeypatch):
     stream = served.runtime.stream
     monkeypatch.setattr(served.runtime, "stream", lambda *a, **k: begun.append(a) or stream(*a, **k))
     monkeypatch.setattr(gate, "CALLS_PER_CLIENT", 100)
-    with served.runtime._turn:
-        for _ in range(12):
+    with served.runtime.turn(Stop()):
+        for _ in range(CALLS + 4):
             assert post(served.http, "generate", ONE).status_code == 200
-        until(lambda: len(begun) == 8)  # as many of one endpoint are under way
+        until(lambda: len(begun) == CALLS)  # as many of one endpoint are under way
         monkeypatch.setattr(readers, "GRACE_SECONDS", 0)
         until(lambda: waiting(served) == 0)
-    assert len(begun) == 8
+    assert len(begun) == CALLS
     monkeypatch.undo()
     assert call(served.http, "generate", *ONE["data"])[0] == "complete"
 
 
 def test_a_reader_who_leaves_ends_the_run(served, monkeypatch):
-    with served.runtime._turn:
+    with served.runtime.turn(Stop()):
         event = post(served.http, "generate", ONE).json()["event_id"]
         with served.http.stream("GET", f"{API}/call/generate/{event}"):
             until(lambda: readers.READERS.open(event))

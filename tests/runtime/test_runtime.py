@@ -21,7 +21,7 @@ from genarium.catalogue import find_checkpoints
 from genarium.checkpoints import load_pipeline, loading
 from genarium.errors import CheckpointError, HubError, InputError, Stopped
 from genarium.recipe import find_recipe
-from genarium.runtime import Progress, Result, Runtime, pick_dtype
+from genarium.runtime import Outlook, Progress, Result, Runtime, Stop, pick_dtype
 from genarium.runtime.program import to_python
 from genarium.runtime.request import Request, choose_labels, parse_seed
 from genarium.tasks.anomaly.quantiles import stored_quantiles
@@ -122,15 +122,15 @@ def test_closing_the_stream_stops_within_one_step(catalogue, monkeypatch):
 
 def test_a_waiting_run_can_be_stopped_before_its_turn(catalogue):
     runtime = Runtime(catalogue, "cpu", torch.float32)
-    runtime._turn.acquire()  # another visitor computes
-    events = runtime.stream(generate())
-    assert next(events) == Progress(0, 1, 0.0, None), "a sign of life while it waits"
-    before = {t for t in threading.enumerate() if t.name == "generate tiny-ddpm"}
-    events.close()
-    for thread in before:
-        thread.join(timeout=10)
-    assert before and not any(t.is_alive() for t in before) and runtime.loaded() == []
-    runtime._turn.release()
+    with runtime.turn(Stop()):  # another visitor computes
+        events = runtime.stream(generate())
+        waits = Outlook(before=1, others=1, seconds=0.0)
+        assert next(events) == Progress(0, 1, 0.0, None, outlook=waits), "a sign of life while it waits"
+        before = {t for t in threading.enumerate() if t.name == "generate tiny-ddpm"}
+        events.close()
+        for thread in before:
+            thread.join(timeout=10)
+        assert before and not any(t.is_alive() for t in before) and runtime.loaded() == []
     assert len(runtime.run(generate()).pictures) == 4
 
 

@@ -100,7 +100,7 @@ class OneTurn:
         self._lock, self.held = threading.Lock(), 0
 
     @contextmanager
-    def turn(self, stop):
+    def turn(self, stop, visitor):
         with self._lock:
             self.held += 1
             yield

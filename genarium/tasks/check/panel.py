@@ -31,7 +31,7 @@ from genarium.ui.files import keep, keep_shown
 from genarium.ui.pages import Page
 from genarium.ui.panels import gallery, picture
 from genarium.ui.picker import choices_of
-from genarium.ui.runs import Runs, seconds, status_html
+from genarium.ui.runs import Runs, progress_html, seconds, status_html
 from genarium.ui.streaming import follow
 from genarium.ui.texts import Texts, markup
 
@@ -177,8 +177,7 @@ class CheckPage:
         async with contextlib.aclosing(follow(self.runtime, request, {"images": fitted}, stop)) as events:
             async for event in events:
                 if isinstance(event, Progress):
-                    words = Texts.both("running", step=event.step, total=event.total)
-                    yield {self.status: status_html(words, event.seconds, share=event.step / max(event.total, 1))}
+                    yield {self.status: progress_html(event)}
                 elif isinstance(event, Result):
                     found = await asyncio.to_thread(
                         look, Look(name, key, judge), names, given, cast(Any, event), keep_shown

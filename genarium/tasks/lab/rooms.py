@@ -13,10 +13,11 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from genarium.errors import GenariumError, InputError, Stopped
-from genarium.runtime import Runtime
+from genarium.runtime import Runtime, Stop, Visitor
 from genarium.tasks.lab.data import parse_points
 from genarium.tasks.lab.experiment import Experiment, pack_points
 from genarium.tasks.lab.frame import Frame, pack
@@ -54,11 +55,11 @@ class Room(ABC):
         state: "waiting" for a turn, "learning", "held", "showing" a view, "done", or "ended".
     """
 
-    def __init__(self, client: str, turn: Callable[[threading.Event], Any]):
+    def __init__(self, client: str, turn: Callable[[Stop], Any]):
         self.ticket = secrets.token_urlsafe(12)
         self.client, self.state, self.problem = client, "waiting", ""
         self.asked = self.opened = time.monotonic()
-        self._turn, self._stop = turn, threading.Event()
+        self._turn, self._stop = turn, Stop()
         self._change = threading.Condition()
         self._frames: list[tuple[int, int, int, Frame]] = []  # number, side, wish that it answers, frame
         self._number = 0
@@ -132,7 +133,7 @@ class Room(ABC):
 class GradientRoom(Room):
     """The estimators of a gradient, one after another, for the lesson about them."""
 
-    def __init__(self, client: str, turn: Callable[[threading.Event], Any], seed: int):
+    def __init__(self, client: str, turn: Callable[[Stop], Any], seed: int):
         super().__init__(client, turn)
         self._left = frames(seed, self._stop)
 
@@ -161,7 +162,7 @@ class TrainingRoom(Room):
         InputError: the experiment cannot be done.
     """
 
-    def __init__(self, experiment: Experiment, client: str, turn: Callable[[threading.Event], Any], held: bool = False):
+    def __init__(self, experiment: Experiment, client: str, turn: Callable[[Stop], Any], held: bool = False):
         super().__init__(client, turn)
         self._questions = list(experiment.sides)
         data = experiment.own_points()
@@ -334,10 +335,11 @@ class Rooms:
                     "Too many trainings are open. Close another page of the Lab, or try again in a minute."
                 )
         room: Room
+        turn = partial(self.runtime.turn, visitor=Visitor(client, "lab"))
         if exhibit:
-            room = GradientRoom(client, self.runtime.turn, experiment.sides[0].seed)
+            room = GradientRoom(client, turn, experiment.sides[0].seed)
         else:
-            room = TrainingRoom(experiment, client, self.runtime.turn, bool(message.get("held")))
+            room = TrainingRoom(experiment, client, turn, bool(message.get("held")))
         with self._lock:
             self._rooms[room.ticket] = room
         return room.begin()

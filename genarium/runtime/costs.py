@@ -19,8 +19,11 @@ MAX_KNOWN = 1024  # settings of which the cost is remembered
 
 
 class Costs:
-    """Running means of the seconds for a step of a sample. They are kept apart by the samples that are computed at once, in
-    powers of two, because a network takes less time for a sample among many."""
+    """Running means of the seconds for a step of a sample.
+
+    They are kept apart by the samples that are computed at once, in powers of two: a network takes less time for a sample
+    among many.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

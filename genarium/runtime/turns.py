@@ -47,7 +47,8 @@ class Visitor(NamedTuple):
     page: str = ""
 
 
-VISITOR: ContextVar[Visitor] = ContextVar("visitor", default=Visitor())  # of the event that is being handled
+NOBODY = Visitor()
+VISITOR: ContextVar[Visitor] = ContextVar("visitor", default=NOBODY)  # of the event that is being handled
 
 
 class Stop(threading.Event):

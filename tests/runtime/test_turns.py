@@ -123,14 +123,13 @@ def test_a_newcomer_waits_for_one_quantum_among_forty(house):
 def test_a_short_run_is_not_interrupted_by_long_ones(house):
     def newcomer(step):
         if step == 2:
-            house.come("short", [0.3, 0.3, 0.3])
+            house.come("short", [0.3 * GRAIN] * 3)
 
     with house.gathering():
         house.come("first", 50, meanwhile=newcomer)
         for i in range(9):
             house.come(f"visitor {i}", 50)
-    assert house.ended["short"] - house.came["short"] <= STEP + 0.9 + 1e-9
-    assert GRAIN > 0.9
+    assert house.ended["short"] - house.came["short"] <= STEP + 0.9 * GRAIN + 1e-9
 
 
 def test_many_short_runs_get_no_more_than_a_grain_beyond_their_share(house):

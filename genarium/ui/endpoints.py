@@ -150,4 +150,4 @@ async def _answer(runtime: Runtime, task: Task, name: Any, seed: Any, parameters
         result = await finish(runtime, request, dict(zip(inputs, call.files)))
     except GenariumError as error:
         raise said(error) from error
-    return keep_results(result), result.report(checkpoint)
+    return await asyncio.to_thread(keep_results, result), result.report(checkpoint)

@@ -30,6 +30,7 @@ from genarium.ui.pages import Current, build_contents, open_page
 from genarium.ui.picker import choices_of
 from genarium.ui.readers import know_visitors
 from genarium.ui.sending import connect_sending, takes_pictures
+from genarium.ui.sessions import spare_sessions
 from genarium.ui.starts import CSS as STARTS_CSS
 from genarium.ui.starts import START_JS, open_starts, starts_html
 from genarium.ui.storage import STORAGE
@@ -39,7 +40,8 @@ from genarium.ui.theme import CSS, make_theme
 from genarium.ui.visitors import offer_own
 
 MAX_UPLOAD = "64mb"  # ten minutes as a browser records them; how much a file holds is looked at before it is decoded
-MAX_SESSIONS = 256  # of which Gradio remembers the state, about 0.9 MB each; each call of the web API is one
+MAX_SESSIONS = 256  # of which Gradio remembers the state; each call of the web API is one
+MAX_EVENTS = 128  # under way at the same time, of all pages and programs together; the others wait in Gradio's queue
 HOUR = 3600  # seconds
 ACCESS_JS = Path(__file__).with_name("access.js").read_text(encoding="utf-8")
 
@@ -52,6 +54,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     """
     show_notes()
     describe_pages()
+    spare_sessions()
     texts = Texts()
     tasks, broken = _usable_tasks()
     # Files of results are deleted a day after they were made.
@@ -75,6 +78,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
         "max_file_size": MAX_UPLOAD,
         "ssr_mode": False,
         "state_session_capacity": MAX_SESSIONS,
+        "max_threads": MAX_EVENTS,
         "enable_monitoring": False,
         "run_history": False,
         "favicon_path": str(ICON),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,32 @@ def keep(data: bytes, name: str) -> str:
 
     Two visitors with the same result share one file. It is replaced whole: one may be downloading it while the other's is written.
     """
+    return _kept(data, name, lambda path: write_file(path, lambda place: place.write_bytes(data)))
+
+
+def _kept(data: bytes, name: str, put: Callable[[Path], object]) -> str:
+    """Let `put` bring a file to its place in Gradio's cache, and return the place."""
     folder = Path(get_upload_folder()).resolve()
     path = folder / hash_bytes(data) / Path(name).name
     with file_errors(folder.name):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, lambda place: place.write_bytes(data))
+        put(path)
     STORAGE.add(_owner(), path)
     return str(path)
+
+
+@contextlib.contextmanager
+def _beside_cache() -> Iterator[Path]:
+    """Return a folder for as long as the block runs, from which files can be moved into Gradio's cache."""
+    cache = Path(get_upload_folder()).resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        yield Path(folder)
+
+
+def _moved(path: Path) -> str:
+    """Move a file into Gradio's cache, which is as good as to write it there whole."""
+    return _kept(path.read_bytes(), path.name, path.replace)
 
 
 def _owner() -> str:
@@ -58,8 +78,8 @@ def keep_file(write: Callable[[Path], Path], name: str) -> str:
     Args:
         write: writes it to a path with this name, and returns the path.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        return keep(write(Path(folder) / name).read_bytes(), name)
+    with _beside_cache() as folder:
+        return _moved(write(folder / name))
 
 
 def keep_picture(picture: PIL.Image.Image, name: str, request: Request) -> str:
@@ -76,8 +96,8 @@ def keep_shown(picture: PIL.Image.Image) -> str:
 
 def keep_results(result: Result) -> list[str]:
     """Return the files of a result; their names say checkpoint, task, seed and place."""
-    with tempfile.TemporaryDirectory() as folder:
-        return [keep(path.read_bytes(), path.name) for path in result.write(Path(folder))]
+    with _beside_cache() as folder:
+        return [_moved(path) for path in result.write(folder)]
 
 
 def keep_sound(samples: np.ndarray, rate: int, name: str, request: Request | None = None) -> str:

@@ -18,6 +18,7 @@ Ratios within one run count: the times depend on the machine, and on what else i
 
 import argparse
 import json
+import math
 import secrets
 import statistics
 import subprocess
@@ -213,7 +214,7 @@ class Peak:
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the smallest value that so large a share of all do not exceed."""
     ordered = sorted(values)
-    return ordered[max(0, min(len(ordered) - 1, -int(-share * len(ordered) // 1) - 1))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def seconds(values: Sequence[float]) -> str:

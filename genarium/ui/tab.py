@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -144,7 +145,9 @@ class TaskTab:
                     yield self.outcome.progress(event, checkpoint.modality)
                 elif isinstance(event, Result):
                     made_by = self.runtime.checkpoint(event.request.checkpoint)
-                    shown = self.outcome.show(event, made_by, data, self._counting(made_by))
+                    counting = self._counting(made_by)
+                    show = self.outcome.show  # writes files
+                    shown = await asyncio.to_thread(show, event, made_by, data, counting)
                     yield {**self.runs.ready, **shown}
                 else:
                     yield {self.outcome.status: gr.skip()}  # lets Gradio notice a closed page

@@ -22,7 +22,7 @@ from genarium.runtime.turns import Outlook, Turn
 
 NOTHING_KNOWN = Outlook()
 SURE_SECONDS = 2.0  # of computing, after which its first steps say how long a run takes
-PREVIEW_SECONDS = 0.1  # at most ten previews a second: more would only keep the network busy
+PREVIEW_SECONDS = 0.1  # at most ten previews a second of computing: more would only keep the network busy
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,8 @@ class Run:
         if seconds > SURE_SECONDS and done > 1:
             self.check(seconds * total / done)
         if self.turn is not None:
-            self.started += self.turn.pause(seconds * (total - done) / done)
+            waited = self.turn.pause(seconds * (total - done) / done)
+            self.started, self.previewed = self.started + waited, self.previewed + waited
 
 
 def _known_to(method: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,8 @@ except ImportError:
 
 GUEST_MEMORY = 2**30  # bytes for the samples of a guest that are computed at once, by what its trial took for one
 GUEST_PIXELS = 2**24  # of the pictures of a guest in one run: they are kept until the last is done, and shown
-HEARTBEAT_SECONDS = 0.5  # a stream gives a sign this often while it waits, so that its reader can close it
+HEARTBEAT_SECONDS = 0.5  # a stream gives a sign this often while it waits, so that its reader can close it ...
+CROWD = 5  # ... and where more runs than these take turns, less often: all signs together shall not keep the cores busy
 
 
 def on_gpu(generator_function: Callable[..., Any]) -> Callable[..., Any]:
@@ -179,7 +180,7 @@ class Runtime(PipelineCache):
         try:
             while True:
                 try:
-                    event = events.get(timeout=HEARTBEAT_SECONDS)
+                    event = events.get(timeout=HEARTBEAT_SECONDS * max(1.0, last.outlook.others / CROWD))
                 except queue.Empty:
                     last = replace(last, outlook=turn.outlook())
                     yield last

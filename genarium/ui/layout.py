@@ -30,13 +30,13 @@ from genarium.ui.pages import Current, build_contents, open_page
 from genarium.ui.picker import choices_of
 from genarium.ui.readers import know_visitors
 from genarium.ui.sending import connect_sending, takes_pictures
-from genarium.ui.sessions import spare_sessions
 from genarium.ui.starts import CSS as STARTS_CSS
 from genarium.ui.starts import START_JS, open_starts, starts_html
 from genarium.ui.storage import STORAGE
 from genarium.ui.tab import TaskTab
 from genarium.ui.texts import TEXTS, Texts, markup
 from genarium.ui.theme import CSS, make_theme
+from genarium.ui.thrift import spare_outputs, spare_sessions
 from genarium.ui.visitors import offer_own
 
 MAX_UPLOAD = "64mb"  # ten minutes as a browser records them; how much a file holds is looked at before it is decoded
@@ -68,6 +68,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     texts.name_pages({"": TEXTS["home"][1]} | {task.address: texts.of(task).plain("tab", "zh") for task in pages})
     answer_in_words(app)
     know_visitors(app)
+    spare_outputs(app)
     _keep_examples(app)
     app.queue(max_size=256, api_open=False)  # no way past the queue
     return app, {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import AsyncGenerator, Mapping
@@ -15,7 +16,10 @@ from genarium.runtime.request import Request
 from genarium.ui.readers import reader_left
 
 UNREAD = "Nobody reads the result of this run, so it was stopped."
-BEAT = 0.5  # seconds; how late the app notices at most that a page was closed while its run is waiting
+BEAT = (
+    0.5  # seconds; how late the app notices at most that a page was closed, or Stop pressed, while its run is waiting
+)
+QUIET_SECONDS = 0.05  # for each run that takes turns, between two news of one: each costs the server some milliseconds
 
 
 async def follow(
@@ -50,28 +54,37 @@ async def follow(
     # In the visitor's context: a ZeroGPU Space finds there whose quota the run is on.
     visit = contextvars.copy_context()
     threading.Thread(target=visit.run, args=(pump,), name=f"follow {request.task}", daemon=True).start()
+    told, seen, event = loop.time(), False, None  # when the page was told something, and whether it saw pictures
     try:
         while True:
-            try:
-                event = await asyncio.wait_for(news.get(), BEAT)
+            with contextlib.suppress(TimeoutError):
+                event = _newer(event, await asyncio.wait_for(news.get(), BEAT))
                 while isinstance(event, Progress) and not news.empty():
                     event = _newer(event, news.get_nowait())  # a slow connection sees fewer previews, never late ones
-            except TimeoutError:
-                event = None
             if reader_left():
                 raise Stopped(UNREAD)
             if isinstance(event, BaseException):
                 raise event
+            if stop.is_set() and not isinstance(event, Result):
+                raise Stopped("Stopped.")
+            if isinstance(event, Progress):
+                first = bool(event.pictures) and not seen
+                if not first and loop.time() - told < QUIET_SECONDS * event.outlook.others:
+                    continue
+                seen = seen or first
+            elif event is None and loop.time() - told < BEAT:
+                continue
             yield event
             if isinstance(event, Result):
                 return
+            told, event = loop.time(), None
     finally:
         stop.set()
 
 
-def _newer(event: Progress, later: Any) -> Any:
+def _newer(event: Progress | None, later: Any) -> Any:
     """Return the later of two events, with the pictures of the earlier one where it brings none: most steps have no preview."""
-    if isinstance(later, Progress) and later.pictures is None:
+    if event is not None and isinstance(later, Progress) and later.pictures is None:
         return replace(later, pictures=event.pictures)
     return later
 

@@ -22,6 +22,9 @@ from genarium.notices import fail, note
 
 Invert = Literal["auto", "yes", "no"]
 
+DIMMED = (36, 140)  # of 255: what black and white become below a heat map
+HEAT = (0.15, 0.9)  # the weight of a heat map's colour where it is nothing, and where it is most
+
 
 def fit_picture(
     image: PIL.Image.Image, size: int, channels: int, dark_background: bool = False, invert: Invert = "auto"
@@ -107,19 +110,25 @@ def inferno(share: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(share, np.linspace(0, 1, len(stops)), stops[:, c]) for c in range(3)], axis=-1)
 
 
-def heat_map(
-    map_: np.ndarray, image: PIL.Image.Image, high: float | None = None, alpha: float = 0.65
-) -> PIL.Image.Image:
-    """Draw a per-pixel score [H, W] >= 0 over its picture: dark violet is ordinary, yellow is strange.
+def in_inferno(share: np.ndarray) -> PIL.Image.Image:
+    """Draw numbers [H, W] in [0, 1], each a pixel in its colour of "inferno"."""
+    return PIL.Image.fromarray(inferno(share).round().astype(np.uint8))
+
+
+def heat_map(map_: np.ndarray, image: PIL.Image.Image, high: float | None = None) -> PIL.Image.Image:
+    """Draw a per-pixel score [H, W] >= 0 over its picture: grey is ordinary, then violet, red, and yellow, which is strange.
+
+    The picture below is grey and dim, for yellow would not be seen on a white one.
 
     Args:
         high: the value shown in full colour; the map's own maximum by default.
     """
-    share = np.clip(map_ / (high or max(float(map_.max()), 1e-12)), 0, 1)
-    colour = inferno(share)
-    base = np.asarray(image.convert("RGB").resize(map_.shape[::-1]), np.float64)
-    weight = alpha * (0.25 + 0.75 * share[..., None])
-    return PIL.Image.fromarray(((1 - weight) * base + weight * colour).round().astype(np.uint8))
+    share = np.clip(map_ / (high or max(float(map_.max()), 1e-12)), 0, 1)[..., None]
+    dark, bright = DIMMED
+    grey = np.asarray(image.convert("RGB").convert("L").resize(map_.shape[::-1]), np.float64)[..., None] / 255
+    weight = HEAT[0] + (HEAT[1] - HEAT[0]) * share
+    drawn = (1 - weight) * (dark + (bright - dark) * grey) + weight * inferno(share[..., 0])
+    return PIL.Image.fromarray(drawn.round().astype(np.uint8))
 
 
 def code_map(codes: np.ndarray) -> PIL.Image.Image:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import PIL.Image
 
-from genarium.media.pictures import inferno
+from genarium.media.pictures import in_inferno
 
 WINDOW_SECONDS = 0.064
 BANDS = 80
@@ -51,4 +51,4 @@ def mel_spectrogram(samples: np.ndarray, rate: int) -> np.ndarray:
 def mel_picture(samples: np.ndarray, rate: int) -> PIL.Image.Image:
     """Return a mel spectrogram as a picture, a pixel each: time to the right, high frequencies above, loud is bright."""
     share = np.clip(1 + mel_spectrogram(samples, rate) / RANGE, 0, 1)
-    return PIL.Image.fromarray(inferno(share[::-1]).round().astype(np.uint8))
+    return in_inferno(share[::-1])

@@ -223,7 +223,11 @@ body:not(.dark) .cm-line span { color: var(--body-text-color) !important; }
   button, [role=button], summary, select { min-height: 40px !important; }
   input:not([type=range]):not([type=checkbox]):not([type=radio]):not([type=file]) { min-height: 40px !important; }
   summary { align-content: center; }
+  .label-wrap { align-items: center; }
+  .tab-like-container { height: auto !important; }
   .example-strip .gallery-item, .example-strip .gallery-item * { width: 40px !important; height: 40px !important; }
+  .shown > label, .sheet > label { height: 44px; line-height: 44px !important; }
+  .shown .icon-button-wrapper, .sheet .grid-wrap > .icon-button-wrapper { top: -44px !important; }
   .source-selection .icon { width: 40px; height: 40px; padding: 9px; }
   .tab-container, .tab-container button { min-height: 44px; }
   .tab-container button { padding: 0 2px !important; font-size: 12px !important; } /* all seven fit a phone */

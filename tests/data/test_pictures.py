@@ -103,6 +103,25 @@ def test_a_heat_map_is_hottest_where_the_score_is():
     assert np.unravel_index(heat.argmax(), heat.shape) == (5, 7)
 
 
+@pytest.mark.parametrize("ground", [0, 255])
+def test_a_heat_map_is_readable_on_black_and_on_white(ground):
+    """The hottest pixel stands out from the ground, and a stroke of the drawing from the ground where nothing is strange."""
+    picture, score = PIL.Image.new("L", (28, 28), ground), np.zeros((28, 28))
+    picture.paste(255 - ground, (3, 3, 9, 6))
+    score[20, 20] = 2.0
+    heat = np.asarray(heat_map(score, picture), float)
+    assert np.linalg.norm(heat[20, 20] - heat[15, 15]) > 150
+    assert np.linalg.norm(heat[4, 5] - heat[15, 15]) > 100
+
+
+def test_the_scale_of_a_heat_map_ends_in_its_colours():
+    share = np.array([[0.0, 0.5, 1.0]])
+    colours = np.asarray(heat_map(share, PIL.Image.new("L", (3, 1), 128)), int)[0]
+    assert colours[0].max() - colours[0].min() < 10, "grey where nothing is strange"
+    assert colours[1, 0] - colours[1, 1] > 40, "red in the middle"
+    assert colours[2, :2].min() > 220 > colours[2, 2], "yellow where it is strangest"
+
+
 def test_a_png_remembers_its_request(tmp_path):
     path = save_picture(PIL.Image.new("L", (4, 4)), tmp_path / "a.png", {"seed": 3, "name": "é中"})
     assert read_request(path) == {"seed": 3, "name": "é中"}

@@ -16,7 +16,8 @@ TOO_SMALL = """([text, finger]) => {
   const small = shown(fields).filter(one => parseFloat(getComputedStyle(one).fontSize) < text).map(one => `text: ${told(one)}`);
   const pressed = `button, [role=button], [role=tab], summary, ${fields}`;
   const low = shown(pressed).filter(one => one.getBoundingClientRect().height < finger - 0.5).map(one => `height: ${told(one)}`);
-  return [shown(pressed).length, [...small, ...low]];
+  const cut = shown(fields).filter(one => one.getBoundingClientRect().bottom > one.parentElement.getBoundingClientRect().bottom + 1).map(one => `cut: ${told(one)}`);
+  return [shown(pressed).length, [...small, ...low, ...cut]];
 }"""
 
 
@@ -51,3 +52,19 @@ def test_fields_and_buttons_of_the_pages_suit_a_finger(served, phone, task):
     expect(phone.locator(f'[id^="{task.name}-"]:visible, #{task.name}:visible').first).to_be_visible()
     pressed, small = look(phone)
     assert pressed and not small, "\n".join(small)
+
+
+@pytest.mark.slow
+def test_buttons_of_a_result_stand_above_its_pictures(served, phone):
+    phone.goto(f"{served.url}?task=anomaly&checkpoint=tiny-vae")
+    expect(phone.locator("#anomaly-status")).to_contain_text("those of the link")
+    phone.locator("#anomaly-images-grey .gallery-item").first.click()
+    expect(phone.locator("#anomaly-images img")).to_be_visible()
+    phone.locator("#anomaly-run").click()
+    expect(phone.locator("#anomaly-status")).to_contain_text("Done in")
+    expect(phone.locator("#anomaly-answer .heat-scale")).to_be_visible()
+    top = phone.locator("#anomaly-answer img:visible").first.bounding_box()["y"]
+    buttons = phone.locator("#anomaly-answer .shown .icon-button-wrapper:visible").all()
+    assert len(buttons) == 2
+    for box in (button.bounding_box() for button in buttons):
+        assert box["y"] + box["height"] <= top + 1

@@ -7,10 +7,9 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-import PIL.Image
 
 from genarium.checkpoints import Checkpoint
-from genarium.media.pictures import code_map, grid, heat_map, to_pictures, to_pixels
+from genarium.media.pictures import code_map, grid, in_inferno, to_pictures, to_pixels
 from genarium.tasks.reconstruct.panel_atoms import atoms_html
 from genarium.tasks.reconstruct.results import ReconstructedPictures
 from genarium.ui.codebook import codebook_html
@@ -69,7 +68,7 @@ class Panel(Base[ReconstructedPictures]):
         seen, made = result.inputs[0], result.pictures[0]
         error = np.abs(to_pixels([seen]).astype(float) - to_pixels([made]))[0].mean(axis=-1) / 255  # [H, W]
         # half of the brightness range is shown in full colour, so that two pictures can be compared by eye
-        difference = heat_map(error, PIL.Image.new("L", made.size), high=0.5, alpha=1.0)
+        difference = in_inferno(np.clip(error / 0.5, 0, 1))
         book = "" if result.codes is None else codebook_html(checkpoint, self.texts, result.codes[0])
         codes = None if result.codes is None or book else keep_large(code_map(result.codes[0]))
         noisy = None if result.noisy is None else keep_large(result.noisy[0])

@@ -11,7 +11,7 @@ from genarium.card.part import CardPart, Example, HubTask, save_sheet
 from genarium.checkpoints import Checkpoint
 from genarium.evaluation.audio import AudioEvaluation
 from genarium.files import matcher, new_folder
-from genarium.media.pictures import heat_map
+from genarium.media.pictures import in_inferno
 from genarium.recipe import AudioSpec, Recipe
 from genarium.tasks.swap_style.figures.voices import convert
 
@@ -47,7 +47,7 @@ def draw(evaluation: AudioEvaluation) -> None:
 def spectrogram(log_mel: np.ndarray) -> PIL.Image.Image:
     """Draw log-mel magnitudes [bands, frames], low frequencies at the bottom. 70 dB below the loudest is black."""
     share = np.clip(log_mel[::-1] - log_mel.max() + 8, 0, None) / 8
-    return heat_map(share, PIL.Image.new("L", (1, 1)), high=1.0, alpha=1.0)
+    return in_inferno(np.clip(share, 0, 1))
 
 
 def sheet_of(rows: list[list[PIL.Image.Image]]) -> PIL.Image.Image:

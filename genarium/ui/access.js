@@ -22,6 +22,22 @@
     if (document.documentElement.lang !== language) document.documentElement.lang = language;
   };
 
+  // Messages of Gradio's own kind come in English. Each of these pairs is a regular expression and its Chinese.
+  const PROBLEMS = PROBLEMS_IN_CHINESE;
+  const translateMessages = () => {
+    if (document.documentElement.lang !== "zh") return;
+    for (const place of document.querySelectorAll(".toast-text, .toast-message-text")) {
+      const words = place.textContent.trim();
+      for (const [pattern, chinese] of PROBLEMS) {
+        const found = words.match(new RegExp(`^${pattern}$`));
+        if (!found) continue;
+        place.textContent = chinese.replace(/\{(\d+)\}/g, (all, i) => found[i]);
+        place.lang = "zh";
+        break;
+      }
+    }
+  };
+
   // Run cannot be pressed while it runs, and Stop cannot afterwards: the browser then drops the focus.
   let row = null;
   document.addEventListener("focusin", (event) => { row = event.target.closest(".run-row"); });
@@ -45,7 +61,7 @@
   });
 
   let asked = false;
-  const mend = () => { asked = false; nameExamples(); nameEmpty(); nameLanguage(); keepFocus(); };
+  const mend = () => { asked = false; nameExamples(); nameEmpty(); nameLanguage(); translateMessages(); keepFocus(); };
   new MutationObserver(() => {
     if (!asked) { asked = true; requestAnimationFrame(mend); }
   }).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["disabled", "src"] });

@@ -25,7 +25,7 @@ from genarium.runtime import Runtime
 from genarium.ui.events import QUIET
 from genarium.ui.picker import hub_link, list_html, megabytes, short
 from genarium.ui.publishing import PublishPanel, can_sign_in
-from genarium.ui.runs import status_html
+from genarium.ui.runs import problem_html, status_html
 from genarium.ui.tab import TaskTab
 from genarium.ui.texts import Texts, in_both, markup
 
@@ -115,7 +115,7 @@ class HubTab:
         try:
             offer = await asyncio.to_thread(self._ask, address)
         except GenariumError as error:
-            yield {self.status: status_html(html.escape(str(error)), bad=True), self.seen: ("", "")}
+            yield {self.status: problem_html(error), self.seen: ("", "")}
             return
         except Exception:  # ours; Gradio logs it and keeps the details from the visitor
             yield {self.status: status_html(Texts.both("failed"), bad=True)}
@@ -159,7 +159,7 @@ class HubTab:
             yield {**ready, self.status: status_html(Texts.both("stopped"))}
             return
         except GenariumError as error:
-            yield {**ready, self.status: status_html(html.escape(str(error)), bad=True)}
+            yield {**ready, self.status: problem_html(error)}
             return
         except Exception:  # ours, or of code that the operator trusts
             yield {**ready, self.status: status_html(Texts.both("failed"), bad=True)}

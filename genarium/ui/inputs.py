@@ -7,19 +7,25 @@ for each subclass of a component, Gradio writes a .pyi file beside the module.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from genarium.checkpoints import Checkpoint
-from genarium.media.sounds import MAX_SECONDS
+from genarium.errors import InputError
+from genarium.media.decoding import open_picture
+from genarium.media.sounds import MAX_SECONDS, read_sound
 from genarium.tasks import Modality, Task
 from genarium.ui.answers import said as said  # its place before, for panels that import it from here
+from genarium.ui.runs import problem_html
 from genarium.ui.texts import TaskTexts, Texts, markup
 
 EXAMPLES = Path(__file__).parent / "examples"
 PAIR_EXAMPLES = 18
+HEARD = 8000  # Hz, at which it is tried whether a recording can be read
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 STRIPS = {1: "grey", 3: "emoji"}  # folder of the example pictures for models of so many channels
 
 
@@ -108,6 +114,7 @@ class SoundInputs:
             elem_classes="sound",
             elem_id=f"{task.name}-sound-{name}",
         )
+        refuse_damaged(self.components[name], lambda path: read_sound(path, HEARD))
         sounds = example_sounds()
         gr.Examples(
             [[str(path)] for path in sounds],
@@ -124,10 +131,33 @@ INPUTS: dict[Modality, type[PictureInputs] | type[SoundInputs]] = {"image": Pict
 
 
 def picture_input(**options: Any) -> Any:
-    """Return an image component whose value is the path of the file as it was given, never decoded here."""
+    """Return an image component whose value is the path of the file as it was given; below it goes what is wrong with a file."""
     image: Any = gr.Image(type="filepath", image_mode=None, **options)
     image.preprocess = lambda payload: payload and payload.path  # Gradio has seen to it that it is a file of a visitor
+    refuse_damaged(image, open_picture)
     return image
+
+
+def refuse_damaged(place: Any, read: Callable[[str], object]) -> None:
+    """Let a place refuse a file that cannot be used as soon as it is dropped, and say why below it.
+
+    Args:
+        place: a component whose value is a path.
+        read: reads the file of a path, or raises an InputError.
+    """
+    problem = markup("", elem_id=f"{place.elem_id}-problem")
+
+    def check(path: str | None) -> tuple[Any, str]:
+        try:
+            if path:
+                read(path)
+        except InputError as error:
+            return None, problem_html(error)
+        return gr.skip(), ""
+
+    place.upload(check, place, [place, problem], **QUIET)
+    # the words go when something else comes, such as an example
+    place.change(None, [place, problem], problem, js="(file, problem) => file ? '' : problem", **QUIET)
 
 
 def any_value(component: Any, schema: dict[str, Any]) -> Any:

@@ -28,6 +28,7 @@ from genarium.ui.links import open_links
 from genarium.ui.notices import show_notes
 from genarium.ui.pages import Current, build_contents, open_page
 from genarium.ui.picker import choices_of
+from genarium.ui.problems import for_scripts
 from genarium.ui.readers import know_visitors
 from genarium.ui.sending import connect_sending, takes_pictures
 from genarium.ui.starts import CSS as STARTS_CSS
@@ -74,7 +75,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     return app, {
         "theme": make_theme(),
         "css": "".join((CSS, style, *(task.style() for task in tasks))),
-        "js": ACCESS_JS,
+        "js": ACCESS_JS.replace("PROBLEMS_IN_CHINESE", for_scripts()),
         "i18n": texts.i18n(),
         "max_file_size": MAX_UPLOAD,
         "ssr_mode": False,

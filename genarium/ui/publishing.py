@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import importlib.util
 import os
 import tempfile
@@ -17,7 +16,7 @@ from genarium.errors import GenariumError, HubError, InputError
 from genarium.hub.publish import export, upload
 from genarium.runtime import Runtime
 from genarium.ui.picker import hub_link
-from genarium.ui.runs import status_html
+from genarium.ui.runs import problem_html, status_html
 from genarium.ui.texts import TEXTS, Texts, markup
 
 
@@ -73,7 +72,7 @@ class PublishPanel:
             repo_id = f"{profile.username}/{(name or '').strip() or checkpoint}"
             commit = await asyncio.to_thread(self._send, checkpoint, repo_id, private, token.token)
         except GenariumError as error:
-            yield status_html(html.escape(str(error)), bad=True)
+            yield problem_html(error)
             return
         except Exception:  # ours; Gradio logs it and keeps the details from the visitor
             yield status_html(Texts.both("failed"), bad=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
@@ -13,6 +12,7 @@ import gradio as gr
 from genarium.errors import GenariumError, Stopped
 from genarium.runtime import Progress
 from genarium.ui.answers import said, without_folders
+from genarium.ui.problems import problem_words
 from genarium.ui.texts import Texts
 
 Updates = dict[Any, Any]
@@ -104,7 +104,7 @@ def progress_html(event: Progress) -> str:
 
 def problem_html(error: Exception | str) -> str:
     """Return the status line of something that cannot be done."""
-    return status_html(html.escape(without_folders(str(error))), bad=True)
+    return status_html(problem_words(without_folders(str(error))), bad=True)
 
 
 def status_html(words: str, elapsed: float | None = None, share: float | None = None, waiting=False, bad=False) -> str:

@@ -1,6 +1,7 @@
 """The app in a real browser: each task on a bundled example, a checkpoint from the Hub, Stop, reload, a damaged file, no overflow."""
 
 import os
+import re
 
 import PIL.Image
 import pytest
@@ -197,9 +198,14 @@ def test_damaged_empty_and_wrong_input(page):
     expect(page.locator("#anomaly-status")).to_contain_text("There is no picture yet", timeout=PATIENCE)
     damaged = {"name": "damaged.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\nnot really"}
     page.locator("#anomaly-images input[type=file]").first.set_input_files(damaged)
-    page.wait_for_timeout(500)
+    problem = page.locator("#anomaly-images-problem")
+    expect(problem.get_by_text("no picture that can be read")).to_be_visible(timeout=PATIENCE)  # before anything is run
+    expect(problem.locator(".in-zh")).to_have_text(re.compile("无法读取此文件为图片"))
+    expect(page.locator("#anomaly-images img")).to_have_count(0)
     page.locator("#anomaly-run").click()
-    expect(page.get_by_text("no picture that can be read").first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#anomaly-status")).to_contain_text("There is no picture yet", timeout=PATIENCE)
+    take_example(page, "anomaly-images", 0)
+    expect(problem).to_be_empty()
     open_tab(page, "Generate")
     page.get_by_label("Seed").locator("visible=true").fill("forty-two")
     page.locator("#generate-run").click()

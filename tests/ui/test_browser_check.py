@@ -102,7 +102,8 @@ def test_the_page_speaks_chinese_and_refuses_nothing_in_words(served, visit):
     visit.goto(f"{served.url}check")
     expect(visit.locator("#check-run")).to_have_text("检查")
     visit.locator("#check-run").click()
-    expect(visit.locator("#check-status .bad")).to_contain_text("no picture yet", timeout=PATIENCE)
+    expect(visit.locator("#check-status .bad .in-zh")).to_have_text(re.compile("还没有图片"), timeout=PATIENCE)
+    expect(visit.locator(".toast-wrap")).to_contain_text("还没有图片")
     expect(visit.locator("#check-run")).to_be_enabled()
 
 

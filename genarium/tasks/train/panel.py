@@ -14,6 +14,7 @@ from genarium.tasks import find_tasks
 from genarium.tasks.train.visitors import desk_of
 from genarium.ui.answers import without_folders
 from genarium.ui.pages import Page
+from genarium.ui.problems import in_chinese
 from genarium.ui.script import elements
 from genarium.ui.texts import markup
 
@@ -37,7 +38,8 @@ def build(page: Page) -> None:
         client = visit.client.host if visit.client else "unknown"
         answer = await desk.talk(message, client, is_near(dict(visit.headers)))
         if answer.get("problem"):
-            answer["problem"] = [without_folders(text) for text in answer["problem"]]
+            english, chinese = (without_folders(text) for text in answer["problem"])
+            answer["problem"] = [english, in_chinese(chinese)]
         return answer
 
     spec = {

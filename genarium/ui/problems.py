@@ -1,0 +1,59 @@
+"""What a visitor reads when something cannot be done, in both languages.
+
+The host says it in English, for programs and the log too. problems.yaml knows the Chinese of what a visitor can come upon. A
+message that it does not know stays English.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from genarium.ui.texts import in_both
+
+VALUE = re.compile(r"\{(\d+)\}")
+
+
+def in_chinese(message: str) -> str:
+    """Return the Chinese of a message; the message itself where there is none."""
+    for pattern, chinese in _patterns():
+        if found := re.fullmatch(pattern, message, re.DOTALL):
+            return VALUE.sub(lambda place, values=found: values[int(place[1])], chinese)  # type: ignore[misc]
+    return message
+
+
+def problem_words(message: str) -> str:
+    """Return a message as HTML, in both languages where its Chinese is known."""
+    chinese = in_chinese(message)
+    english = html.escape(message)
+    return english if chinese == message else in_both(english, html.escape(chinese))
+
+
+def for_scripts() -> str:
+    """Return all messages as JSON: pairs of a regular expression and its Chinese, for what only the browser can translate."""
+    return json.dumps(_patterns(), ensure_ascii=False).replace("</", "<\\/")
+
+
+def messages() -> dict[str, str]:
+    """Return the Chinese of each message by its English, with numbered places for values."""
+    text = Path(__file__).with_name("problems.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+@functools.cache
+def _patterns() -> list[tuple[str, str]]:
+    """Return a regular expression and the Chinese for each message; the longest first, for a short one may fit its text, too."""
+    known = sorted(messages().items(), key=lambda pair: -len(VALUE.sub("", pair[0])))
+    return [(_pattern(english), chinese) for english, chinese in known]
+
+
+def _pattern(english: str) -> str:
+    """Return a regular expression, for Python and for browsers alike, of which each group is a value."""
+    parts = VALUE.split(english)  # text, number, text, ...
+    special = re.compile(r"[.*+?^${}()|\[\]\\]")
+    return "".join(r"([\s\S]*?)" if i % 2 else special.sub(r"\\\g<0>", part) for i, part in enumerate(parts))

@@ -1,0 +1,74 @@
+"""Messages in Chinese: each belongs to a message that the code has, and what a visitor can come upon has one."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import genarium
+from genarium.ui import problems
+
+ROOT = Path(genarium.__file__).parent
+# what visitors of the pages read; the other modules speak to programs and to the command line, too
+SHOWN = [
+    "media/decoding.py",
+    "ui/controls.py",
+    "ui/links.py",
+    "ui/sending.py",
+    "ui/tab.py",
+    "tasks/check/looking.py",
+    "tasks/check/panel.py",
+    "tasks/compare/panel.py",
+    "tasks/compare/panel_question.py",
+    "tasks/explore/panel_code.py",
+    "tasks/explore/panel_sum.py",
+    "fitting/draft.py",
+]
+CALLERS = ("InputError", "RecipeError", "HubError")
+
+
+def texts_of(node):
+    """The text of a literal, with {} for each value; None for anything else."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.JoinedStr):
+        return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    return None
+
+
+def literals(path: Path) -> set[str]:
+    return {text for node in ast.walk(ast.parse(path.read_text("utf-8"))) if (text := texts_of(node))}
+
+
+def raised(path: Path) -> set[str]:
+    calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    named = [call for call in calls if getattr(call.func, "id", "") in CALLERS and call.args]
+    return {text for call in named if (text := texts_of(call.args[0]))}
+
+
+def plain(english: str) -> str:
+    return problems.VALUE.sub("{}", english)
+
+
+def test_each_chinese_message_belongs_to_one_in_the_code():
+    known = set().union(*(literals(path) for path in ROOT.rglob("*.py")))
+    assert {english for english in problems.messages() if plain(english) not in known} == set()
+
+
+@pytest.mark.parametrize("module", SHOWN)
+def test_what_a_page_can_say_has_its_chinese(module):
+    found, known = raised(ROOT / module), {plain(english) for english in problems.messages()}
+    assert found and found - known == set()
+
+
+def test_a_chinese_message_has_no_value_that_the_english_lacks():
+    for english, chinese in problems.messages().items():
+        assert set(problems.VALUE.findall(chinese)) <= set(problems.VALUE.findall(english)), english
+        assert re.search("[\u4e00-\u9fff]", chinese)
+
+
+def test_values_are_put_in_and_markup_in_them_is_text():
+    words = problems.problem_words("No class '<b>'; there are 0 boot.")
+    assert "没有类别 &#x27;&lt;b&gt;&#x27;；there are 0 boot。" in words and "<b>" not in words
+    assert problems.problem_words("Nobody <knows> this.") == "Nobody &lt;knows&gt; this."

@@ -1,35 +1,40 @@
-"""Data sets of images, from the Hub, from a folder in its layout or from an .npz file, as batches in [-1, 1]."""
+"""Data sets of images, from the Hub, from a folder in its layout or from an .npz file, as batches in [-1, 1].
+
+A split whose decoded pictures fit a budget of memory is decoded once. A larger one stays encoded on the disk, and each
+batch is decoded when it is asked for. Both give the same batches.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from genarium import paths
+from genarium.data.budget import memory_budget, num_workers
+from genarium.data.feed import feed
 from genarium.data.fingerprint import hash_of
 from genarium.data.labels import Names, number_labels
+from genarium.data.mapped import Images, MappedImages, encoded
 from genarium.data.npz import note_lacking_labels, open_npz
 from genarium.data.pairs import Pairs
 from genarium.data.texts import Texts
-from genarium.errors import DataError, InputError
-from genarium.media.decoding import open_picture
-from genarium.media.pictures import fit_picture, to_pixels
+from genarium.errors import DataError
 from genarium.recipe import DataSpec
 from genarium.tasks import ANY
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """A whole split in memory.
+    """A whole split, in memory but for pictures that are too many for it.
 
     Args:
-        images: uint8 [N, C, H, W].
+        images: uint8 [N, C, H, W], or what is indexed like it and decodes the pictures of a batch.
         labels: int64 [N], -1 for an image of no known class, or None without classes.
         id2label: names of the classes by number.
         horizontal_flip: whether training mirrors half of the images.
@@ -41,7 +46,7 @@ class ImageData:
         texts: what each row is called.
     """
 
-    images: torch.Tensor
+    images: Images
     labels: torch.Tensor | None
     id2label: dict[str, str] | None
     horizontal_flip: bool = False
@@ -55,6 +60,11 @@ class ImageData:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def num_workers(self) -> int:
+        """How many processes compute batches ahead: none for pictures in memory."""
+        return num_workers() if isinstance(self.images, MappedImages) else 0
+
     def batch(self, indices: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, Any]:
         """Return the batch of the training contract.
 
@@ -62,10 +72,8 @@ class ImageData:
         pairs. A row's partner and style example are mirrored with it. Data with texts add some of them.
         """
         flip = self._mirrored(len(indices), generator)
-        batch: dict[str, Any] = {
-            "images": self._pixels(indices, flip),
-            "class_labels": None if self.labels is None else self.labels[indices],
-        }
+        batch: dict[str, Any] = {} if self.encoded else {"images": self._pixels(indices, flip)}
+        batch["class_labels"] = None if self.labels is None else self.labels[indices]
         if self.conditions:
             batch["conditions"] = {name: values[indices] for name, values in self.conditions.items()}
         if self.pairs is not None and generator is not None:
@@ -81,7 +89,6 @@ class ImageData:
             batch["seeds"] = self.seeds[indices]
         if self.encoded:
             batch |= {name: values[indices] for name, values in self.encoded.items()}
-            del batch["images"]
         return batch
 
     def _paired(self, rows: torch.Tensor, generator: torch.Generator) -> dict[str, Any]:
@@ -139,7 +146,7 @@ class ImageData:
         several = len(names) > 1
         return replace(
             self,
-            images=self.images[rows],
+            images=self.images.select(rows) if isinstance(self.images, MappedImages) else self.images[rows],
             labels=labels[rows] if several else None,
             id2label={str(i): name for i, name in enumerate(names)} if several else None,
             conditions={name: values[rows] for name, values in self.conditions.items()},
@@ -165,8 +172,15 @@ class ImageData:
         return found
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what distinguishes these data from others: rows, classes, conditions, and a hash of pixels and labels."""
-        arrays = {"images": self.images, "labels": self.labels, **self.conditions}
+        """Return what distinguishes these data from others: rows, classes, conditions, and a hash of pixels and labels.
+
+        It is the same whether the pictures are in memory or not. Those that are not are all decoded once for it.
+        """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> dict[str, Any]:
+        arrays: dict[str, Any] = {"images": self.images, "labels": self.labels, **self.conditions}
         if self.pairs is not None:
             arrays["contents"] = self.pairs.contents
         if self.texts is not None:
@@ -181,8 +195,9 @@ class ImageData:
 
     def batches(self, batch_size: int) -> Iterator[dict[str, Any]]:
         """Yield the batches of one pass in order."""
-        for start in range(0, len(self), batch_size):
-            yield self.batch(torch.arange(start, min(start + batch_size, len(self))))
+        starts = range(0, len(self), batch_size)
+        pieces = (torch.arange(start, min(start + batch_size, len(self))) for start in starts)
+        yield from feed(self.batch, pieces, self.num_workers)
 
 
 def local_copy(spec: DataSpec, override: str | Path | None = None) -> Path | None:
@@ -208,7 +223,9 @@ def load_images(
     id2label: Names | None = None,
     condition_names: Mapping[str, Names] | None = None,
 ) -> ImageData:
-    """Decode one split into memory, in the size and mode that the recipe asks for.
+    """Load one split, in the size and mode that the recipe asks for; into memory if its pictures fit the budget.
+
+    An .npz file is always read into memory, because its arrays are compressed whole.
 
     Args:
         spec: the recipe's data section.
@@ -264,7 +281,7 @@ def _load(
     if not len(data):
         raise DataError(f"{spec.name}, {split}: there is no row.")
 
-    images = _decoded(spec, data, split)
+    images = _pictures(spec, data, split)
 
     def column(name: str, known: Names | None, required: bool) -> tuple[torch.Tensor, dict[str, str]]:
         names = getattr(data.features[name], "names", None)
@@ -274,7 +291,7 @@ def _load(
     found = {c: column(name, known.get(c), True) for c, name in spec.conditions.items()}
     conditions = {name: values for name, (values, _) in found.items()}
     return ImageData(
-        torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),  # [N, C, H, W]
+        images,
         labels,
         names,
         spec.horizontal_flip,
@@ -285,32 +302,15 @@ def _load(
     )
 
 
-def _decoded(spec: DataSpec, data, split: str) -> np.ndarray:
-    """Decode a column of pictures by the decoder of uploads: uint8 [N, H, W, C].
+def _pictures(spec: DataSpec, data, split: str) -> Images:
+    """Return the column of pictures, decoded if that fits the budget of memory: uint8 [N, C, H, W].
 
     Raises:
         DataError: a picture is missing, empty or damaged; with its row and its file.
     """
-    import datasets
-
-    column, size = spec.image_column, spec.sample_size
-    try:
-        data = data.cast_column(column, datasets.Image(decode=False))  # the bytes as they are
-    except Exception as error:  # pyarrow's and datasets' own, for a column of another kind
-        raise DataError(f"{spec.name}: the column {column} holds no pictures ({data.features[column]}).") from error
-    images = np.empty((len(data), size, size, spec.channels), np.uint8)
-    for row, image in enumerate(tqdm(data[column], desc=f"decoding {spec.name} {split}", leave=False)):
-        where = f"{spec.name}, {split}, row {row}"
-        if image is None or not (image["bytes"] or image["path"]):
-            raise DataError(f"{where}: there is no picture. Remove the row, or put a picture there.")
-        if image["path"]:
-            where += f" ({image['path']})"
-        try:
-            picture = open_picture(image["bytes"] or image["path"])
-        except InputError as error:
-            raise DataError(f"{where}: {error} Replace or remove it.") from error
-        images[row] = to_pixels([fit_picture(picture, size, spec.channels, invert="no")])[0]
-    return images
+    table = encoded(data, spec.image_column, spec.name).select_columns([spec.image_column])
+    images = MappedImages(table, spec.image_column, spec.sample_size, spec.channels, f"{spec.name}, {split}")
+    return images.whole() if images.num_bytes <= memory_budget() else images
 
 
 def _named(spec: DataSpec, condition: str, names: dict[str, str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from genarium.data.images import ImageData, load_images
+from genarium.data.mapped import Images
 from genarium.evaluation.evaluation import Evaluation
 from genarium.evaluation.features import extract
 from genarium.media.pictures import to_pictures
@@ -105,7 +106,7 @@ class ImageEvaluation(Evaluation):
     def map_images(
         self,
         method: str,
-        images: torch.Tensor,
+        images: Images,
         parameters: Mapping[str, Any],
         description: str,
         labels: torch.Tensor | None = None,
@@ -135,7 +136,7 @@ class ImageEvaluation(Evaluation):
 
         return map_batches(compute, len(images), self.batch_size, description)
 
-    def features(self, network: nn.Module, images: torch.Tensor, description: str) -> torch.Tensor:
+    def features(self, network: nn.Module, images: Images, description: str) -> torch.Tensor:
         """Return features of images uint8 [N, C, H, W], float32 [N, D]."""
 
         def compute(start: int, stop: int, advance: Advance) -> torch.Tensor:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from genarium.data.mapped import Images
 from genarium.errors import GenariumError
 
 COPY_QUANTILE = 0.01  # of the distances of test images: below it a sample counts as a copy
@@ -66,7 +67,7 @@ def compare_distances(
     )
 
 
-def nearest_distances(points: torch.Tensor, support: torch.Tensor, chunk: int = 1000) -> torch.Tensor:
+def nearest_distances(points: torch.Tensor, support: Images, chunk: int = 1000) -> torch.Tensor:
     """Return each point's Euclidean distance to its nearest neighbour in the support.
 
     Args:

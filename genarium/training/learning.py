@@ -1,11 +1,12 @@
 """The steps of a training, for every family: accelerate, AdamW, EMA.
 
-Step s is a function of the recipe alone: its images come from the permutation of its epoch, its noise from a
+Step s is a function of the recipe alone: its images come from the permutation of its epoch (`batches`), its noise from a
 generator seeded with (seed, s, process). So a run that was killed and resumed sees what it would have seen.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -19,18 +20,18 @@ from accelerate.utils import send_to_device
 from torch import nn
 
 from genarium.data.audio import AudioData
-from genarium.data.images import ImageData
 from genarium.errors import GenariumError
 from genarium.recipe import Recipe
 from genarium.training.average import Average
+from genarium.training.batches import Batches, Lessons
 from genarium.training.objective import Objective
 from genarium.training.progress import Progress
 from genarium.training.run_folder import RunFolder
 from genarium.training.samples import sample_grid, sample_sounds
 from genarium.training.stages import Part
 from genarium.training.state import load_state, save_state
-from genarium.training.steps import batch_indices, learning_rate
-from genarium.training.watch import Watch
+from genarium.training.steps import learning_rate, step_seed
+from genarium.training.watch import Watch, Wish
 
 
 @dataclass
@@ -46,9 +47,7 @@ class Training:
     watch: Watch = field(default_factory=Watch)
     finishes_early: bool = False  # at the watch's wish; the weights are those of the average then
 
-    def train_parts(
-        self, parts: list[Part], lessons: ImageData | AudioData, state: Path | None, last_step: int
-    ) -> None:
+    def train_parts(self, parts: list[Part], lessons: Lessons, state: Path | None, last_step: int) -> None:
         """Train the parts that are left until the last step.
 
         Args:
@@ -64,9 +63,7 @@ class Training:
                 break
         self.progress.close()
 
-    def train_part(
-        self, part: Part, lessons: ImageData | AudioData, state: Path | None, last: int, is_last: bool = True
-    ) -> None:
+    def train_part(self, part: Part, lessons: Lessons, state: Path | None, last: int, is_last: bool = True) -> None:
         """Train a part with an optimizer of its own; leave the averaged weights if it came to its end.
 
         Args:
@@ -81,10 +78,20 @@ class Training:
             self.accelerator.print(f"{self.recipe.name}: resumed at step {self.progress.step} from {state}")
         lessons = learner.prepare(lessons)
         self._announce(part, learner, lessons)
+        process = self.accelerator.process_index, self.accelerator.num_processes
+        with contextlib.closing(Batches(lessons, part, self.progress.step, last, *process)) as batches:
+            wish = self._train_steps(part, learner, lessons, batches, last)
+        self.finishes_early = wish == "finish" and is_last and self.progress.step < part.end
+        if self.progress.step == part.end or self.finishes_early:
+            self.average.take()
+        self.accelerator.free_memory()
+
+    def _train_steps(self, part: Part, learner: Learner, lessons: Lessons, batches: Batches, last: int) -> Wish:
+        """Do the steps until the last, or until the watch does not want any more; return its wish."""
         begun, begun_at = time.monotonic(), self.progress.step
-        wish = "go"
+        wish: Wish = "go"
         while self.progress.step < last and wish == "go":
-            loss = learner.step(self.progress.step, lessons)
+            loss = learner.step(self.progress.step, next(batches))
             self.progress.step += 1
             if not math.isfinite(loss):
                 raise GenariumError(
@@ -103,12 +110,9 @@ class Training:
             if self.progress.step == part.end or self.watch.samples(self.progress.step, part.spec.sample_every):
                 with self.watch.sampling():
                     self._sample(part, learner, lessons)
-        self.finishes_early = wish == "finish" and is_last and self.progress.step < part.end
-        if self.progress.step == part.end or self.finishes_early:
-            self.average.take()
-        self.accelerator.free_memory()
+        return wish
 
-    def _announce(self, part: Part, learner: Learner, lessons: ImageData | AudioData) -> None:
+    def _announce(self, part: Part, learner: Learner, lessons: Lessons) -> None:
         if not self.accelerator.is_main_process:
             return
         size = sum(p.numel() for p in learner.parameters) / 1e6
@@ -164,7 +168,7 @@ class Learner:
         self.norms: list[torch.Tensor] = []
         self.loss_parts: Mapping[str, torch.Tensor] = {}
 
-    def prepare(self, lessons: ImageData | AudioData) -> ImageData | AudioData:
+    def prepare(self, lessons: Lessons) -> Lessons:
         """Return the lessons with what the pipeline makes of each image before a stage; compile what is trained."""
         if self.part.stage is not None and hasattr(self.pipeline, "prepare"):
             self.objective.eval()
@@ -175,19 +179,17 @@ class Learner:
             compile_all({name: self.objective.components[name] for name in self.objective.trained})
         return lessons
 
-    def step(self, run_step: int, lessons: ImageData | AudioData) -> float:
+    def step(self, run_step: int, batch: Mapping[str, Any]) -> float:
         """Do one step of the optimizer and of the average; return the loss.
 
         Args:
             run_step: number of the step in the whole run.
+            batch: its images, the share of this process.
         """
-        spec, step, rank = self.part.spec, run_step - self.part.first, self.accelerator.process_index
-        share = spec.batch_size // self.accelerator.num_processes
-        # two generators: the noise is drawn on the device, the augmentation on the CPU where the data lie
-        seed = (spec.seed * 1_000_003 + run_step) * 4096 + rank
-        indices = batch_indices(spec.seed, step, spec.batch_size, len(lessons))[rank * share : (rank + 1) * share]
-        batch = lessons.batch(indices, torch.Generator().manual_seed(seed))
+        spec, step = self.part.spec, run_step - self.part.first
         batch = send_to_device(batch, self.accelerator.device)
+        # of the noise, which is drawn on the device; another one mirrored the images where the data lie
+        seed = step_seed(spec, run_step, self.accelerator.process_index)
         generator = torch.Generator(self.accelerator.device).manual_seed(seed)
         self.rate = learning_rate(spec, step, self.part.num_steps)
         for group in self.optimizer.param_groups:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 
@@ -23,7 +24,17 @@ def batch_indices(seed: int, step: int, batch_size: int, size: int) -> torch.Ten
     parts = []
     while batch_size > 0:
         epoch, offset = divmod(start, size)
-        order = torch.randperm(size, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+        order = _order(seed * 1_000_003 + epoch, size)
         parts.append(order[offset : offset + batch_size])
         start, batch_size = start + len(parts[-1]), batch_size - len(parts[-1])
     return torch.cat(parts)
+
+
+@lru_cache(maxsize=1)  # steps of one epoch follow each other, and the order of millions takes time
+def _order(seed: int, size: int) -> torch.Tensor:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+
+
+def step_seed(spec: TrainingSpec, run_step: int, rank: int) -> int:
+    """Return the seed of what a process draws in a step of the whole run: mirroring and noise."""
+    return (spec.seed * 1_000_003 + run_step) * 4096 + rank

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from genarium.data.mapped import Images
 from genarium.errors import DataError, NotMeasurableError
 from genarium.evaluation.features import load_network
 from genarium.evaluation.figure import Figure, Metric, Part, settings_in_words
@@ -76,7 +77,7 @@ def measure(evaluation: ImageEvaluation) -> list[Metric]:
 
 
 def _distances(
-    evaluation: ImageEvaluation, samples: torch.Tensor, test: torch.Tensor, train: torch.Tensor, mirrored: bool
+    evaluation: ImageEvaluation, samples: torch.Tensor, test: torch.Tensor, train: Images, mirrored: bool
 ) -> Iterator[tuple[str, str, tuple[torch.Tensor, torch.Tensor]]]:
     """Yield for features and for pixels: its name, how it is measured, and the distances of samples and of test images.
 
@@ -105,7 +106,7 @@ def _distances(
     yield "pixels", "root mean square of 8-bit values", (of_samples / scale, of_test / scale)
 
 
-def _nearest(views: list[tuple[torch.Tensor, torch.Tensor]], train: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _nearest(views: list[tuple[torch.Tensor, torch.Tensor]], train: Images) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the distances of samples and of test images to the nearest training image, in the nearest of their views."""
     of_samples = torch.stack([nearest_distances(samples, train) for samples, _ in views]).amin(0)
     of_test = torch.stack([nearest_distances(test, train) for _, test in views]).amin(0)

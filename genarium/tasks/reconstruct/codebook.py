@@ -9,6 +9,7 @@ from __future__ import annotations
 import PIL.Image
 import torch
 
+from genarium.data.mapped import Images, in_pieces
 from genarium.errors import NotMeasurableError
 from genarium.evaluation.figure import Column, Figure, Metric, Part
 from genarium.evaluation.images import ImageEvaluation
@@ -80,18 +81,24 @@ def measure(evaluation: ImageEvaluation) -> list[Metric]:
     return found
 
 
-def _means(images: torch.Tensor, codes: torch.Tensor) -> list[list[PIL.Image.Image]]:
+def _means(images: Images, codes: torch.Tensor) -> list[list[PIL.Image.Image]]:
     """Return the mean picture, those of the pictures with each bit at 0, and those of the pictures with each bit at 1.
 
     Args:
         images: uint8 [N, C, H, W].
         codes: float32 [N, K] of 0 and 1. Where no picture has a bit at a value, the mean picture stands.
     """
-    x = images.flatten(1).float()
-    levels = [x.mean(0, keepdim=True)]
-    for bits in (1 - codes, codes):
+    total, sums = torch.zeros(1), [torch.zeros(1), torch.zeros(1)]
+    start = 0
+    for part in in_pieces(images):
+        x, own = part.flatten(1).float(), codes[start : start + len(part)]
+        start += len(part)
+        total = total + x.sum(0, keepdim=True)
+        sums = [sum_ + bits.T @ x for sum_, bits in zip(sums, (1 - own, own), strict=True)]
+    levels = [total / len(images)]
+    for bits, sum_ in zip((1 - codes, codes), sums, strict=True):
         number = bits.sum(0)[:, None]  # [K, 1]
-        levels.append(torch.where(number > 0, bits.T @ x / number.clamp(min=1), levels[0]))
+        levels.append(torch.where(number > 0, sum_ / number.clamp(min=1), levels[0]))
     pixels = (level.reshape(-1, *images.shape[1:]).round().to(torch.uint8) for level in levels)
     return [to_pictures(level.permute(0, 2, 3, 1).numpy()) for level in pixels]
 

@@ -8,6 +8,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from genarium.data.images import ImageData
+from genarium.data.mapped import Images
 
 EPOCHS = 12
 
@@ -37,7 +38,7 @@ class StyleClassifier(nn.Module):
         return self.head(torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1))
 
     @torch.no_grad()
-    def accuracy(self, images: torch.Tensor, styles: torch.Tensor) -> float:
+    def accuracy(self, images: Images, styles: torch.Tensor) -> float:
         """Return the share of images, uint8 [N, C, H, W], that are classified as these styles, int64 [N]."""
         self.eval()
         answers = torch.cat([self(batch.float() / 127.5 - 1).argmax(1) for batch in images.split(256)])

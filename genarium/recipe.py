@@ -50,6 +50,9 @@ class DataSpec:
     `conditions` are labels beside the class: the name of the control -> the column. `pairs` brings each row together with
     one of the same content in another style. `texts` are drawn apart from the pictures. `only` names the classes whose
     pictures are used, all by default. A single one is no class: its pictures come without labels.
+
+    With `streaming`, training reads the split as a stream, shuffled in buffers of `shuffle_buffer` rows. `class_names` says the
+    classes where the data do not. `fit_images` is how many pictures stand for all where a family measures them.
     """
 
     name: str
@@ -67,6 +70,10 @@ class DataSpec:
     only: tuple[str, ...] = ()
     horizontal_flip: bool = False
     dark_background: bool = False  # uploads with a bright border are then inverted
+    streaming: bool = False
+    shuffle_buffer: Positive = 1000
+    class_names: tuple[str, ...] = ()
+    fit_images: Positive | None = None
 
     @model_validator(mode="after")
     def _check_pairs(self) -> DataSpec:
@@ -74,6 +81,16 @@ class DataSpec:
             raise ValueError(f"pairs.differ: name one of `conditions`, which lack {self.pairs.differ!r}")
         if self.only and (self.pairs or self.texts or not self.label_column):
             raise ValueError("only: needs a label_column, and goes with neither pairs nor texts")
+        return self
+
+    @model_validator(mode="after")
+    def _check_streaming(self) -> DataSpec:
+        if self.streaming and (self.pairs or self.texts or self.only):
+            raise ValueError("streaming: goes with none of pairs, texts and only, which look at all rows")
+        if not self.streaming and (self.class_names or self.fit_images or self.shuffle_buffer != 1000):
+            raise ValueError("shuffle_buffer, class_names and fit_images: are for streaming: true alone")
+        if len(set(self.class_names)) < len(self.class_names) or (self.class_names and not self.label_column):
+            raise ValueError("class_names: needs a label_column, and each class a name of its own")
         return self
 
     def split_name(self, split: str) -> str:

@@ -236,10 +236,16 @@ def load_images(
         id2label, condition_names: of a checkpoint, by whose names the split is numbered. Training gives none: its split is
             numbered by its own names.
 
+    A split of a recipe that streams is read into memory, as far as its budget goes; training opens a stream instead.
+
     Raises:
         DataError: the data cannot be had, lack a column, hold a damaged picture or what is no label, or have a class that the
             checkpoint does not know.
     """
+    if spec.streaming:
+        from genarium.data.stream import open_stream  # which needs this module
+
+        return open_stream(spec, split, override, id2label, condition_names).whole()
     if spec.only:
         return _load(spec, split, override, None, condition_names).only(spec.only, f"{spec.name}, {split}")
     return _load(spec, split, override, id2label, condition_names)
@@ -268,16 +274,7 @@ def _load(
             f"{spec.name}: cannot be loaded ({error}). Check the connection, or set GENARIUM_DATA to a folder "
             f"that holds {spec.name.split('/')[-1]}/ in the Hub's layout."
         ) from error
-    columns = (
-        spec.image_column,
-        spec.label_column,
-        *spec.conditions.values(),
-        spec.pairs and spec.pairs.same,
-        spec.texts and spec.texts.column,
-    )
-    missing = [c for c in columns if c and c not in data.column_names]
-    if missing:
-        raise DataError(f"{spec.name}: no column {', '.join(missing)}; it has {', '.join(data.column_names)}.")
+    check_columns(spec, data.column_names)
     if not len(data):
         raise DataError(f"{spec.name}, {split}: there is no row.")
 
@@ -296,10 +293,28 @@ def _load(
         names,
         spec.horizontal_flip,
         conditions=conditions,
-        condition_names={name: _named(spec, name, names) for name, (_, names) in found.items()},
+        condition_names={name: named(spec, name, names) for name, (_, names) in found.items()},
         pairs=_pairs(spec.pairs.differ, data[spec.pairs.same][:], conditions) if spec.pairs else None,
         texts=Texts(data[spec.texts.column][:], spec.texts.paired) if spec.texts else None,
     )
+
+
+def check_columns(spec: DataSpec, there: Sequence[str]) -> None:
+    """Refuse data that lack a column of the recipe.
+
+    Raises:
+        DataError: so it is.
+    """
+    columns = (
+        spec.image_column,
+        spec.label_column,
+        *spec.conditions.values(),
+        spec.pairs and spec.pairs.same,
+        spec.texts and spec.texts.column,
+    )
+    missing = [c for c in columns if c and c not in there]
+    if missing:
+        raise DataError(f"{spec.name}: no column {', '.join(missing)}; it has {', '.join(there)}.")
 
 
 def _pictures(spec: DataSpec, data, split: str) -> Images:
@@ -313,7 +328,12 @@ def _pictures(spec: DataSpec, data, split: str) -> Images:
     return images.whole() if images.num_bytes <= memory_budget() else images
 
 
-def _named(spec: DataSpec, condition: str, names: dict[str, str]) -> dict[str, str]:
+def named(spec: DataSpec, condition: str, names: dict[str, str]) -> dict[str, str]:
+    """Return the names of a condition's values.
+
+    Raises:
+        DataError: one of them is kept for something else.
+    """
     if ANY in names.values():
         raise DataError(f"{spec.name}: the condition {condition} has a value {ANY!r}, which stands for a free choice.")
     return names
@@ -339,7 +359,7 @@ def _load_npz(
         for name in spec.conditions:
             arrays[f"{name}_names"]  # refuses a file without
             found = arrays.labels(f"{split}_{name}", f"{name}_names", len(images), known.get(name), required=True)
-            conditions[name], condition_names[name] = found[0], _named(spec, name, found[1])
+            conditions[name], condition_names[name] = found[0], named(spec, name, found[1])
         pairs = None
         if spec.pairs:
             pairs = _pairs(spec.pairs.differ, arrays.column(f"{split}_{spec.pairs.same}", len(images)), conditions)

@@ -9,6 +9,7 @@ from typing import Any
 
 from genarium.data.audio import AudioData
 from genarium.data.images import ImageData
+from genarium.data.stream import ImageStream
 from genarium.errors import RecipeError
 from genarium.recipe import Recipe
 from genarium.training.run_folder import RunFolder
@@ -18,7 +19,7 @@ FREE = {"save_every", "sample_every", "compile", "samples"}
 READ_ANEW = {"learning_rate", "warmup_steps", "schedule", "grad_clip", "precision"}
 
 
-def facts_of(recipe: Recipe, data: ImageData | AudioData) -> dict[str, Any]:
+def facts_of(recipe: Recipe, data: ImageData | AudioData | ImageStream) -> dict[str, Any]:
     """Return what decides a training: the recipe's architecture and training section, and the data's fingerprint."""
     spec = recipe.training
     training = {k: v for k, v in dataclasses.asdict(spec).items() if k != "stages"}
@@ -128,7 +129,8 @@ def _total(facts: Mapping[str, Any]) -> int:
 
 def _say_data(data: Mapping[str, Any]) -> str:
     classes = f", {len(data['id2label'])} classes" if data.get("id2label") else ""
-    return f"{data['rows']} rows{classes}, fingerprint {data['sha256'][:12]}"
+    rows = "a stream" if data["rows"] is None else f"{data['rows']} rows"
+    return f"{rows}{classes}, fingerprint {data['sha256'][:12]}"
 
 
 def _short(value: Any) -> str:

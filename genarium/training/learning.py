@@ -20,6 +20,7 @@ from accelerate.utils import send_to_device
 from torch import nn
 
 from genarium.data.audio import AudioData
+from genarium.data.stream import ImageStream
 from genarium.errors import GenariumError
 from genarium.recipe import Recipe
 from genarium.training.average import Average
@@ -29,7 +30,7 @@ from genarium.training.progress import Progress
 from genarium.training.run_folder import RunFolder
 from genarium.training.samples import sample_grid, sample_sounds
 from genarium.training.stages import Part
-from genarium.training.state import load_state, save_state
+from genarium.training.state import load_position, load_state, save_state
 from genarium.training.steps import learning_rate, step_seed
 from genarium.training.watch import Watch, Wish
 
@@ -72,14 +73,15 @@ class Training:
             last: the step of the run at which to stop.
             is_last: whether no part follows. Only then the watch can finish it early.
         """
-        learner = Learner(self, part)
+        learner, position = Learner(self, part), None
         if state is not None:
             load_state(self.accelerator, state)
+            position = load_position(self.accelerator, state) if isinstance(lessons, ImageStream) else None
             self.accelerator.print(f"{self.recipe.name}: resumed at step {self.progress.step} from {state}")
         lessons = learner.prepare(lessons)
         self._announce(part, learner, lessons)
         process = self.accelerator.process_index, self.accelerator.num_processes
-        with contextlib.closing(Batches(lessons, part, self.progress.step, last, *process)) as batches:
+        with contextlib.closing(Batches(lessons, part, self.progress.step, last, *process, position)) as batches:
             wish = self._train_steps(part, learner, lessons, batches, last)
         self.finishes_early = wish == "finish" and is_last and self.progress.step < part.end
         if self.progress.step == part.end or self.finishes_early:
@@ -104,9 +106,8 @@ class Training:
             is_end = self.progress.step == last or wish != "go"
             if is_end or self.watch.saves(self.progress.step, part.spec.save_every):
                 with self.watch.saving():
-                    save_state(
-                        self.accelerator, self.run, self.recipe, self.progress.step, self.progress.seconds, part.index
-                    )
+                    step, seconds = self.progress.step, self.progress.seconds
+                    save_state(self.accelerator, self.run, self.recipe, step, seconds, part.index, batches.position)
             if self.progress.step == part.end or self.watch.samples(self.progress.step, part.spec.sample_every):
                 with self.watch.sampling():
                     self._sample(part, learner, lessons)
@@ -118,8 +119,9 @@ class Training:
         size = sum(p.numel() for p in learner.parameters) / 1e6
         title = self.recipe.name if part.name is None else f"{self.recipe.name}, {part.name}"
         kind = "clips" if isinstance(lessons, AudioData) else "images"
+        seen = f"a stream of {kind}" if isinstance(lessons, ImageStream) else f"{len(lessons)} {kind}"
         steps = f"steps {self.progress.step} to {part.end}"
-        print(f"{title}: {size:.2f} M parameters, {len(lessons)} {kind}, {steps}, {self.run.path}")
+        print(f"{title}: {size:.2f} M parameters, {seen}, {steps}, {self.run.path}")
 
     def _report(self, part: Part, learner: Learner, loss: float, speed: float, last: int) -> None:
         if not self.accelerator.is_main_process:
@@ -134,6 +136,7 @@ class Training:
         """Keep what the averaged weights make at this step."""
         if not self.accelerator.is_main_process:
             return
+        lessons = lessons.shown if isinstance(lessons, ImageStream) else lessons
         with self.average.in_place():
             learner.objective.eval()
             if hasattr(self.pipeline, "samples"):
@@ -173,7 +176,9 @@ class Learner:
         if self.part.stage is not None and hasattr(self.pipeline, "prepare"):
             self.objective.eval()
             with torch.no_grad(), self.accelerator.autocast():
-                lessons = lessons.with_encoded(self.pipeline.prepare(self.part.name, lessons.batches(500)))
+                made = self.pipeline.prepare(self.part.name, lessons.batches(500))
+                if not isinstance(lessons, ImageStream):  # whose pictures are made into it anew in each step
+                    lessons = lessons.with_encoded(made)
             self.objective.train()
         if self.part.spec.compile:
             compile_all({name: self.objective.components[name] for name in self.objective.trained})

@@ -13,8 +13,9 @@ from accelerate.utils import set_seed
 
 from genarium import paths
 from genarium.checkpoints.folder import MODEL_INDEX, check_output
-from genarium.data.audio import AudioData, load_audio
+from genarium.data.audio import load_audio
 from genarium.data.images import ImageData, load_images
+from genarium.data.stream import ImageStream, open_stream
 from genarium.errors import InputError, RecipeError
 from genarium.families import Family
 from genarium.hardware import multiplies_bfloat16
@@ -22,10 +23,11 @@ from genarium.notices import note
 from genarium.parallel import join
 from genarium.recipe import AudioSpec, Recipe
 from genarium.training.average import Average
+from genarium.training.batches import Lessons
 from genarium.training.borrow import take_components
 from genarium.training.facts import check_facts, continued, facts_of
 from genarium.training.learning import Training, compile_all
-from genarium.training.pipeline import build_pipeline, finish
+from genarium.training.pipeline import build_pipeline, check_streaming, finish
 from genarium.training.progress import Progress
 from genarium.training.run_folder import RunFolder
 from genarium.training.stages import Part, plan
@@ -42,7 +44,7 @@ def train(
     run_folder: Path | None = None,
     fresh: bool = False,
     max_steps: int | None = None,
-    data: ImageData | AudioData | None = None,
+    data: Lessons | None = None,
     on_step: Callable[[int, float], None] | None = None,
     continue_to: int | None = None,
     watch: Watch | None = None,
@@ -58,7 +60,7 @@ def train(
         run_folder: state, logs and sample grids; by default runs/<name>.
         fresh: begin anew though there is a saved state.
         max_steps: stop after this many steps with the state saved, as if killed.
-        data: already loaded training images or clips.
+        data: already loaded training images or clips, or an open stream.
         on_step: called with (step, loss) after each step, on the main process.
         continue_to: go on from an earlier run of fewer images until this many were seen in all.
         watch: says when the state and samples are kept, and whether the training pauses or is finished early; by default
@@ -73,6 +75,7 @@ def train(
         GenariumError: the loss is not finite, or the saved state is damaged.
     """
     recipe = continued(recipe, continue_to)
+    check_streaming(recipe, family)
     run, target = _claim_folders(recipe, family, run_folder, output, fresh)
     accelerator = _make_accelerator(recipe, run)
     data = data or _load_data(recipe, data_override)
@@ -135,10 +138,14 @@ def _make_accelerator(recipe: Recipe, run: RunFolder) -> Accelerator:
     return accelerator
 
 
-def _load_data(recipe: Recipe, override: str | Path | None) -> ImageData | AudioData:
-    """Load the training split."""
-    load: Callable[..., Any] = load_audio if isinstance(recipe.data, AudioSpec) else load_images
-    return load(recipe.data, recipe.data.train_split, override)
+def _load_data(recipe: Recipe, override: str | Path | None) -> Lessons:
+    """Load the training split, or open it as a stream."""
+    spec = recipe.data
+    if isinstance(spec, AudioSpec):
+        return load_audio(spec, spec.train_split, override)
+    if spec.streaming:
+        return open_stream(spec, spec.train_split, override)
+    return load_images(spec, spec.train_split, override)
 
 
 def _begin_training(
@@ -163,13 +170,13 @@ def _begin_training(
     return Training(accelerator, recipe, pipeline, run, average, progress)
 
 
-def _finish(training: Training, parts: list[Part], data: ImageData | AudioData, target: Path) -> None:
+def _finish(training: Training, parts: list[Part], data: Lessons, target: Path) -> None:
     """Write the finished checkpoint, and note in the run that it is finished."""
     finish(training.pipeline, data, training.recipe, training.run, target)
     seconds = training.progress.seconds
     images = sum(part.spec.images or 0 for part in parts)
     if not parts:  # of a family that is fitted only
-        images = min(training.recipe.training.images or len(data), len(data))
+        images = _fitted_images(training.recipe, data)
     if training.finishes_early:
         seen = training.progress.step - parts[-1].first
         images += seen * parts[-1].spec.batch_size - (parts[-1].spec.images or 0)
@@ -177,7 +184,14 @@ def _finish(training: Training, parts: list[Part], data: ImageData | AudioData, 
     print(f"{training.recipe.name}: done in {seconds / 60:.1f} minutes, weights in {target}")
 
 
-def _print_remarks(accelerator: Accelerator, recipe: Recipe, pipeline, data: ImageData | AudioData) -> None:
+def _fitted_images(recipe: Recipe, data: Lessons) -> int:
+    """Return how many images a family that is fitted only has seen."""
+    if isinstance(data, ImageStream):
+        return data.spec.fit_images or 0
+    return min(recipe.training.images or len(data), len(data))
+
+
+def _print_remarks(accelerator: Accelerator, recipe: Recipe, pipeline, data: Lessons) -> None:
     """Print before the first step what a person should know of the data, and the family's remarks on them."""
     of_family = pipeline.remarks(data.class_counts()) if hasattr(pipeline, "remarks") else []
     for sentence in [*data.remarks(), *of_family]:
@@ -205,7 +219,7 @@ def _begin_run(
     accelerator: Accelerator,
     run: RunFolder,
     recipe: Recipe,
-    data: ImageData | AudioData,
+    data: Lessons,
     fresh: bool,
     continue_to: int | None,
 ) -> None:
@@ -243,9 +257,7 @@ def _compilable(accelerator: Accelerator, recipe: Recipe, parts: list[Part]) -> 
     return [part.without_compiling() for part in parts]
 
 
-def _lessons(
-    accelerator: Accelerator, recipe: Recipe, pipeline, data: ImageData | AudioData, run: RunFolder
-) -> ImageData | AudioData:
+def _lessons(accelerator: Accelerator, recipe: Recipe, pipeline, data: Lessons, run: RunFolder) -> Lessons:
     """Return what the steps see, the data or what a teacher draws; take over what begins with another checkpoint's weights."""
     spec, lessons = recipe.training, data
     if spec.teacher is not None:

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from genarium.checkpoints.folder import TRAINING, new_checkpoint
-from genarium.data.audio import AudioData
-from genarium.data.images import ImageData
+from genarium.data.stream import ImageStream
 from genarium.errors import GenariumError, RecipeError
 from genarium.families import Family
 from genarium.files import write_text
-from genarium.recipe import AudioSpec, Recipe
+from genarium.recipe import AudioSpec, DataSpec, Recipe
 from genarium.tasks import tasks_of
+from genarium.training.batches import Lessons
 from genarium.training.run_folder import RunFolder
 
 
@@ -75,9 +75,34 @@ def _learns_from_pairs(pipeline_class: type) -> bool:
     return said or any(task.learns_from_pairs for task in tasks_of(pipeline_class))
 
 
-def _one_pass(pipeline, data: ImageData | AudioData, recipe: Recipe) -> Iterator[dict[str, Any]]:
-    """Yield what `fit` sees: all data, or for a family that is fitted only, `training.images` of them at random."""
+def check_streaming(recipe: Recipe, family: Family) -> None:
+    """Refuse a recipe that streams what its family or its training must have as a whole.
+
+    Raises:
+        RecipeError: so it is.
+    """
+    if not isinstance(recipe.data, DataSpec) or not recipe.data.streaming:
+        return
+    pipeline_class = family.pipeline_class()
+    if recipe.training.teacher is not None:
+        raise RecipeError(f"{recipe.name}: data.streaming: a student learns from its teacher's images. Take it out.")
+    for method, reason in (("fit", "is fitted to data"), ("prepare", "measures the data before a stage")):
+        if hasattr(pipeline_class, method) and recipe.data.fit_images is None:
+            raise RecipeError(
+                f"{recipe.name}: data.streaming: the family {family.name} {reason}, and a stream has no end. Say how many "
+                "pictures stand for all, such as data.fit_images: 20000."
+            )
+
+
+def _one_pass(pipeline, data: Lessons, recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """Yield what `fit` sees: all data, or for a family that is fitted only, `training.images` of them at random.
+
+    Of a stream it sees `fit_images`.
+    """
     number = recipe.training.images
+    if isinstance(data, ImageStream):
+        yield from data.batches(500)
+        return
     if hasattr(pipeline, "loss") or number is None or number >= len(data):
         yield from data.batches(500)
         return
@@ -86,7 +111,7 @@ def _one_pass(pipeline, data: ImageData | AudioData, recipe: Recipe) -> Iterator
         yield data.batch(part)
 
 
-def finish(pipeline, data: ImageData | AudioData, recipe: Recipe, run: RunFolder, output: Path) -> None:
+def finish(pipeline, data: Lessons, recipe: Recipe, run: RunFolder, output: Path) -> None:
     """Do what follows the last step: fit what is fitted after training, then write the weights in half precision.
 
     Raises:

@@ -15,7 +15,7 @@ STATES = ("state", "state.old", "state.part")
 STATE_FILES = (  # by accelerate, and state.json by us
     *("state.json", "model*.safetensors", "model*.safetensors.index.json", "pytorch_model*.bin"),
     *("optimizer*.bin", "scheduler*.bin", "sampler*.bin", "dl_state_dict*.bin"),
-    *("random_states_*.pkl", "custom_checkpoint_*.pkl", "scaler.pt"),
+    *("random_states_*.pkl", "custom_checkpoint_*.pkl", "scaler.pt", "position_*.json"),
 )
 WRITTEN = (
     *("run.json", "time.json", "log.jsonl"),

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
+from genarium.data.stream import Position
 from genarium.errors import GenariumError
 from genarium.files import exchange, matcher, remove_tree
 from genarium.recipe import Recipe
 from genarium.training.run_folder import STATE_FILES, RunFolder
 
 
-def save_state(accelerator: Accelerator, run: RunFolder, recipe: Recipe, step: int, seconds: float, stage: int) -> None:
+def save_state(
+    accelerator: Accelerator,
+    run: RunFolder,
+    recipe: Recipe,
+    step: int,
+    seconds: float,
+    stage: int,
+    position: Position | None = None,
+) -> None:
     """Write the state beside the old one, then exchange the two.
+
+    Args:
+        accelerator: holds what is saved.
+        run: where.
+        recipe: what must not change until the run goes on.
+        step, seconds, stage: what the run has done.
+        position: of this process in a stream.
 
     Raises:
         GenariumError: it cannot be written, as on a full disk; the state before it is whole.
@@ -25,6 +42,10 @@ def save_state(accelerator: Accelerator, run: RunFolder, recipe: Recipe, step: i
     accelerator.wait_for_everyone()
     try:
         accelerator.save_state(str(temporary))
+        if position is not None:
+            place = {**asdict(position), "processes": accelerator.num_processes}
+            _position_file(accelerator, temporary).write_text(json.dumps(place))
+        accelerator.wait_for_everyone()  # each process writes a part of it
         if accelerator.is_main_process:
             facts = {"step": step, "seconds": seconds, "stage": stage, **_identity(recipe)}
             (temporary / "state.json").write_text(json.dumps(facts))
@@ -86,6 +107,36 @@ def load_state(accelerator: Accelerator, state: Path) -> None:
         raise GenariumError(
             f"{state}: the saved state is damaged or of another training: {reason} Begin anew with --fresh."
         ) from error
+
+
+def load_position(accelerator: Accelerator, state: Path) -> Position:
+    """Return the position of this process in the stream that a saved state was trained on.
+
+    Raises:
+        GenariumError: it is damaged, or of another number of processes, which have other shards.
+    """
+    try:
+        values = json.loads(_position_file(accelerator, state).read_text(encoding="utf-8"))
+        processes = values.pop("processes")
+        position = Position(**values)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        processes, position = _saved_processes(state), None
+        if processes == accelerator.num_processes:
+            raise GenariumError(f"{state}: the position in the stream is damaged. Begin anew with --fresh.") from error
+    if position is None or processes != accelerator.num_processes:
+        raise GenariumError(
+            f"{state} was saved by {processes} processes, each with its own part of the stream, and now there are "
+            f"{accelerator.num_processes}. Start as many as before, or begin anew with --fresh."
+        )
+    return position
+
+
+def _position_file(accelerator: Accelerator, state: Path) -> Path:
+    return state / f"position_{accelerator.process_index}.json"
+
+
+def _saved_processes(state: Path) -> int:
+    return len(list(state.glob("position_*.json")))
 
 
 def _identity(recipe: Recipe) -> dict[str, Any]:

@@ -185,7 +185,7 @@ class Learner:
         return lessons
 
     def step(self, run_step: int, batch: Mapping[str, Any]) -> float:
-        """Do one step of the optimizer and of the average; return the loss.
+        """Do one step of the optimizer and of the average; return the loss, over the batches of all processes.
 
         Args:
             run_step: number of the step in the whole run.
@@ -206,6 +206,18 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.step()
+        return self._mean_of_processes(loss)
+
+    def _mean_of_processes(self, loss: torch.Tensor) -> float:
+        """Return the mean loss, and keep the mean parts: each process has computed those of its share of the batch.
+
+        All processes get the same number, so that all of them stop where it is not finite.
+        """
+        if self.accelerator.num_processes > 1:
+            values = [loss, *map(torch.as_tensor, self.loss_parts.values())]
+            values = [value.detach().float().to(loss.device) for value in values]
+            loss, *parts = self.accelerator.reduce(torch.stack(values), "mean")
+            self.loss_parts = dict(zip(self.loss_parts, parts, strict=True))
         return loss.item()
 
     def gradient_norm(self) -> float:

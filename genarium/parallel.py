@@ -16,6 +16,9 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
+from genarium.environment import is_allowed
+from genarium.errors import InputError
+
 Part = TypeVar("Part")
 
 
@@ -26,6 +29,23 @@ def join() -> PartialState:
     on a machine without accelerator for the only one.
     """
     return PartialState(cpu=not torch.accelerator.is_available())
+
+
+def check_launch() -> None:
+    """Refuse a start in which accelerate would divide the weights among the processes.
+
+    A training keeps a moving average of the weights, draws samples and writes checkpoints with whole networks. So each
+    process holds them whole, and accelerate brings the gradients together (DDP).
+
+    Raises:
+        InputError: accelerate was asked for FSDP, DeepSpeed or Megatron-LM.
+    """
+    for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if is_allowed(f"ACCELERATE_USE_{name}"):
+            raise InputError(
+                f"Accelerate was asked for {name}, which divides the weights among processes. Each process holds them whole "
+                "here: set distributed_type to MULTI_GPU, or start it with torchrun."
+            )
 
 
 def map_batches(

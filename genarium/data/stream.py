@@ -106,9 +106,7 @@ class ImageStream:
         epoch, number, state = position.epoch, position.buffer, position.state
         while True:
             shards = split_by_node(self.rows, rank, world)
-            shards.set_epoch(
-                _epoch_seed(seed, epoch)
-            )  # another order of the shards for each number, the same everywhere
+            shards.set_epoch(_epoch_seed(seed, epoch))  # each number is another order, the same in all processes
             if state is not None:
                 shards.load_state_dict(dict(state))
             is_empty = state is None
@@ -124,7 +122,9 @@ class ImageStream:
 
     def _read(self, rows: Iterator[Row], number: int) -> Iterator[Row]:
         try:
-            yield from islice(rows, number)
+            for row in islice(rows, number):
+                row[self.spec.image_column] = _fetched(row[self.spec.image_column])
+                yield row
         except Exception as error:  # of the Hub, the file system and the formats: all mean that it cannot be read
             raise DataError(
                 f"{self.where}: the stream cannot be read further ({error}). Check the connection."
@@ -364,6 +364,16 @@ def split_by_node(rows: Any, rank: int, world: int) -> Any:
     from datasets.distributed import split_dataset_by_node
 
     return split_dataset_by_node(rows, rank, world)
+
+
+def _fetched(image: Any) -> Any:
+    """Return an encoded picture with its bytes, if it is a file elsewhere: streams of single files hold their addresses."""
+    if not image or image["bytes"] or "://" not in (image["path"] or ""):
+        return image
+    import fsspec
+
+    with fsspec.open(image["path"], "rb") as file:
+        return {"bytes": file.read(), "path": image["path"]}
 
 
 def _identity(file: str) -> str:

@@ -20,7 +20,7 @@ from genarium.errors import InputError, RecipeError
 from genarium.families import Family
 from genarium.hardware import multiplies_bfloat16
 from genarium.notices import note
-from genarium.parallel import join
+from genarium.parallel import check_launch, join
 from genarium.recipe import AudioSpec, Recipe
 from genarium.training.average import Average
 from genarium.training.batches import Lessons
@@ -71,9 +71,11 @@ def train(
 
     Raises:
         FileError: `output` or `run_folder` is not empty and not ours, or cannot be written. Nothing was changed then.
+        InputError: accelerate was asked to divide the weights among processes.
         DataError, RecipeError: the data cannot be used, or are others than those the run was begun with; or the recipe is.
         GenariumError: the loss is not finite, or the saved state is damaged.
     """
+    check_launch()
     recipe = continued(recipe, continue_to)
     check_streaming(recipe, family)
     run, target = _claim_folders(recipe, family, run_folder, output, fresh)

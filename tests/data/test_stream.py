@@ -160,6 +160,20 @@ def test_an_empty_stream_ends():
         next(stream.draw(1, seed=0))
 
 
+def test_pictures_that_are_files_elsewhere_are_fetched(tmp_path):
+    import datasets
+
+    shade(7).save(tmp_path / "seven.png")
+    features = datasets.Features({"image": datasets.Image()})
+    rows = [{"image": {"bytes": None, "path": f"file://{tmp_path}/seven.png"}}]
+    spec = dataclasses.replace(SPEC, label_column=None, conditions={})
+    found = datasets.IterableDataset.from_generator(lambda: iter(rows), features=features)
+    assert drawn(stream_of(found, spec, "train", ["seven"]), 1, share=2) == [[7, 7]]
+    (tmp_path / "seven.png").unlink()
+    with pytest.raises(DataError, match="the stream cannot be read further"):
+        drawn(stream_of(found, spec, "train", ["seven"]), 1)
+
+
 def test_its_fingerprint_is_of_the_files(little, tmp_path):
     stream = open_stream(SPEC, "train", little)
     facts = stream.fingerprint()

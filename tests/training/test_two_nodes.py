@@ -14,6 +14,8 @@ from pathlib import Path
 import one_node
 import pytest
 
+from genarium.errors import InputError
+
 LONG = 240
 
 
@@ -129,3 +131,11 @@ def test_figures_are_those_of_one_process(alone, tmp_path):
     assert [(f["name"], f["n"]) for f in shared] == [(f["name"], f["n"]) for f in figures] and len(figures) > 4
     for one, two in zip(figures, shared, strict=True):
         assert two["value"] == pytest.approx(one["value"], rel=1e-5), one["name"]
+
+
+@pytest.mark.parametrize("way", ["FSDP", "DEEPSPEED"])
+def test_divided_weights_are_refused_before_any_work(way, tmp_path, monkeypatch):
+    monkeypatch.setenv(f"ACCELERATE_USE_{way}", "true")
+    with pytest.raises(InputError, match=f"asked for {way}"):
+        one_node.train_here(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -153,11 +153,11 @@ class Question:
     def shown(self) -> list[Any]:
         """What `show` updates."""
         return [
-            *self.picker.shown,
             *self.controls.outputs,
             *self.classes.shown,
             *(component for inputs in self.inputs.values() for component in inputs.shown),
             *self._turned,
+            *self.picker.shown,
         ]
 
     def show(self, checkpoint: Checkpoint, turn: bool = True) -> dict[Any, Any]:

@@ -207,6 +207,7 @@ class Peak:
         self._thread.join()
 
     def _look(self) -> None:
+        self.most = self.site.memory()
         while not self._end.wait(0.2):
             self.most = max(self.most, self.site.memory())
 
@@ -367,7 +368,8 @@ def main() -> None:
                     report += ["", "## Visitors who come at once", "", *made]
             tracebacks = real.tracebacks()
     where = describe_hardware(torch.device("cpu"), torch.float32)
-    facts = f"`{' '.join(['python', 'benchmarks/visitors.py', *sys.argv[1:]])}` on {where}, {time.monotonic() - began:.0f} s. "
+    asked = " ".join(word for word in sys.argv[1:] if word != arguments.note and word != "--note")
+    facts = f"`python benchmarks/visitors.py {asked}` on {where}, {time.monotonic() - began:.0f} s. "
     facts += "Two figures are a median and a 95th percentile. " + arguments.note
     print(facts, f"{len(tracebacks)} tracebacks", *tracebacks[:3], sep="\n")
     if arguments.out:

@@ -65,7 +65,7 @@ def spare_outputs(app: gr.Blocks) -> None:
                 data[i] = value
         return data
 
-    app.postprocess_data = postprocess_data  # type: ignore[method-assign]
+    app.postprocess_data = postprocess_data  # type: ignore[method-assign, assignment]
 
 
 def _is_unchanged(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Two machines train and measure one model: two torchruns with a rendezvous of their own, here on one machine's loopback."""
+"""Two machines train and measure one model: two launchers with a rendezvous of their own, here on one machine's loopback."""
 
 import contextlib
 import json
@@ -13,33 +13,26 @@ from pathlib import Path
 
 import one_node
 import pytest
+import yaml
 
+from genarium import paths
 from genarium.errors import InputError
 
 LONG = 240
 
 
 class Nodes:
-    """Two torchruns, as on two machines, with one process each."""
+    """Two launchers, as on two machines, with one process each: torchrun's, or accelerate's with the file of docs/."""
 
-    def __init__(self, work: str, folder: Path, **environment: str):
+    def __init__(self, work: str, folder: Path, launcher: str = "torchrun", **environment: str):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.folder, self.torchruns = folder, []
         self.logs = [(folder / f"node-{node}.txt").open("w") for node in range(2)]
         for node, log in enumerate(self.logs):
-            command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
-            command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{port}", "--rdzv_id", "test"]
-            command += [
-                "--rdzv_conf",
-                f"is_host={1 - node}",
-                "--local_addr",
-                "127.0.0.1",
-                one_node.__file__,
-                work,
-                str(folder),
-            ]
+            words = _torchrun(node, port) if launcher == "torchrun" else _accelerate(node, port, folder)
+            command = [sys.executable, "-m", *words, one_node.__file__, work, str(folder)]
             path = os.pathsep.join(sys.path)
             settings = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **environment}
             self.torchruns.append(subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log))
@@ -65,10 +58,25 @@ class Nodes:
         os.kill(own[0], signal.SIGKILL)
 
     def wait(self) -> list[int]:
+        """Return the exit codes of both."""
         return [torchrun.wait(LONG) for torchrun in self.torchruns]
 
     def said(self) -> str:
+        """Return the ends of what both have written."""
         return "\n".join((self.folder / f"node-{node}.txt").read_text()[-3000:] for node in range(2))
+
+
+def _torchrun(node: int, port: int) -> list[str]:
+    words = ["torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1", "--rdzv_backend", "c10d"]
+    words += ["--rdzv_endpoint", f"127.0.0.1:{port}", "--rdzv_id", "test", "--rdzv_conf", f"is_host={1 - node}"]
+    return [*words, "--local_addr", "127.0.0.1"]
+
+
+def _accelerate(node: int, port: int, folder: Path) -> list[str]:
+    values = yaml.safe_load((paths.ROOT / "docs/accelerate-two-machines.yaml").read_text())
+    values |= {"num_processes": 2, "main_process_ip": "127.0.0.1", "main_process_port": port}
+    (folder / "accelerate.yaml").write_text(yaml.safe_dump(values))
+    return ["accelerate.commands.launch", "--config_file", str(folder / "accelerate.yaml"), "--machine_rank", str(node)]
 
 
 def _parent(process: int) -> int:
@@ -94,8 +102,9 @@ def losses_of(folder: Path) -> dict[int, float]:
 
 
 @pytest.mark.slow
-def test_two_nodes_have_the_losses_of_one_process_with_the_whole_batch(alone, tmp_path):
-    with Nodes("train", tmp_path) as nodes:
+@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
+def test_two_nodes_have_the_losses_of_one_process_with_the_whole_batch(launcher, alone, tmp_path):
+    with Nodes("train", tmp_path, launcher) as nodes:
         assert nodes.wait() == [0, 0], nodes.said()
     assert losses_of(tmp_path) == pytest.approx(alone[0], rel=1e-4) and len(alone[0]) == one_node.STEPS
     assert (tmp_path / "checkpoint/model_index.json").exists()

@@ -65,7 +65,7 @@ class Family:
         description: language -> what it is, in three sentences; "en" at least.
         papers: the first is the one that introduced it.
         controls: parameter -> changes to its control: minimum, maximum, step, default, choices, label, hidden.
-        translations: language -> {English label or help of a control: the same in that language}; see
+        translations: language -> {English title, or label or help of a control: the same in that language}; see
             `read_translations`.
         words: language -> {word of the code: the same in that language}, of a family whose code is words.
         stock: names of diffusers pipelines whose checkpoints this family can take over.
@@ -139,7 +139,7 @@ class Family:
 
 
 def read_translations(plugin: str | Path) -> dict[str, dict[str, str]]:
-    """Read the YAML files beside a plugin: zh.yaml maps the English labels and helps of its controls to Chinese.
+    """Read the YAML files beside a plugin: zh.yaml maps the English title, and labels and helps of controls, to Chinese.
 
     Args:
         plugin: the plugin's `__file__`.

@@ -9,7 +9,7 @@ from genarium.catalogue import Catalogue
 from genarium.errors import Broken
 from genarium.families import Family
 from genarium.tasks import tasks_of
-from genarium.ui.picker import named_html
+from genarium.ui.picker import family_html, named_html
 from genarium.ui.texts import Texts, in_both_of, markup
 
 
@@ -42,7 +42,7 @@ def _family(catalogue: Catalogue, family: Family, texts: Texts) -> str:
     has = " · ".join(named_html(c) for c in catalogue.checkpoints.values() if c.family.name == family.name) or "–"
     origin = html.escape(catalogue.families.origins[family.name])
     return (
-        f'<section class="family"><h2>{html.escape(family.title)}</h2><p>{in_both_of(family.description)}</p>'
+        f'<section class="family"><h2>{family_html(family)}</h2><p>{in_both_of(family.description)}</p>'
         f"<ul>{papers}</ul>"
         f'<p class="small">{Texts.both("can")}: {can}</p><p class="small">{Texts.both("checkpoints")}: {has}</p>'
         f'<p class="small"><code>{origin}</code></p>'

@@ -22,18 +22,45 @@
     if (document.documentElement.lang !== language) document.documentElement.lang = language;
   };
 
-  // Messages of Gradio's own kind come in English. Each of these pairs is a regular expression and its Chinese.
-  const PROBLEMS = PROBLEMS_IN_CHINESE;
-  const translateMessages = () => {
-    if (document.documentElement.lang !== "zh") return;
-    for (const place of document.querySelectorAll(".toast-text, .toast-message-text")) {
-      const words = place.textContent.trim();
-      for (const [pattern, chinese] of PROBLEMS) {
-        const found = words.match(new RegExp(`^${pattern}$`));
-        if (!found) continue;
-        place.textContent = chinese.replace(/\{(\d+)\}/g, (all, i) => found[i]);
-        place.lang = "zh";
-        break;
+  // Gradio's messages, the names of its buttons, captions of pictures and the fixed parts of cards come in English. In Chinese
+  // they are written over; when the visitor goes back to English, so are they.
+  const CHINESE = CHINESE_OF_PHRASES;
+  const whole = (pairs) => pairs.map(([pattern, chinese]) => [new RegExp(`^${pattern}$`), chinese]);
+  const PROBLEMS = whole(CHINESE.problems), PHRASES = whole(CHINESE.phrases);
+  const TRANSLATED = ".toast-text, .toast-message-text, .toast-title, .caption-label, .card :not(code)";
+  const NAMES = ["aria-label", "title", "alt"];
+  const written = new Map();  // Chinese that stands somewhere -> its English
+  const inChinese = (words, pairs) => {
+    const [, name, number = ""] = words.match(/^(.*?)([ #]*[0-9]+)?$/s);
+    const known = CHINESE.classes[name.replaceAll(" ", "").toLowerCase()];
+    if (known) return known + number;
+    for (const [pattern, chinese] of pairs) {
+      const found = words.match(pattern);
+      if (found) return chinese.replace(/\{(\d+)\}/g, (all, i) => found[i]);
+    }
+    return null;
+  };
+  const inLanguage = (words, pairs) => {
+    if (document.documentElement.lang !== "zh") return written.get(words) ?? words;
+    const chinese = words && !written.has(words) && inChinese(words, pairs);
+    if (!chinese) return words;
+    written.set(chinese, words);
+    return chinese;
+  };
+  const translateWords = () => {
+    if (document.documentElement.lang !== "zh" && !written.size) return;
+    for (const place of document.querySelectorAll(TRANSLATED)) {
+      const pairs = place.matches("[class*=toast]") ? [...PROBLEMS, ...PHRASES] : PHRASES;
+      for (const node of place.childNodes) {
+        const words = node.nodeType === Node.TEXT_NODE ? node.nodeValue.trim() : "";
+        const other = words && inLanguage(words.replace(/\s+/g, " "), pairs);
+        if (other && other !== words.replace(/\s+/g, " ")) node.nodeValue = node.nodeValue.replace(words, () => other);
+      }
+    }
+    for (const name of NAMES) {
+      for (const place of document.querySelectorAll(`[${name}]:not([data-en])`)) {
+        const words = place.getAttribute(name), other = inLanguage(words, PHRASES);
+        if (other !== words) place.setAttribute(name, other);
       }
     }
   };
@@ -61,7 +88,7 @@
   });
 
   let asked = false;
-  const mend = () => { asked = false; nameExamples(); nameEmpty(); nameLanguage(); translateMessages(); keepFocus(); };
+  const mend = () => { asked = false; nameExamples(); nameEmpty(); nameLanguage(); translateWords(); keepFocus(); };
   new MutationObserver(() => {
     if (!asked) { asked = true; requestAnimationFrame(mend); }
   }).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ["disabled", "src"] });

@@ -75,7 +75,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     return app, {
         "theme": make_theme(),
         "css": "".join((CSS, style, *(task.style() for task in tasks))),
-        "js": ACCESS_JS.replace("PROBLEMS_IN_CHINESE", for_scripts()),
+        "js": ACCESS_JS.replace("CHINESE_OF_PHRASES", for_scripts()),
         "i18n": texts.i18n(),
         "max_file_size": MAX_UPLOAD,
         "ssr_mode": False,

@@ -12,6 +12,7 @@ from huggingface_hub import constants
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
+from genarium.families import Family
 from genarium.files import read_text
 from genarium.media.decoding import open_picture
 from genarium.ui.files import data_url
@@ -110,6 +111,13 @@ def short(name: str) -> str:
     return f"{repo_id}@{commit[:7]}" if commit else name
 
 
+def family_html(family: Family) -> str:
+    """Return the title of a family, as HTML in both languages."""
+    english = html.escape(family.title)
+    chinese = family.translations.get("zh", {}).get(family.title)
+    return english if chinese is None else in_both(english, html.escape(chinese))
+
+
 def megabytes(size: int) -> str:
     if size >= 1e9:
         return f"{size / 1e9:.2f} GB"
@@ -120,7 +128,7 @@ def megabytes(size: int) -> str:
 
 def facts_html(checkpoint: Checkpoint) -> str:
     """Return name, family, data, size and the address on the Hub, as a line of facts."""
-    facts = [("family", html.escape(checkpoint.family.title))]
+    facts = [("family", family_html(checkpoint.family))]
     if checkpoint.title["en"] != checkpoint.name:
         facts.append(("name", f"<code>{html.escape(checkpoint.name)}</code>"))
     if checkpoint.data and not checkpoint.is_private:

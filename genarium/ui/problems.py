@@ -14,14 +14,14 @@ from pathlib import Path
 
 import yaml
 
-from genarium.ui.texts import in_both
+from genarium.ui.texts import class_names, in_both
 
 VALUE = re.compile(r"\{(\d+)\}")
 
 
 def in_chinese(message: str) -> str:
     """Return the Chinese of a message; the message itself where there is none."""
-    for pattern, chinese in _patterns():
+    for pattern, chinese in _patterns("problems"):
         if found := re.fullmatch(pattern, message, re.DOTALL):
             return VALUE.sub(lambda place, values=found: values[int(place[1])], chinese)  # type: ignore[misc]
     return message
@@ -35,20 +35,28 @@ def problem_words(message: str) -> str:
 
 
 def for_scripts() -> str:
-    """Return all messages as JSON: pairs of a regular expression and its Chinese, for what only the browser can translate."""
-    return json.dumps(_patterns(), ensure_ascii=False).replace("</", "<\\/")
+    """Return what only the browser can translate, as JSON.
+
+    "problems" and "phrases" are pairs of a regular expression and its Chinese. "classes" has the Chinese of names of classes.
+    """
+    known = {"problems": _patterns("problems"), "phrases": _patterns("phrases"), "classes": class_names()}
+    return json.dumps(known, ensure_ascii=False).replace("</", "<\\/")
 
 
-def messages() -> dict[str, str]:
-    """Return the Chinese of each message by its English, with numbered places for values."""
-    text = Path(__file__).with_name("problems.yaml").read_text(encoding="utf-8")
+def messages(name: str = "problems") -> dict[str, str]:
+    """Return the Chinese of each message by its English, with numbered places for values.
+
+    Args:
+        name: of the file: "problems", or "phrases", which are what components and cards say.
+    """
+    text = Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)
 
 
 @functools.cache
-def _patterns() -> list[tuple[str, str]]:
+def _patterns(name: str) -> list[tuple[str, str]]:
     """Return a regular expression and the Chinese for each message; the longest first, for a short one may fit its text, too."""
-    known = sorted(messages().items(), key=lambda pair: -len(VALUE.sub("", pair[0])))
+    known = sorted(messages(name).items(), key=lambda pair: -len(VALUE.sub("", pair[0])))
     return [(_pattern(english), chinese) for english, chinese in known]
 
 

@@ -328,12 +328,13 @@ def in_both_of(texts: Mapping[str, str]) -> str:
 
 def class_name(name: str) -> str:
     """Return the name of a class as escaped HTML: in both languages if class_names.yaml has it, otherwise as it is."""
-    chinese = _class_names().get(_plain_name(name))
+    chinese = class_names().get(_plain_name(name))
     return html.escape(name) if chinese is None else in_both(html.escape(name), html.escape(chinese))
 
 
 @functools.cache
-def _class_names() -> dict[str, str]:
+def class_names() -> dict[str, str]:
+    """Return the Chinese of names of classes, by the names without spaces and capitals."""
     text = Path(__file__).with_name("class_names.yaml").read_text(encoding="utf-8")
     return {_plain_name(name): chinese for name, chinese in parse_yaml(text).items()}
 

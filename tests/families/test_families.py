@@ -38,7 +38,7 @@ def test_built_in_families_declare_themselves_in_both_languages():
 def test_built_in_families_translate_every_control_as_the_docstrings_have_it_now():
     for family in discover(installed=False):
         chinese = family.translations["zh"]
-        shown = set()
+        shown = {family.title}
         for task in tasks_of(family.pipeline_class()):
             for control in controls_of(family.pipeline_class(), task, family.controls).values():
                 if not control.hidden:
@@ -47,7 +47,7 @@ def test_built_in_families_translate_every_control_as_the_docstrings_have_it_now
             shown |= {
                 text for control in plane_info(family).controls.values() for text in (control.label, control.help)
             }
-        missing = shown - {""} - set(chinese)
+        missing = shown - {"", family.title} - set(chinese)  # some titles are the same in both languages
         assert not missing, f"plugins/{family.name}/zh.yaml lacks {missing}"
         assert not set(chinese) - shown, f"plugins/{family.name}/zh.yaml translates what no tab shows"
 

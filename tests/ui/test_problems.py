@@ -62,8 +62,9 @@ def test_what_a_page_can_say_has_its_chinese(module):
     assert found and found - known == set()
 
 
-def test_a_chinese_message_has_no_value_that_the_english_lacks():
-    for english, chinese in problems.messages().items():
+@pytest.mark.parametrize("name", ["problems", "phrases"])
+def test_a_chinese_message_has_no_value_that_the_english_lacks(name):
+    for english, chinese in problems.messages(name).items():
         assert set(problems.VALUE.findall(chinese)) <= set(problems.VALUE.findall(english)), english
         assert re.search("[\u4e00-\u9fff]", chinese)
 
@@ -72,3 +73,14 @@ def test_values_are_put_in_and_markup_in_them_is_text():
     words = problems.problem_words("No class '<b>'; there are 0 boot.")
     assert "没有类别 &#x27;&lt;b&gt;&#x27;；there are 0 boot。" in words and "<b>" not in words
     assert problems.problem_words("Nobody <knows> this.") == "Nobody &lt;knows&gt; this."
+
+
+def test_each_phrase_of_cards_stands_in_a_card():
+    cards = "".join(path.read_text("utf-8") for path in (ROOT.parent / "checkpoints").glob("*/README.md"))
+    cards = re.sub(r"\s+", " ", cards)
+    text = (ROOT / "ui/phrases.yaml").read_text("utf-8")
+    lines = text[text.index("# the fixed parts of cards") :].splitlines()
+    fixed = [line.split('"')[1] for line in lines if line.startswith('"')]
+    parts = {english: [part for part in re.split(r"\{\d+\}", english) if part.strip()] for english in fixed}
+    assert len(fixed) > 20
+    assert [english for english in fixed if any(part not in cards for part in parts[english])] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -12,8 +13,13 @@ from genarium.evaluation.measures import percentile
 from genarium.tasks.anomaly.calibration import USUAL_PERCENT
 from genarium.tasks.anomaly.results import Scores
 from genarium.ui.panels import Panel
-from genarium.ui.texts import TaskTexts, markup
+from genarium.ui.texts import TaskTexts, in_both, markup
 
+UNITS = {  # of scores, in Chinese; "nats" and "bits" are called so there, too
+    "Mahalanobis distance": "马氏距离",
+    "standard deviations": "个标准差",
+    "feature distance": "特征距离",
+}
 AnyScores = TypeVar("AnyScores", bound=Scores)
 
 
@@ -71,7 +77,8 @@ def verdict_html(measured: Mapping[str, Any] | None, threshold: float, texts: Ta
     if not measured:
         return ""
     score, quantiles = measured["score"], measured["quantiles"]
-    numbers = f"{texts.both('score')}: {score:.4g} {measured['unit']}"
+    unit = str(measured["unit"])
+    numbers = f"{texts.both('score')}: {score:.4g} {in_both(html.escape(unit), html.escape(UNITS.get(unit, unit)))}"
     if not quantiles:
         return f'<div class="verdict"><div class="head"><p>{numbers}</p></div>{texts.both("no_quantiles")}</div>'
     share = percentile(score, quantiles)

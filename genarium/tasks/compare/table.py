@@ -16,13 +16,13 @@ from genarium.tasks.compare.sheet import figures_in_words
 from genarium.ui.files import data_url
 from genarium.ui.picker import title_html
 from genarium.ui.runs import seconds
-from genarium.ui.texts import TaskTexts
+from genarium.ui.texts import TaskTexts, Texts, class_name
 
 
 def table_html(board: Board, texts: TaskTexts) -> str:
     """Return the table: finished rows, the row under way with its estimates, and empty places for the others."""
     columns = max(len(board.titles), 1)
-    head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in board.titles)
+    head = "".join(f'<th scope="col">{_title(board.comparison, title)}</th>' for title in board.titles)
     body = []
     for i, checkpoint in enumerate(board.checkpoints.values()):
         if i < len(board.rows):
@@ -41,6 +41,13 @@ def table_html(board: Board, texts: TaskTexts) -> str:
         f'<div class="compare"><table style="--columns:{columns}"><thead><tr><th>{html.escape(board.comparison.corner)}</th>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def _title(comparison: Comparison, title: str) -> str:
+    """Return what stands above a column: a seed or a class in both languages, anything else as it is."""
+    if comparison.columns == SEED and title.startswith("seed "):
+        return Texts.both("made_seed", seed=title.removeprefix("seed "))
+    return class_name(title) if comparison.columns == CLASS else html.escape(title)
 
 
 def _row(checkpoint: Checkpoint, facts: str, cells: str, kind: str) -> str:

@@ -6,7 +6,7 @@
 `memory` makes up pictures as they are asked for, by a generator behind the `datasets` interface, and trains a small VAE on
 them as a stream. The training runs in a process of its own. Ten times a second its memory and that of its workers is read
 from /proc: PSS is resident memory, in which a page that several processes share counts once. The second row is the same recipe on
-64 pictures in memory: what the libraries take by themselves.
+1000 pictures in memory: what the libraries and the network take by themselves.
 
 `speed` trains one recipe on the same set, decoded in memory and mapped from the disk, in turns. A rate is that of the steps
 between the first few of a turn and its last one. CPU time is that of the training and of its workers together. It says what decoding
@@ -37,6 +37,8 @@ from genarium.recipe import Recipe, find_recipe
 
 SIZE, GIGABYTES, SHARDS = 64, 20, 64
 NUMBER = -(-GIGABYTES * 10**9 // (SIZE * SIZE * 3))  # of pictures
+FITTED = 1000  # pictures that the VAE is fitted to, and that the run in memory has
+FITTING = "fitting"  # a file that says that the steps are done
 WARM_UP = 4  # steps of a turn that are not counted
 
 # ---- memory ----
@@ -52,7 +54,7 @@ def small_recipe(steps: int) -> Recipe:
         channels=3,
         dark_background=False,
         streaming=True,
-        fit_images=1000,
+        fit_images=FITTED,
     )
     architecture = {
         "latent_dim": 16,
@@ -95,28 +97,36 @@ def train_here(kind: str, steps: int, folder: Path) -> None:
     recipe = small_recipe(steps)
     data = stream = stream_of(rows, recipe.data, "train", [f"made up, {NUMBER} pictures"])
     if kind == "few":
-        data = stream.decode(list(rows.cast_column("image", datasets.Image(decode=False)).take(64)))
-    train(recipe, discover()["vae"], data=data, run_folder=folder / "run", output=folder / "checkpoint")
+        few = rows.cast_column("image", datasets.Image(decode=False)).take(FITTED)
+        data = stream.decode(list(few))
+
+    def on_step(step: int, loss: float) -> None:
+        if step == steps:
+            (folder / FITTING).touch()
+
+    train(
+        recipe, discover()["vae"], data=data, run_folder=folder / "run", output=folder / "checkpoint", on_step=on_step
+    )
 
 
 def memory_of(kind: str, steps: int) -> dict[str, float]:
-    """Train in a process of its own, and return the peaks of its memory in MB: with its workers, and of itself."""
+    """Train in a process of its own, and return the peaks of memory in MB: of all its processes, in the steps and after them."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "train", "--kind", kind, "--steps", str(steps), "--folder", folder]
         began = time.monotonic()
         training = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        peak = own = most = 0
+        peaks, most = {"steps": 0, "fit": 0}, 0
         while training.poll() is None:
             sizes = [_proportional(process) for process in _family_of(training.pid)]
-            peak, most = max(peak, sum(sizes)), max(most, len(sizes))
-            own = max(own, _peak_of(training.pid))
+            part = "fit" if (Path(folder) / FITTING).exists() else "steps"
+            peaks[part], most = max(peaks[part], sum(sizes)), max(most, len(sizes))
             time.sleep(0.1)
         if training.returncode:
             raise SystemExit(f"the training of {kind} failed with code {training.returncode}")
         log = [json.loads(line) for line in (Path(folder) / "run/log.jsonl").read_text().splitlines()]
     return {
-        "peak": peak / 1e6,
-        "own": own / 1e6,
+        "steps": peaks["steps"] / 1e6,
+        "fit": peaks["fit"] / 1e6,
         "processes": most,
         "seconds": time.monotonic() - began,
         "loss": log[-1]["loss"],
@@ -140,27 +150,18 @@ def _proportional(process: psutil.Process) -> int:
         return 0
 
 
-def _peak_of(process: int) -> int:
-    """Return the largest resident memory that a process has had, as the system has kept it, in bytes."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
-
-
 def measure_memory(steps: int) -> None:
     """Print the table of memory."""
     decoded = NUMBER * SIZE * SIZE * 3 / 1e9
     rows = {
         f"streamed, {NUMBER / 1e6:.2f} M pictures, {decoded:.1f} GB decoded": memory_of("stream", steps),
-        "64 pictures in memory": memory_of("few", steps),
+        f"{FITTED} pictures in memory": memory_of("few", min(steps, 50)),
     }
-    print("| data | peak of all processes, PSS | peak of the training itself, RSS | processes | loss, first and last |")
+    print("| data | peak in the steps | peak in the fit after them | processes | loss, first and last |")
     print("|---|---|---|---|---|")
     for name, row in rows.items():
         print(
-            f"| {name} | {row['peak']:.0f} MB | {row['own']:.0f} MB | {row['processes']:.0f} | "
+            f"| {name} | {row['steps']:.0f} MB | {row['fit']:.0f} MB | {row['processes']:.0f} | "
             f"{row['first']:.3f}, {row['loss']:.3f} |"
         )
     seconds = next(iter(rows.values()))["seconds"]

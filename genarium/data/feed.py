@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeVar, cast
 
@@ -9,6 +12,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from genarium.errors import GenariumError
+
+MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD of malloc.h
 
 Key = TypeVar("Key")
 Made = TypeVar("Made")
@@ -37,6 +42,7 @@ def feed(make: Callable[[Key], Made], keys: Iterable[Key], workers: int) -> Gene
         sampler=keys,
         num_workers=workers,
         collate_fn=_as_it_is,
+        worker_init_fn=_begin,
         # torch draws a seed of the workers, by default from the generator that the training's noise comes from
         generator=torch.Generator(),
     )
@@ -57,6 +63,19 @@ class _Made(Dataset):
             return self.make(key)
         except GenariumError as error:
             return error
+
+
+def _begin(worker: int) -> None:
+    """Keep a worker small.
+
+    What it has inherited is left out of its garbage collection, which would copy the memory that it shares with the training.
+    Large tensors get memory of their own, which goes back to the system when they do. Otherwise glibc's allocator soon takes
+    them from its heap, which then grew by 200 MB in 50 batches of 3 MB.
+    """
+    gc.freeze()
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None  # glibc alone has it
+    if mallopt is not None:
+        mallopt(MMAP_THRESHOLD, 128 * 1024)  # glibc's own first value, which otherwise grows
 
 
 def _as_it_is(made: Any) -> Any:

@@ -65,7 +65,7 @@ def test_a_wrong_variable_is_said_before_gradio_reads_it():
     assert run.returncode == 2 and "GRADIO_SERVER_PORT: takes a port" in run.stderr and "Traceback" not in run.stderr
 
 
-@pytest.mark.parametrize(("module", "package"), [("datasets", "datasets"), ("sklearn", "scikit-learn")])
+@pytest.mark.parametrize(("module", "package"), [("datasets", "datasets"), ("tensorboard", "tensorboard")])
 def test_training_names_the_file_of_what_it_lacks_before_it_begins(module, package, monkeypatch):
     from genarium.cli import app as commands
 

@@ -19,13 +19,13 @@ from genarium.media.decoding import open_picture
 from genarium.media.sounds import MAX_SECONDS, read_sound
 from genarium.tasks import Modality, Task
 from genarium.ui.answers import said as said  # its place before, for panels that import it from here
+from genarium.ui.events import QUIET
 from genarium.ui.runs import problem_html
 from genarium.ui.texts import TaskTexts, Texts, markup
 
 EXAMPLES = Path(__file__).parent / "examples"
 PAIR_EXAMPLES = 18
 HEARD = 8000  # Hz, at which it is tried whether a recording can be read
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 STRIPS = {1: "grey", 3: "emoji"}  # folder of the example pictures for models of so many channels
 
 

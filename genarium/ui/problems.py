@@ -12,8 +12,7 @@ import json
 import re
 from pathlib import Path
 
-import yaml
-
+from genarium.files import parse_yaml
 from genarium.ui.texts import class_names, in_both
 
 VALUE = re.compile(r"\{(\d+)\}")
@@ -50,7 +49,7 @@ def messages(name: str = "problems") -> dict[str, str]:
         name: of the file: "problems", or "phrases", which are what components and cards say.
     """
     text = Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)
+    return parse_yaml(text)
 
 
 @functools.cache

@@ -28,6 +28,7 @@ from genarium.tasks import Task
 from genarium.tasks.anomaly.checking import checked, overlay
 from genarium.tasks.check.looking import MAX_SIDE, judge_for
 from genarium.ui.answers import without_folders
+from genarium.ui.problems import in_chinese
 from genarium.ui.script import elements
 
 START = "new Camera(element, props, message => server.look(message));"
@@ -98,7 +99,8 @@ class Looking:
         try:
             return await asyncio.to_thread(self._look, message if isinstance(message, Mapping) else {})
         except GenariumError as error:
-            return {"problem": [without_folders(str(error))] * 2}
+            english = without_folders(str(error))
+            return {"problem": [english, in_chinese(english)]}
         finally:
             self.under_way -= 1
 

@@ -9,7 +9,7 @@ from /proc: PSS is resident memory, in which a page that several processes share
 1000 pictures in memory: what the libraries and the network take by themselves.
 
 `speed` trains one recipe on the same set, decoded in memory and mapped from the disk, in turns. A rate is that of the steps
-between the first few of a turn and its last one. CPU time is that of the training and of its workers together. It says what decoding
+between the first few of a turn and its last one. Nothing is compiled, which each turn would do anew. CPU time is that of the training and of its workers together. It says what decoding
 costs, also where other work on the machine changes the clock's time.
 """
 
@@ -201,7 +201,7 @@ def measure_speed(name: str, data: Path | None, turns: int, steps: int) -> None:
 
     recipe = find_recipe(name)
     batch_size = recipe.training.batch_size
-    settings = {"images": steps * batch_size, "save_every": 10**9, "sample_every": 10**9}
+    settings = {"images": steps * batch_size, "save_every": 10**9, "sample_every": 10**9, "compile": False}
     recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, **settings))
     family = discover()[recipe.family]
 

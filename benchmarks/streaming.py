@@ -30,7 +30,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import psutil
-import torch
 
 from genarium.hardware import describe_hardware
 from genarium.recipe import Recipe, find_recipe
@@ -257,6 +256,8 @@ def main() -> None:
     else:
         measure_speed(given.recipe, given.data, given.turns, given.steps or 24)
     if given.what != "train":
+        import torch  # after genarium, whose threads wait without spinning, as those of `python -m genarium train`
+
         print(f"Measured on {describe_hardware(torch.device('cpu'), torch.float32)}.")
 
 

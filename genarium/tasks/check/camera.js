@@ -80,7 +80,7 @@ class Camera {
     this.shown.src = answer.overlay;
     this.shown.hidden = false;
     this.element.dataset.verdict = answer.verdict || '';
-    say(this.said, answer.verdict ? this.spec.verdicts[answer.verdict] : this.spec.texts.camera_unknown);
+    say(this.said, answer.verdict ? this.spec.texts[`verdict_${answer.verdict}`] : this.spec.texts.camera_unknown);
     say(this.facts, filled(this.spec.texts.camera_facts, {score: answer.score.toPrecision(4), seconds: answer.seconds}));
     if (answer.verdict !== 'strange') return;
     const time = new Date().toLocaleTimeString();

@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import functools
 import io
 import json
 import math
 import time
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
 
 import gradio as gr
@@ -29,7 +27,7 @@ from genarium.tasks.anomaly.checking import checked, overlay
 from genarium.tasks.check.looking import MAX_SIDE, judge_for
 from genarium.ui.answers import without_folders
 from genarium.ui.problems import in_chinese
-from genarium.ui.script import elements
+from genarium.ui.script import pairs, scripted
 
 START = "new Camera(element, props, message => server.look(message));"
 HEAD = "data:image/jpeg;base64,"  # of a frame, as the browser encodes it
@@ -45,26 +43,9 @@ def build(task: Task, runtime: Runtime, checkpoint: str) -> gr.HTML:
         """Answer the page's script; see `Looking.answer`."""
         return await looking.answer(message)
 
-    texts = {key: [text["en"], text["zh"]] for key, text in task.texts().items() if key.startswith("camera")}
-    verdicts = {key: [task.texts()[f"verdict_{key}"][lang] for lang in ("en", "zh")] for key in ("strange", "ordinary")}
-    return gr.HTML(
-        "",
-        html_template="<div></div>",
-        js_on_load=script(),
-        apply_default_css=False,
-        padding=False,
-        elem_id="check-camera",
-        server_functions=[look],
-        spec=json.dumps({"texts": texts, "verdicts": verdicts, "side": MAX_SIDE}),
-        asked=asked_of(checkpoint, None),
-    )
-
-
-@functools.cache
-def script() -> str:
-    """Return the component's script as one function body for Gradio."""
-    own = (files(__package__) / "camera.js").read_text(encoding="utf-8")
-    return "\n".join([elements(), own, START])
+    spec = {"texts": pairs(task), "side": MAX_SIDE}
+    options = {"html_template": "<div></div>", "elem_id": "check-camera", "asked": asked_of(checkpoint, None)}
+    return scripted(__package__, ("camera.js",), START, look, spec, **options)
 
 
 def asked_of(checkpoint: str, threshold: float | None) -> str:

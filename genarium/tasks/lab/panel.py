@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-from importlib.resources import files
 from typing import Any
 
 import gradio as gr
@@ -16,19 +14,12 @@ from genarium.tasks.lab.panel_spec import spec_of
 from genarium.tasks.lab.rooms import Rooms
 from genarium.ui.answers import without_folders
 from genarium.ui.pages import Page
-from genarium.ui.script import elements
+from genarium.ui.script import scripted
 from genarium.ui.texts import markup
 
 SCRIPTS = ("page.js", "drawing.js", "curves.js", "pen.js", "side.js", "lessons.js", "lab.js")
 START = "new Lab(element, JSON.parse(props.spec), message => server.talk(message));"
 USUAL = Experiment.of({})
-
-
-@functools.cache
-def script() -> str:
-    """Return the page's script: one function body for Gradio, in which the files see each other and nothing else sees them."""
-    folder = files(__package__)
-    return "\n".join([elements(), *((folder / name).read_text(encoding="utf-8") for name in SCRIPTS), START])
 
 
 @functools.cache
@@ -55,13 +46,6 @@ def build(page: Page) -> None:
         return answer
 
     markup(f'<div class="intro">{page.texts.both("intro")}</div>')
-    gr.HTML(
-        "",
-        html_template='<div class="lab-waiting"></div>',
-        js_on_load=script(),
-        apply_default_css=False,
-        padding=False,
-        elem_id="lab",
-        server_functions=[talk],
-        spec=json.dumps(spec_of(page.task, start, problem)),
-    )
+    waiting = '<div class="lab-waiting"></div>'
+    spec = spec_of(page.task, start, problem)
+    scripted(__package__, SCRIPTS, START, talk, spec, html_template=waiting, elem_id="lab")

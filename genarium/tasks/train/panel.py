@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import json
-from importlib.resources import files
 from typing import Any
 
 import gradio as gr
@@ -15,17 +12,10 @@ from genarium.tasks.train.visitors import desk_of
 from genarium.ui.answers import without_folders
 from genarium.ui.pages import Page
 from genarium.ui.problems import in_chinese
-from genarium.ui.script import elements
+from genarium.ui.script import pairs, scripted
 from genarium.ui.texts import markup
 
 START = "new Train(element, JSON.parse(props.spec), message => server.talk(message), upload);"
-
-
-@functools.cache
-def script() -> str:
-    """Return the page's script as one function body for Gradio."""
-    own = (files(__package__) / "train.js").read_text(encoding="utf-8")
-    return "\n".join([elements(), own, START])
 
 
 def build(page: Page) -> None:
@@ -43,20 +33,12 @@ def build(page: Page) -> None:
         return answer
 
     spec = {
-        "texts": {key: [text["en"], text["zh"]] for key, text in page.task.texts().items()},
+        "texts": pairs(page.task),
         "tasks": {task.name: _title(task) for task in find_tasks().values()},
         "root": "",
     }
-    gr.HTML(
-        "",
-        html_template='<div class="train-waiting"></div>',
-        js_on_load=script(),
-        apply_default_css=False,
-        padding=False,
-        elem_id="train",
-        server_functions=[talk],
-        spec=json.dumps(spec),
-    )
+    waiting = '<div class="train-waiting"></div>'
+    scripted(__package__, ("train.js",), START, talk, spec, html_template=waiting, elem_id="train")
 
 
 def _title(task: Any) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from genarium import paths
@@ -133,6 +134,7 @@ def _make_accelerator(recipe: Recipe, run: RunFolder) -> Accelerator:
         if state.is_main_process:
             note("This hardware does not multiply bfloat16 itself. The training runs in fp32, which is faster here.")
     curves = "tensorboard" if importlib.util.find_spec("tensorboard") else None  # no need of the app, which trains too
+    AcceleratorState._reset_state()  # accelerate keeps the precision of the first training in a process, and refuses another
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(precision, precision), log_with=curves, project_dir=str(run.path)
     )

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from accelerate.state import AcceleratorState
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -20,7 +19,6 @@ from genarium.media.pictures import read_request
 def run(tiny_checkpoints, tmp_path, monkeypatch):
     """Runs a command in an empty folder -> what it printed; fails unless it exits with `code`."""
     monkeypatch.chdir(tmp_path)
-    AcceleratorState._reset_state()  # each command is a process of its own in life: precisions of two recipes never meet
 
     def invoke(*arguments, code=0):
         result = CliRunner().invoke(app, [str(a) for a in arguments])

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 import test_contract as contract
-from accelerate.state import AcceleratorState
 from conftest import build_tiny
 from typer.testing import CliRunner
 
@@ -79,7 +78,6 @@ def test_its_own_test_passes(sketch):
 
 
 def test_it_trains_is_listed_and_generates(sketch, tmp_path):
-    AcceleratorState._reset_state()  # of another test's precision
     images = np.random.default_rng(0).integers(0, 256, (64, 28, 28, 1), np.uint8)
     names = np.array([f"kind {i}" for i in range(10)])
     np.savez(tmp_path / "d.npz", train_images=images, train_labels=np.arange(64) % 10, label_names=names)

@@ -87,6 +87,13 @@ def test_a_stopped_run_resumes_to_the_same_losses(tmp_path, data):
         assert torch.allclose(p, q, atol=1e-4)
 
 
+def test_two_precisions_train_in_one_process(tmp_path, data, monkeypatch):
+    monkeypatch.setattr("genarium.training.loop.multiplies_bfloat16", lambda device: True)
+    for precision in ("fp32", "bf16", "fp32"):
+        recipe = tiny_recipe("vae", images=32, precision=precision)
+        assert len(run(recipe, tmp_path / precision, data, fresh=True)[1]) == 2
+
+
 KILLED = """
 import torch
 from pathlib import Path

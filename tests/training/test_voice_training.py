@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from accelerate.state import AcceleratorState
 from conftest import TINY, voice
 from typer.testing import CliRunner
 
@@ -325,8 +324,6 @@ def test_the_command_trains_by_the_recipe_s_name(house, speech, monkeypatch):
     start, end = text.index("architecture:"), text.index("training:")
     path.write_text(text[:start] + f"architecture: {json.dumps(TINY['voice-vae'])}\n" + text[end:])
     monkeypatch.setenv("GENARIUM_DATA", str(speech))
-    AcceleratorState._reset_state()  # a command is a process of its own in life: two precisions never meet
     result = CliRunner().invoke(app, ["train", "voice-vae", "--max-steps", "2"])
     assert result.exit_code == 0, (result.output, result.exception)
-    AcceleratorState._reset_state()
     assert (house / "runs/voice-vae/state/state.json").exists()

@@ -157,7 +157,10 @@ class Visitor:
                 continue
             found = answer.json()
             ticket = found.get("ticket", ticket)
-            self._ended("problem" not in found or found["problem"] == "", found.get("problem"), answer.text, what)
+            problem = found.get("problem", "")
+            if isinstance(problem, list):  # in English and Chinese
+                problem = " / ".join(problem) if all(problem) else None
+            self._ended(problem == "", problem, answer.text, what)
             self._secrets(answer.text, what)
 
     def _event(self, events: list[dict], components: dict[int, dict], place: float, changes: list) -> None:

@@ -17,7 +17,7 @@ from gradio.utils import get_upload_folder
 
 from genarium import paths
 from genarium.errors import GenariumError, InputError
-from genarium.messages import shortened
+from genarium.messages import printable, shortened
 from genarium.ui.addresses import fetch_addresses
 from genarium.ui.texts import TEXTS
 
@@ -64,7 +64,7 @@ def answer_in_words(app: gr.Blocks) -> None:
             await fetch_addresses(inputs)
             return await read(block_fn, inputs, *arguments, **options)
         except gr.Error as error:  # of a drop-down, for one: the value is none of its choices
-            text = without_folders(shortened(str(error.message), MAX_REPEATED))
+            text = without_folders(printable(shortened(str(error.message), MAX_REPEATED)))
             raise gr.Error(text, print_exception=False) from error
         except GenariumError as error:
             raise said(error) from error

@@ -134,6 +134,12 @@ def test_what_gradio_repeats_of_an_argument_has_an_end():
     assert len(said.message) == 400 and said.message.startswith("Value: bbb") and not said.print_exception
 
 
+def test_what_gradio_repeats_of_an_argument_can_be_sent():
+    """A half of a UTF-16 pair in an error broke off the stream of the session's events."""
+    said = ask(*event_of(None), "\ud800")
+    assert said.message.startswith("Value: \\ud800") and said.message.encode()
+
+
 # ---- files by an address ----
 
 

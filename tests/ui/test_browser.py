@@ -65,10 +65,12 @@ def run(page, task: str) -> None:
     expect(page.locator(f"#{task}-status")).to_contain_text("Done in", timeout=PATIENCE)
 
 
-def answers(page, task: str):
-    """The pictures that the visitor sees in a tab's answer, decoded."""
+def answers(page, task: str, number: int | None = None):
+    """The pictures that the visitor sees in a tab's answer, decoded; so many, once they are there."""
     images = page.locator(f"#{task}-answer img:visible")
     expect(images.first).to_be_visible(timeout=PATIENCE)
+    if number is not None:
+        expect(images).to_have_count(number, timeout=PATIENCE)
     page.wait_for_function(
         "images => images.every(image => image.complete && image.naturalWidth > 0)", arg=images.element_handles()
     )
@@ -77,10 +79,10 @@ def answers(page, task: str):
 
 def test_generate_with_each_family(page):
     run(page, "generate")
-    assert answers(page, "generate").count() == 16
+    answers(page, "generate", 16)
     choose(page, "generate", "tiny-vae")
     run(page, "generate")
-    assert answers(page, "generate").count() == 16
+    answers(page, "generate", 16)
     page.get_by_text("The same in Python").locator("visible=true").click()
     expect(page.locator("#generate-answer")).to_contain_text('genarium.load("tiny-vae")', timeout=PATIENCE)
 
@@ -124,7 +126,7 @@ def test_tasks_on_examples(page):
         for i, place in enumerate(places):
             take_example(page, f"{task}-{place}", 2 * i)
         run(page, task)
-        assert answers(page, task).count() == number
+        answers(page, task, number)
     expect(page.locator("#anomaly-answer")).to_contain_text("ordinary test sample")
     panel = page.get_by_role("tabpanel").filter(has=page.locator("#anomaly-run"))
     panel.get_by_label("Chosen").check()
@@ -159,7 +161,7 @@ def test_a_checkpoint_from_the_hub(page, browser, address, shared_hub):
     open_settings(page, "generate")
     expect(panel.get_by_label("number input for Temperature").locator("visible=true")).to_be_visible()
     run(page, "generate")
-    assert answers(page, "generate").count() == 16
+    answers(page, "generate", 16)
     stranger = browser.new_context(locale="en-US").new_page()
     visit(stranger, address)
     stranger.get_by_role("tabpanel").filter(has=stranger.locator("#generate-run")).get_by_label("Checkpoint").click()
@@ -225,7 +227,7 @@ def test_dropped_result_restores_the_page(page, tmp_path):
     expect(page.get_by_label("number input for Temperature").locator("visible=true")).to_have_value("0.5")
     expect(page.locator(".facts").first).to_contain_text("VAE")
     run(page, "generate")
-    assert answers(page, "generate").count() == 5
+    answers(page, "generate", 5)
     other = {"name": "other.png", "mimeType": "image/png", "buffer": b"no picture"}
     page.locator("#generate-restore").get_by_label("Clear").click()
     page.locator("#generate-restore input[type=file]").set_input_files(other)

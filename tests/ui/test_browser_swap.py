@@ -98,9 +98,10 @@ def test_examples_a_trained_voice_and_what_is_refused(page):
     silent = {"name": "silent.wav", "mimeType": "audio/wav", "buffer": silence.getvalue()}
     page.locator("#swap_style-sound-content").get_by_label("Clear").click()
     page.locator("#swap_style-sound-content input[type=file]").set_input_files(silent)
-    expect(page.locator("#swap_style-sound-content").get_by_label("Play", exact=True)).to_be_visible(timeout=PATIENCE)
+    problem = page.locator("#swap_style-sound-content-problem")
+    expect(problem).to_contain_text("Check that the microphone is on", timeout=PATIENCE)  # before anything is run
     run.click()
-    expect(status).to_contain_text("Check that the microphone is on", timeout=PATIENCE)
+    expect(status).to_contain_text("There is no recording yet", timeout=PATIENCE)
 
 
 def test_seven_tabs_and_the_players_fit_a_phone(page):

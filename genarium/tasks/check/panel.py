@@ -16,6 +16,7 @@ import gradio as gr
 
 from genarium.environment import KEEPING, is_allowed
 from genarium.errors import GenariumError, InputError
+from genarium.messages import quoted
 from genarium.runtime import Progress, Result
 from genarium.runtime.request import Request
 from genarium.tasks.anomaly.calibration import write_calibration
@@ -195,7 +196,7 @@ class CheckPage:
         numbers = [data[self.alarm], data[self.miss], data[self.share]]
         if any(number is None for number in numbers):
             raise InputError("Give the costs of a false alarm and of a miss, and the share of strange pictures.")
-        return Costs(*map(float, numbers))
+        return Costs(*map(_number, numbers))
 
     # ---- showing ----
 
@@ -268,7 +269,7 @@ class CheckPage:
         return {self.histogram: drawn, **self._numbers(found, data, costs)}
 
     def _numbers(self, found: Look, data: dict[Any, Any], costs: Costs) -> Updates:
-        return {self.numbers: self._words(consequences(found.judge, float(data[self.per_hour] or 0), costs))}
+        return {self.numbers: self._words(consequences(found.judge, _number(data[self.per_hour] or 0), costs))}
 
     def _words(self, found: Consequences) -> str:
         """Return what the threshold does, as HTML."""
@@ -301,7 +302,7 @@ class CheckPage:
         found = data[self.found]
         if found is None:
             return {self.numbers: gr.skip()}
-        return self._safely(lambda: self._show(found.at(float(data[self.threshold])), data, self._costs(data)))
+        return self._safely(lambda: self._show(found.at(_number(data[self.threshold])), data, self._costs(data)))
 
     def _weigh(self, data: dict[Any, Any]) -> Updates:
         """Handle a change of the pictures an hour or of the costs."""
@@ -382,6 +383,17 @@ class CheckPage:
             return work()
         except GenariumError as error:
             raise said(error) from error
+
+
+def _number(value: Any) -> float:
+    """Return a number of the page, which a program may send as anything.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e30:
+        raise InputError(f"Give a number, not {quoted(value)}.")
+    return float(value)
 
 
 def _stem(found: Look) -> str:

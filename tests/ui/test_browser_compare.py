@@ -46,7 +46,9 @@ def test_a_link_shows_the_same_pictures_and_a_sheet_restores_them(served, visit,
 
 @pytest.mark.slow
 def test_stop_ends_a_comparison(served, visit):
-    visit.goto(f"{served.url}compare?checkpoints=tiny-ddpm,tiny-vae&columns=num_inference_steps&values=[250,249,248,247,246,245,244,243]")
+    visit.goto(
+        f"{served.url}compare?checkpoints=tiny-ddpm,tiny-vae&columns=num_inference_steps&values=[250,249,248,247,246,245,244,243]"
+    )
     expect(visit.locator("#compare-table img").first).to_be_visible(timeout=PATIENCE)
     visit.locator("#compare-stop").click()
     expect(visit.locator("#compare-status")).to_contain_text("Stopped", timeout=PATIENCE)

@@ -29,10 +29,10 @@ def test_what_an_event_changes_is_remembered(served):
 
 
 def test_gradio_s_own_way_is_replaced_once():
-    before = SessionState.__init__
     spare_sessions()
+    replaced = SessionState.__init__
     spare_sessions()
-    assert SessionState.__init__ is before
+    assert SessionState.__init__ is replaced
     config = SimpleNamespace(blocks={}, fns={}, fn_id=0)
     assert SessionState(SimpleNamespace(default_config=config)).config_values == {}
 

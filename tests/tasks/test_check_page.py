@@ -13,9 +13,9 @@ from genarium.catalogue import find_checkpoints
 from genarium.errors import InputError
 from genarium.runtime import Runtime
 from genarium.tasks.anomaly.calibration import Calibration, Judge, read_calibration
-from genarium.tasks.check import panel
 from genarium.tasks.check.histogram import WIDTH, histogram_svg, scale_of
 from genarium.tasks.check.looking import MAX_PICTURES, MAX_SIDE, Look, read
+from genarium.tasks.check.panel_question import number_of
 
 WORDS = {"normal": "N", "strange": "S", "seen": "here"}
 
@@ -92,4 +92,4 @@ def test_pictures_are_read_one_by_one_and_what_cannot_be_read_is_named(tiny_chec
 @pytest.mark.parametrize("value", [{}, [1], "2", True, float("nan"), float("inf"), 10**400, None])
 def test_what_is_no_number_of_the_page_is_refused_in_words(value):
     with pytest.raises(InputError, match="Give a number, not"):
-        panel._number(value)
+        number_of(value)

@@ -235,7 +235,12 @@ def _of_archive(opened: contextlib.ExitStack, name: str, path: Path, above: str,
             raise Refused("entries", name=name, most=limits.entries)
         archive = opened.enter_context(zipfile.ZipFile(path))
         infos = archive.infolist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (
+        OSError,
+        ValueError,
+        zipfile.BadZipFile,
+        RuntimeError,
+    ) as error:  # the last for a version unknown to zipfile
         raise Refused("no_zip", name=name) from error
     _check_archive(name, size, infos, limits)
     return [_of_info(archive, info, above, limits) for info in infos if not info.is_dir()]
@@ -287,15 +292,7 @@ def _of_info(archive: zipfile.ZipFile, info: zipfile.ZipInfo, above: str, limits
         try:
             with archive.open(info) as file:
                 data = file.read(limits.file_bytes + 1)
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            RuntimeError,
-            zlib.error,
-            zipfile.BadZipFile,
-            NotImplementedError,
-        ) as error:
+        except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
             raise Unreadable("of_archive") from error  # lzma's and bz2's own errors are of these kinds
         except Exception as error:
             if type(error).__module__ not in ("_lzma", "lzma", "_bz2"):

@@ -78,6 +78,21 @@ def serving(environment, folder):
         process.wait(20)
 
 
+@contextlib.contextmanager
+def visiting(browser, width: int = 1280, height: int = 900, locale: str = "en-US", **options):
+    """A fresh visitor's page. Errors of its scripts fail the test, where that has not failed already."""
+    context = browser.new_context(viewport={"width": width, "height": height}, locale=locale, **options)
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    try:
+        yield page
+    finally:
+        context.close()
+    assert not errors
+
+
 def open_tab(page, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
 

@@ -5,7 +5,7 @@ import re
 
 import PIL.Image
 import pytest
-from browsing import PATIENCE, open_settings, open_tab, serving
+from browsing import PATIENCE, open_settings, open_tab, serving, visiting
 from hub_server import HubServer
 from playwright.sync_api import expect
 
@@ -31,15 +31,9 @@ def address(tiny_checkpoints, shared_hub, tmp_path_factory):
 @pytest.fixture
 def page(browser, address):
     """A fresh visitor's page. Errors of its scripts fail the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    visit(page, address)
-    yield page
-    context.close()
-    assert not errors
+    with visiting(browser) as page:
+        visit(page, address)
+        yield page
 
 
 def visit(page, address: str) -> None:

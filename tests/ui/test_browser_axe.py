@@ -5,7 +5,7 @@ The pages are those that the tasks declare, so a new task is looked at too.
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import PATIENCE, open_tabs, unfold, wait_until_still
+from browsing import open_tabs, unfold, visiting, wait_until_still
 from playwright.sync_api import expect
 
 from genarium.tasks import find_tasks
@@ -20,16 +20,8 @@ PAGES = [task for task in TASKS if task.address]
 @pytest.fixture(params=["light", "dark"])
 def page(browser, request):
     """A fresh visitor's page in one of the two schemes. Errors of its scripts fail the test."""
-    context = browser.new_context(
-        viewport={"width": WIDTHS[0], "height": HEIGHT}, locale="en-US", color_scheme=request.param
-    )
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
-    assert not errors
+    with visiting(browser, WIDTHS[0], HEIGHT, color_scheme=request.param) as page:
+        yield page
 
 
 def findings(page, where: str) -> list[str]:

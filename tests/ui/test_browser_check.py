@@ -7,24 +7,18 @@ import zipfile
 import numpy as np
 import PIL.Image
 import pytest
-from browsing import BROWSER, PATIENCE, SWITCHES
+from browsing import BROWSER, PATIENCE, SWITCHES, visiting
 from conftest import pictures
 from playwright.sync_api import expect
 
 from genarium.media.pictures import to_pictures
 
 
-@pytest.fixture(params=["en-US"])
-def visit(browser, request):
+@pytest.fixture
+def visit(browser):
     """A fresh browser's page; script errors fail the test."""
-    context = browser.new_context(locale=request.param, viewport={"width": 1200, "height": 1400})
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    assert not errors
-    context.close()
+    with visiting(browser, 1200, 1400) as page:
+        yield page
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browsing import PATIENCE, open_tab
+from browsing import open_tab, visiting
 from playwright.sync_api import expect
 
 TO_ENGLISH = ".in-zh { display: none !important } .in-en { display: inline !important }"
@@ -11,24 +11,18 @@ TO_ENGLISH = ".in-zh { display: none !important } .in-en { display: inline !impo
 
 @pytest.mark.slow
 def test_names_and_messages_are_chinese_and_go_back_to_english(browser, served):
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="zh-CN")
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(served.url)
-    number = page.locator("input[type=number]:visible").first
-    expect(number).to_have_attribute("aria-label", "张数（数字）")
-    page.get_by_label("随机种子").locator("visible=true").fill("四十二")
-    page.locator("#generate-run").click()
-    expect(page.locator(".toast-wrap")).to_contain_text("随机种子须为整数")
-    expect(page.locator("#generate-status .in-zh")).to_have_text(re.compile("随机种子须为整数"))
+    with visiting(browser, locale="zh-CN") as page:
+        page.goto(served.url)
+        number = page.locator("input[type=number]:visible").first
+        expect(number).to_have_attribute("aria-label", "张数（数字）")
+        page.get_by_label("随机种子").locator("visible=true").fill("四十二")
+        page.locator("#generate-run").click()
+        expect(page.locator(".toast-wrap")).to_contain_text("随机种子须为整数")
+        expect(page.locator("#generate-status .in-zh")).to_have_text(re.compile("随机种子须为整数"))
 
-    open_tab(page, "重建")
-    example = page.locator("#reconstruct-images-grey .gallery-item").first
-    expect(example).to_have_attribute("aria-label", "短靴 1")
-    page.add_style_tag(content=TO_ENGLISH)
-    example.click()  # anything that changes the page
-    expect(example).to_have_attribute("aria-label", "ankle boot 1")
-    assert not errors
-    context.close()
+        open_tab(page, "重建")
+        example = page.locator("#reconstruct-images-grey .gallery-item").first
+        expect(example).to_have_attribute("aria-label", "短靴 1")
+        page.add_style_tag(content=TO_ENGLISH)
+        example.click()  # anything that changes the page
+        expect(example).to_have_attribute("aria-label", "ankle boot 1")

@@ -4,7 +4,7 @@ import re
 from urllib.parse import urlencode
 
 import pytest
-from browsing import PATIENCE
+from browsing import PATIENCE, visiting
 from playwright.sync_api import expect
 
 FOUR = "tiny-vae,tiny-ddpm,tiny-flow-matching,tiny-vqgan"
@@ -13,14 +13,8 @@ FOUR = "tiny-vae,tiny-ddpm,tiny-flow-matching,tiny-vqgan"
 @pytest.fixture
 def visit(browser):
     """Open a fresh browser's page -> the page; script errors fail the test."""
-    context = browser.new_context(locale="en-US", viewport={"width": 390, "height": 900})
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    assert not errors
-    context.close()
+    with visiting(browser, width=390) as page:
+        yield page
 
 
 @pytest.mark.slow

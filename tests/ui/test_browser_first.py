@@ -5,7 +5,7 @@ import re
 import shutil
 
 import pytest
-from browsing import PATIENCE, open_settings, serving
+from browsing import open_settings, serving, visiting
 from playwright.sync_api import expect
 from stored import store_samples
 
@@ -26,16 +26,10 @@ def address(tiny_checkpoints, tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(browser, address):
     """One visitor's page for the tests of this module, in their order. Errors of its scripts fail the last of them."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(address)
-    expect(page.locator("#generate-run")).to_be_visible()
-    yield page
-    context.close()
-    assert not errors
+    with visiting(browser) as page:
+        page.goto(address)
+        expect(page.locator("#generate-run")).to_be_visible()
+        yield page
 
 
 def take(page, checkpoint: str) -> None:

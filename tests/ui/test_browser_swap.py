@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import tiny_styles
-from browsing import PATIENCE, open_settings, open_tab, serving
+from browsing import PATIENCE, open_settings, open_tab, serving, visiting
 
 from genarium.media import sounds
 
@@ -36,20 +36,14 @@ def address(tmp_path_factory):
 @pytest.fixture
 def page(browser, address):
     """A fresh visitor's swap tab, with the voices chosen. Errors of its scripts fail the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(address)
-    open_tab(page, "Swap style")
-    expect(page.locator("#swap_style-content")).to_be_visible(timeout=PATIENCE)
-    page.get_by_label("Checkpoint").locator("visible=true").click()
-    page.get_by_role("option", name="voices").click()
-    expect(page.locator("#swap_style-sound-content")).to_be_visible(timeout=PATIENCE)
-    yield page
-    context.close()
-    assert not errors
+    with visiting(browser) as page:
+        page.goto(address)
+        open_tab(page, "Swap style")
+        expect(page.locator("#swap_style-content")).to_be_visible(timeout=PATIENCE)
+        page.get_by_label("Checkpoint").locator("visible=true").click()
+        page.get_by_role("option", name="voices").click()
+        expect(page.locator("#swap_style-sound-content")).to_be_visible(timeout=PATIENCE)
+        yield page
 
 
 def upload(page, name, path) -> None:

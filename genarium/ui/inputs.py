@@ -18,7 +18,6 @@ from genarium.errors import InputError
 from genarium.media.decoding import open_picture
 from genarium.media.sounds import MAX_SECONDS, read_sound
 from genarium.tasks import Modality, Task
-from genarium.ui.answers import said as said  # its place before, for panels that import it from here
 from genarium.ui.events import QUIET
 from genarium.ui.runs import problem_html
 from genarium.ui.texts import TaskTexts, Texts, markup

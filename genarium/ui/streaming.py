@@ -16,9 +16,7 @@ from genarium.runtime.request import Request
 from genarium.ui.readers import reader_left
 
 UNREAD = "Nobody reads the result of this run, so it was stopped."
-BEAT = (
-    0.5  # seconds; how late the app notices at most that a page was closed, or Stop pressed, while its run is waiting
-)
+BEAT = 0.5  # seconds; so late the app notices at most that a page was closed, or Stop pressed, while its run waits
 QUIET_SECONDS = 0.05  # for each run that takes turns, between two news of one: each costs the server some milliseconds
 
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -15,10 +14,11 @@ from starlette.exceptions import HTTPException
 
 from genarium.messages import quoted
 from genarium.ui import tools
+from genarium.ui.forgetting import Unread
 from genarium.ui.readers import READERS, VISITS
 from genarium.ui.storage import MIB, STORAGE
 
-CALLS_PER_CLIENT = 24  # events of a client that wait or run
+CALLS_PER_CLIENT = 24  # events of a client that wait, run, or have a result that nobody reads
 UPLOADS_PER_CLIENT = 4  # at the same time
 UPLOADS = 16  # of all clients at the same time
 MAX_BODY = 4 * MIB  # of a request that uploads no file
@@ -52,12 +52,18 @@ class Gate:
 
     Args:
         app: the ASGI app behind it.
-        queue: returns Gradio's queue of events.
+        blocks: the pages of Gradio behind that.
     """
 
-    def __init__(self, app: Any, queue: Callable[[], Any]):
-        self.app, self.queue = app, queue
+    def __init__(self, app: Any, blocks: Any):
+        self.app, self.blocks = app, blocks
+        self._unread = Unread()
         self._uploads: Counter[str] = Counter()
+
+    @property
+    def queue(self) -> Any:
+        """Gradio's queue of events."""
+        return self.blocks._queue
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -80,6 +86,9 @@ class Gate:
             await self._bounded(MAX_BODY, scope, receive, send, self._tool)
         else:
             await self._bounded(MAX_BODY, scope, receive, send)
+            if JOIN.search(path):
+                for event in self.queue.event_ids_to_events.values():
+                    self._unread.note(event.session_hash, _client(event))
 
     async def _tool(self, scope: Any, receive: Any, send: Any) -> None:
         """Read the whole of a request to the MCP server before it does, and shorten the errors in its answer."""
@@ -113,9 +122,9 @@ class Gate:
             return
         session = None
         if found := READ.search(path):
-            event = self.queue().event_ids_to_events.get(found[1])
+            event = self.queue.event_ids_to_events.get(found[1])
             session = found[1] if event is None else event.session_hash
-            if session not in self.queue().pending_messages_per_session:  # Gradio would break off in the middle
+            if session not in self.queue.pending_messages_per_session:  # Gradio would break off in the middle
                 await _answer(send, 404, "There is no such call: its result was read, or the app was started anew.")
                 return
         elif DATA.search(path):
@@ -123,8 +132,11 @@ class Gate:
         if session is None:
             await self.app(scope, receive, send)
         else:
-            with READERS.reading(session):
-                await self._stream(scope, receive, send)
+            try:
+                with READERS.reading(session):
+                    await self._stream(scope, receive, send)
+            finally:
+                self._unread.read(self.queue, session)
 
     async def _stream(self, scope: Any, receive: Any, send: Any) -> None:
         """Let the app send its events. It raises a 404 in the middle of them when the visit ends meanwhile; nobody reads it."""
@@ -137,14 +149,16 @@ class Gate:
 
     async def _refusal(self, client: str) -> str | None:
         """Return why an event of this client is refused, or None. Events that nobody reads leave the queue first."""
-        queue = self.queue()
+        queue = self.queue
+        self._unread.sweep(self.blocks)
         for event in list(queue.event_ids_to_events.values()):
             if READERS.left(event):
                 await queue.clean_events(event_id=event._id)
-        pending = sum(_client(event) == client for event in queue.event_ids_to_events.values())
-        if pending < CALLS_PER_CLIENT:
+        waiting = sum(_client(event) == client for event in queue.event_ids_to_events.values())
+        waiting += self._unread.count(queue, client)
+        if waiting < CALLS_PER_CLIENT:
             return None
-        return f"{pending} of your calls wait or run; at most {CALLS_PER_CLIENT} may. Read the results of those first."
+        return f"{waiting} of your calls wait, run or were not read; at most {CALLS_PER_CLIENT} may. Read the results of those first."
 
     async def _upload(self, client: str, scope: Any, receive: Any, send: Any) -> None:
         if self._uploads[client] >= UPLOADS_PER_CLIENT or sum(self._uploads.values()) >= UPLOADS:

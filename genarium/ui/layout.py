@@ -20,6 +20,7 @@ from genarium.ui import history, provenance, sending, wall
 from genarium.ui.about import build_about
 from genarium.ui.answers import answer_in_words
 from genarium.ui.endpoints import build_endpoints
+from genarium.ui.forgetting import forget_file_names, forget_functions, forget_statistics, share_file_names
 from genarium.ui.gate import Gate
 from genarium.ui.head import ICON, describe_pages, picture_routes
 from genarium.ui.history import build_history
@@ -72,6 +73,9 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
     spare_outputs(app)
     _keep_examples(app)
     app.queue(max_size=256, api_open=False)  # no way past the queue
+    forget_functions(app)
+    forget_statistics(app)
+    forget_file_names(app)
     return app, {
         "theme": make_theme(),
         "css": "".join((CSS, style, *(task.style() for task in tasks))),
@@ -88,7 +92,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
             "middleware": [
                 # Gradio itself compresses scripts and styles only. The gate reads answers, so it stands before the compression.
                 Middleware(GZipMiddleware, minimum_size=1024, compresslevel=6),
-                Middleware(Gate, queue=lambda: app._queue),
+                Middleware(Gate, blocks=app),
             ],
             "routes": picture_routes(),
         },
@@ -189,3 +193,4 @@ def _build_page(app: gr.Blocks, task: Task, runtime: Runtime, texts: Texts) -> N
         @gr.render(inputs=current.all, triggers=[app.load], show_progress="hidden")
         def contents(checkpoint: str, picture: str) -> None:
             build_contents(open_page(task, runtime, own, current, checkpoint, picture))
+            share_file_names(app)

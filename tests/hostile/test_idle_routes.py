@@ -7,6 +7,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -273,7 +274,8 @@ def listen(app) -> list[dict]:
         return {"type": "http.disconnect"}
 
     scope = {"type": "http", "path": "/gradio_api/queue/data", "method": "GET", "headers": [], "client": ("a", 1)}
-    asyncio.run(Gate(app, lambda: None)(scope | {"query_string": b"session_hash=s"}, receive, send))
+    queue = SimpleNamespace(pending_event_ids_session={}, pending_messages_per_session={})
+    asyncio.run(Gate(app, SimpleNamespace(_queue=queue))(scope | {"query_string": b"session_hash=s"}, receive, send))
     return sent
 
 

@@ -36,7 +36,7 @@ def ask(body: bytes, answer: dict | None = None, parts: int = 1) -> tuple[int, b
         sent.append(message)
 
     scope = {"type": "http", "path": "/gradio_api/mcp/", "method": "POST", "headers": [], "client": ("a", 1)}
-    asyncio.run(Gate(server, lambda: None)(scope, receive, send))
+    asyncio.run(Gate(server, None)(scope, receive, send))
     return sent[0]["status"], b"".join(m.get("body", b"") for m in sent), b"".join(read)
 
 

@@ -100,7 +100,7 @@ def main():
     ) as bar:
         while any(t.spent < t.total for t in trainings):
             for training in trainings:
-                before = training.spent
+                before = min(training.spent, training.total)
                 training.turn(data)
                 bar.update(min(training.spent, training.total) - before)
     x = test.images.float() / 255

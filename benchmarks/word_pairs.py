@@ -5,6 +5,7 @@
 Each row is a training of its own of the recipe, for the same number of images. The networks of pictures are smaller than the
 recipe's, so that all rows take minutes. All of them know which drawings are of one emoji. The last row gives the critic
 the relaxed words instead of the drawn ones (Wang and Lee 2018, https://arxiv.org/abs/1810.02851, do so in their WGAN).
+With --keep FOLDER, rows that an earlier call finished are not trained again, and --rows N trains N more at most.
 
 The table goes to the screen and to docs/benchmarks/words.md.
 """
@@ -85,19 +86,44 @@ def row_of(recipe, family, data, test, paired, critic_input, options, folder):
     return row, references, examples, minutes
 
 
+def results_of(recipe, family, data, test, options, folder):
+    """Return what `row_of` gives for each row, from files in the folder where an earlier call finished them.
+
+    Returns:
+        One result for each row, or fewer if `options.rows` were trained before the last.
+    """
+    results, trained = [], 0
+    for paired, critic_input in ROWS:
+        path = folder / f"{paired}-{critic_input}-{options.images}.json"
+        if not path.is_file():
+            if trained == options.rows:
+                break
+            path.write_text(json.dumps(row_of(recipe, family, data, test, paired, critic_input, options, folder)))
+            trained += 1
+        results.append(json.loads(path.read_text()))
+    return results
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=64_000, help="that each training sees")
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64], help="of the networks of pictures")
     parser.add_argument("--recipe", default="word-emoji")
     parser.add_argument("--data", help="local copy of the emoji, in place of the Hub's")
+    parser.add_argument("--keep", type=Path, help="folder for finished rows; by default one that is deleted")
+    parser.add_argument("--rows", type=int, default=len(ROWS), help="to train in this call, at most")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/words.md")
     options = parser.parse_args()
     recipe, families = find_recipe(options.recipe), discover()
     data = load_images(recipe.data, recipe.data.train_split, options.data)
     test = load_images(recipe.data, recipe.data.test_split, options.data, None, data.condition_names)
-    with tempfile.TemporaryDirectory() as folder:
-        results = [row_of(recipe, families[recipe.family], data, test, *which, options, Path(folder)) for which in ROWS]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        results = results_of(recipe, families[recipe.family], data, test, options, folder)
+    if len(results) < len(ROWS):
+        print(f"{len(results)} of {len(ROWS)} rows are finished.")
+        return
     (most, _), *_ = Counter(word for text in data.texts.rows for word in split_words(text)).most_common(1)
     chance = words.words_right([most] * len(test), test.texts.rows)
     rows = [row for row, *_ in results]

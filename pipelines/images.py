@@ -73,7 +73,7 @@ class ImageFamilyMixin(FamilyMixin):
 
     @property
     def code_shape(self) -> tuple[int, ...] | None:
-        """Shape of a single code, without N."""
+        """Shape of a single code, without N; of words (L,), at most so many."""
         return None
 
     @property

@@ -271,6 +271,11 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
     # ---- the code ----
 
     @property
+    def code_shape(self) -> tuple[int, ...]:
+        """The words that a code has at most, (L,)."""
+        return (self.autoencoder.config.length,)
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """The words that the model knows, and their numbers."""
         return Vocabulary(self.autoencoder.config.vocabulary, self.autoencoder.config.length)

@@ -174,13 +174,17 @@ def _strip(checkpoint: Checkpoint | None) -> str:
 
 
 def example_pictures(strip: str) -> list[Path]:
-    """Return the bundled pictures of a strip, "grey" or "emoji".
+    """Return the bundled pictures of a strip, "grey", "digits" or "emoji".
 
-    Of the grey ones, one of each class comes first, so that the first row shows them all; then the strange ones.
+    Of the grey ones, one of each class comes first, so that the first row shows them all; then the strange ones. The strip
+    "digits" has the same pictures for models of digits, to which clothes are strange.
     """
-    files = sorted((EXAMPLES / strip).glob("*.png"))
+    files = sorted((EXAMPLES / ("grey" if strip == "digits" else strip)).glob("*.png"))
     first = [f for f in files if f.stem.endswith("-1")]
     strange = [f for f in files if f.stem.startswith(("digit", "noise", "checker"))]
+    if strip == "digits":
+        digits = [f for f in files if f.stem.startswith("digit")]
+        return [*digits, *(f for f in files if f not in digits)]
     return [*first, *strange, *(f for f in files if f not in first and f not in strange)]
 
 

@@ -22,6 +22,7 @@ from genarium.runtime import Runtime
 from genarium.tasks import find_tasks
 from genarium.tasks.explore.codes import combine, similarity, switched, vary
 from genarium.tasks.explore.directions import Directions, directions_of
+from genarium.tasks.explore.explorer import Explorer
 from genarium.tasks.explore.figures import map_of
 from genarium.tasks.explore.making import make_map
 from genarium.tasks.explore.mapping import MAX_BYTES, CodeMap
@@ -136,6 +137,17 @@ def test_classes_and_paths_have_squares_of_their_own():
     assert made.nearest(made.places()[9]) == 9 and made.share == 1
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "checkpoints").glob("*/explore.npz")), ids=lambda path: path.parent.name
+)
+def test_stored_maps_show_their_pictures(path):
+    found = CodeMap.load(path)
+    places = found.places()
+    inside = ((places >= 0) & (places <= 1)).all(1)
+    assert inside.mean() > 0.97, "but for a few that lie very far out"
+    assert path.stat().st_size <= MAX_BYTES and len(found) >= 400
+
+
 def test_entries_that_stand_for_vectors_are_compared_by_these():
     codes = np.array([[0, 0], [1, 1], [2, 2]])
     vectors = np.array([[1.0, 0.0], [0.9, 0.0], [-1.0, 0.0]])
@@ -164,6 +176,7 @@ def test_arithmetic_of_each_kind():
     assert combine("grid", *(torch.tensor([[k]]) for k in (1, 0, 1)), vectors).tolist() == [[2]]
     assert combine("one_hot", torch.tensor(3), torch.tensor(3), torch.tensor(5)).item() == 5
     assert combine("words", "red fast car", "fast", "blue car") == "red car blue"
+    assert combine("words", "red fast car", "fast", "blue car", most_words=2) == "red car"
 
 
 def test_variations_of_each_kind():
@@ -282,11 +295,46 @@ def test_the_gan_offers_directions_of_its_code():
 
 
 def test_the_pictures_of_the_first_sum_are_there_and_differ():
+    from genarium.tasks.explore.panel_place import ALL_STRIPS
     from genarium.tasks.explore.panel_sum import FIRST
 
-    for strip in ("grey", "emoji"):
+    for strip in ALL_STRIPS:
         chosen = {first[strip] for first in FIRST.values()}
         assert len(chosen) == 3 and chosen <= {path.stem for path in example_pictures(strip)}
+
+
+def test_words_are_said_in_chinese_too_and_a_sum_of_words_fits_the_model(tiny_checkpoints, monkeypatch):
+    runtime = Runtime(find_checkpoints(discover(installed=False)), device="cpu")
+    name, family = "tiny-word-ae", runtime.checkpoint("tiny-word-ae").family
+    with gr.Blocks() as blocks:
+        build_contents(
+            open_page(find_tasks()["explore"], runtime, Texts().of(find_tasks()["explore"]), Current(), name, "")
+        )
+    following = {f.fn.__self__ for f in blocks.fns.values() if getattr(f.fn, "__name__", "") == "_follow"}
+    sections = {type(section).__name__: section for section in following}
+    pipeline = runtime.pipeline(name)
+    words = pipeline.vocabulary.words
+    chinese = family.words["zh"]
+    monkeypatch.setitem(chinese, words[0], "某词")
+    assert "某词" in asyncio.run(sections["CodeSection"]._live(name, words[0]))
+    longest = [" ".join(words[i : i + pipeline.code_shape[0]]) for i in (0, 1, 2)]
+    monkeypatch.setattr(pipeline, "encode", lambda images, **_: longest)
+    answer = asyncio.run(sections["SumSection"]._add(name, *[str(path) for path in example_pictures("emoji")[:3]]))
+    assert answer.count("<img") == 4 and "某词" in answer
+
+
+def test_models_side_by_side_have_codes_of_one_kind(tmp_path):
+    kinds = {"a": "vector", "b": "binary", "c": "vector"}
+    bits = (torch.rand(40, 4, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    checkpoints = {}
+    for name, kind in kinds.items():
+        (tmp_path / name).mkdir()
+        make(bits if kind == "binary" else elongated(40), kind).save(tmp_path / name / "explore.npz")
+        checkpoints[name] = SimpleNamespace(name=name, folder=tmp_path / name, family=SimpleNamespace(name=name))
+    catalogue = SimpleNamespace(offering=lambda task: checkpoints)
+    runtime = SimpleNamespace(checkpoint=checkpoints.__getitem__, catalogue=catalogue)
+    explorer = Explorer(runtime)
+    assert [explorer.partner_of(name) for name in kinds] == ["c", "", "a"]
 
 
 def test_the_page_is_built_and_the_same_question_is_asked_once(tiny_checkpoints):

@@ -86,12 +86,15 @@ def numbers_of(codes: Any) -> np.ndarray:
     return torch.as_tensor(codes).flatten(1).double().numpy()
 
 
-def combine(kind: str, a: Any, b: Any, c: Any, vectors: torch.Tensor | None = None) -> Any:
+def combine(
+    kind: str, a: Any, b: Any, c: Any, vectors: torch.Tensor | None = None, most_words: int | None = None
+) -> Any:
     """Return a - b + c of three codes, each of the shape of a single one.
 
     vector: the sum. binary: the sum, cut off at 0 and 1. noise: the sum, brought to the length of a, because noise of another
     length is none that a model has seen. one_hot, path, grid: c where a and b agree, and a elsewhere; or where entries stand
-    for vectors, float [K, D], the entry nearest to the sum of the vectors. words: a's words without b's, then c's.
+    for vectors, float [K, D], the entry nearest to the sum of the vectors. words: a's words without b's, then c's, of all of
+    these the first `most_words`; None: all.
     """
     if kind == "words":
         without = Counter(b.split())
@@ -101,7 +104,7 @@ def combine(kind: str, a: Any, b: Any, c: Any, vectors: torch.Tensor | None = No
                 without[word] -= 1
             else:
                 kept.append(word)
-        return " ".join([*kept, *(word for word in c.split() if word not in kept)])
+        return " ".join([*kept, *(word for word in c.split() if word not in kept)][:most_words])
     a, b, c = (torch.as_tensor(code) for code in (a, b, c))
     if kind not in CONTINUOUS and vectors is not None:
         vectors = vectors.float().cpu()
@@ -113,6 +116,11 @@ def combine(kind: str, a: Any, b: Any, c: Any, vectors: torch.Tensor | None = No
     if kind == "noise":
         answer = answer * a.norm() / answer.norm().clamp(min=1e-6)
     return restrict(kind, answer)
+
+
+def most_words(pipeline: Any) -> int | None:
+    """Return how many words a code of a pipeline has at most; None where it does not say so, or has no words."""
+    return pipeline.code_shape[0] if pipeline.code_kind == "words" and pipeline.code_shape else None
 
 
 def similarity(kind: str, codes: Any, vectors: np.ndarray | None = None) -> np.ndarray:

@@ -63,19 +63,19 @@ class Explorer:
             return None
 
     def partner_of(self, name: str) -> str:
-        """Return the checkpoint that is most worth seeing beside another: of the same data, with as long a code; or ""."""
+        """Return the checkpoint that is most worth seeing beside another; or "".
+
+        It knows the same pictures, and its code is of the same kind, best of the same length and by another family.
+        """
         own, own_map = self.checkpoint(name), self.map_of(name)
         best, most = "", 0
         for other in self.runtime.catalogue.offering("explore").values():
             other_map = self.map_of(other.name)
             if other.name == name or own_map is None or other_map is None or other_map.pictures != own_map.pictures:
                 continue
-            alike = (
-                other_map.kind == own_map.kind,
-                other_map.shape == own_map.shape,
-                other.family.name != own.family.name,
-            )
-            rank = 1 + 4 * alike[0] + 2 * alike[1] + alike[2]
+            if other_map.kind != own_map.kind:  # a vector beside noise, say, shows less than it confuses
+                continue
+            rank = 1 + 2 * (other_map.shape == own_map.shape) + (other.family.name != own.family.name)
             best, most = (other.name, rank) if rank > most else (best, most)
         return best
 

@@ -23,11 +23,12 @@ from genarium.ui.answers import said
 from genarium.ui.pages import Current, Page
 from genarium.ui.panels import large
 from genarium.ui.texts import markup
+from genarium.ui.words import gloss_html
 
 MAX_BITS = 128  # switches
 MAX_LEVELS = 8  # choices of a path
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
-FIRST = {"grey": "pullover-1", "emoji": "cookie-twemoji"}
+FIRST = {"grey": "pullover-1", "digits": "digit-3", "emoji": "cookie-twemoji"}
 
 
 class CodeSection:
@@ -145,7 +146,8 @@ class CodeSection:
 
     async def _live(self, name: str, code: Any) -> str:
         drawn = (await self.explorer.decode(name, coding.stack([code])))[0]
-        return f'<div class="picked">{picture_html(large(drawn), self.texts.both("live"))}</div>'
+        said = gloss_html(self.explorer.checkpoint(name), self.texts, code) if isinstance(code, str) else ""
+        return f'<div class="picked">{picture_html(large(drawn), self.texts.both("live") + said)}</div>'
 
     @property
     def _controls(self) -> list[Any]:
@@ -177,7 +179,7 @@ class CodeSection:
         on = [i + 1 for i, bit in enumerate(code[:MAX_BITS]) if bit > 0.5] if by_bits else []
         bits = list(range(1, min(len(code), MAX_BITS) + 1)) if by_bits else []
         updates += [gr.update(visible=by_bits, choices=bits, value=on), await self.units.show(code, pipeline)]
-        values = list(range(int(pipeline.code_values or 0)))
+        values = [(str(v + 1), v) for v in range(int(pipeline.code_values or 0))]  # people count from 1
         is_one = kind == "one_hot"
         updates.append(gr.update(visible=is_one, choices=values if is_one else [], value=int(code) if is_one else None))
         levels = [int(v) for v in code[:MAX_LEVELS]] if kind == "path" else []

@@ -19,6 +19,7 @@ from genarium.ui.answers import said
 from genarium.ui.pages import Current, Page
 from genarium.ui.picker import title, title_html
 from genarium.ui.texts import class_name, markup
+from genarium.ui.words import words_html
 
 BOX_SIDE = 8  # pictures on a side of a box's sheet
 DRAWS = 32
@@ -144,10 +145,12 @@ class MapSection:
     async def _picked(self, name: str, found: CodeMap, nearest: int, place: Any) -> str:
         """Return what the decoder draws at a place, and the nearest test picture, as HTML."""
         drawn = (await self.explorer.at(name, np.array([place])))[0]
-        what = "drawn_here" if found.is_continuous else "drawn_nearest"
+        what = self.texts.both("drawn_here" if found.is_continuous else "drawn_nearest")
+        if found.kind == "words":
+            what += f": {words_html(self.explorer.checkpoint(name), found.codes[nearest])}"
         label = class_name(found.name_of(nearest))
         near = picture_html(found.thumbnail(nearest), self.texts.both("nearest") + (f": {label}" if label else ""))
-        return f'<div class="picked">{picture_html(drawn, self.texts.both(what))}{near}</div>'
+        return f'<div class="picked">{picture_html(drawn, what)}{near}</div>'
 
     def _picking(self, letter: str) -> Any:
         async def picked(name: str, beside: str, event: gr.EventData) -> list[Any]:

@@ -12,11 +12,13 @@ from genarium.ui.inputs import STRIPS, example_pictures, picture_input
 from genarium.ui.texts import TaskTexts
 
 SHOWN = 12  # examples
+OF_DATA = {"ylecun/mnist": "digits"}  # strips for models of these data
+ALL_STRIPS = (*STRIPS.values(), *OF_DATA.values())
 
 
 def strip_of(checkpoint: Checkpoint) -> str:
     """Return which examples suit a checkpoint."""
-    return STRIPS.get(int(checkpoint.index.get("channels") or 0), "emoji")
+    return OF_DATA.get(checkpoint.data or "") or STRIPS.get(int(checkpoint.index.get("channels") or 0), "emoji")
 
 
 class PicturePlace:
@@ -45,7 +47,7 @@ class PicturePlace:
                 elem_id=f"explore-{label}",
             )
             self.strips = {}
-            for name in STRIPS.values():
+            for name in ALL_STRIPS:
                 files = example_pictures(name)[:SHOWN]
                 self.strips[name] = gr.Dataset(
                     components=["image"],

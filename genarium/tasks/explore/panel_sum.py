@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 from typing import Any
 
 import gradio as gr
@@ -17,12 +16,13 @@ from genarium.ui.answers import said
 from genarium.ui.pages import Current, Page
 from genarium.ui.panels import large
 from genarium.ui.texts import markup
+from genarium.ui.words import words_html
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FIRST = {
-    "a": {"grey": "pullover-1", "emoji": "grinning-face-with-sweat-fluent-3d"},
-    "b": {"grey": "t-shirt-1", "emoji": "grinning-face-with-sweat-twemoji"},
-    "c": {"grey": "dress-1", "emoji": "cookie-twemoji"},
+    "a": {"grey": "pullover-1", "digits": "digit-8", "emoji": "grinning-face-with-sweat-fluent-3d"},
+    "b": {"grey": "t-shirt-1", "digits": "digit-3", "emoji": "grinning-face-with-sweat-twemoji"},
+    "c": {"grey": "dress-1", "digits": "digit-5", "emoji": "cookie-twemoji"},
 }
 
 
@@ -76,14 +76,17 @@ class SumSection:
             pipeline = await asyncio.to_thread(self.explorer.runtime.pipeline, name)
             kind = pipeline.code_kind
             a, b, c = codes
-            answer = coding.combine(kind, a, b, c, getattr(pipeline, "code_vectors", None))
+            answer = coding.combine(kind, a, b, c, getattr(pipeline, "code_vectors", None), coding.most_words(pipeline))
             every = [*codes, answer]
             drawn = await self.explorer.decode(name, coding.stack(every))
         except GenariumError as error:
             raise said(error) from error
         captions = [self.texts.both(f"sum_{k}") for k in "abc"] + [self.texts.both("sum_answer")]
         if kind == "words":
-            captions = [f"{caption}: {html.escape(words)}" for caption, words in zip(captions, every, strict=True)]
+            checkpoint = self.explorer.checkpoint(name)
+            captions = [
+                f"{caption}: {words_html(checkpoint, words)}" for caption, words in zip(captions, every, strict=True)
+            ]
         figures = [picture_html(large(p), words) for p, words in zip(drawn, captions, strict=True)]
         a, b, c, result = figures
         return f'<div class="sum">{a}<b>−</b>{b}<b>+</b>{c}<b>=</b>{result}</div>'

@@ -18,6 +18,7 @@ from genarium.ui.film import build_film, film_html
 from genarium.ui.panels import Panel as Base
 from genarium.ui.panels import keep_large, picture
 from genarium.ui.texts import TaskTexts, markup
+from genarium.ui.words import gloss_html
 
 
 class Panel(Base[ReconstructedPictures]):
@@ -101,7 +102,5 @@ class Panel(Base[ReconstructedPictures]):
         if not result.words:
             return {self.language: gr.update(visible=False)}
         words = result.words[0]
-        chinese = checkpoint.family.words.get("zh", {})
-        said = " · ".join(chinese.get(word, word) for word in words.split())
-        gloss = f'<p class="note">{self.texts.both("in_chinese", words=said)}</p>' if chinese else ""
+        gloss = gloss_html(checkpoint, self.texts, words)
         return {self.language: gr.update(visible=True), self.words: words, self.gloss: gloss}

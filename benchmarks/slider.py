@@ -48,7 +48,7 @@ CHECKPOINTS = (
     "style-emoji",
 )
 LIMIT = 0.15  # seconds
-PATIENCE = 120_000  # milliseconds
+PATIENCE = 300_000  # milliseconds
 SLIDER, LIVE = ".explore-directions input[type=range]", "#explore-live img"
 
 MOVE = """async ([slider, picture, value]) => {

@@ -109,16 +109,17 @@ def precision_of(spec):
 
 
 class Training:
-    """The training of one model, which goes on in turns until its seconds are spent."""
+    """The training of one model, which goes on in turns until its seconds by the clock are spent."""
 
-    def __init__(self, model, spec, seconds, seed):
+    def __init__(self, model, spec, seconds, seed, clock=time.monotonic):
+        self.clock = clock
         self.model, self.spec, self.total, self.spent, self.steps = model, spec, seconds, 0.0, 0
         self.parameters = list(model.network.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters, lr=0.0, betas=spec.betas, weight_decay=spec.weight_decay)
         self.generator = torch.Generator().manual_seed(seed)
 
     def turn(self, data):
-        start, before = time.monotonic(), self.spent
+        start, before = self.clock(), self.spent
         while self.spent < min(self.total, before + TURN):
             progress = self.spent / self.total
             rate = self.spec.learning_rate * min(1.0, (self.steps + 1) / self.spec.warmup_steps)
@@ -133,7 +134,7 @@ class Training:
             self.optimizer.zero_grad(set_to_none=True)
             self.model.after_step()
             self.steps += 1
-            self.spent = before + time.monotonic() - start
+            self.spent = before + self.clock() - start
 
 
 def first(data, number):

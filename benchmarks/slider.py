@@ -6,9 +6,8 @@ The app runs as `python app.py` in a process of its own, and Chromium shows its 
 value and fires the event that a hand fires. Its time ends when the browser has decoded the picture that comes back. Beside
 it runs a bare Gradio app in a process of its own: a slider whose event returns one of two pictures that the Explore page
 showed, which it keeps ready. Moves of both pages alternate, so both meet the same machine. What the page does beyond the
-bare event is the decoder, the file of the picture, and the other sliders.
-
-Sparse coding and the RBM are left out: the first has more directions than a hand can follow, the second has switches.
+bare event is the decoder, the picture's file, and the other sliders. The processor time of each server for a move is
+measured too. Other programs on the machine make a move longer, and leave that about as it is.
 
 The table goes to the screen and to docs/benchmarks/slider.md.
 """
@@ -17,7 +16,9 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import torch
 from playwright.sync_api import sync_playwright
 
@@ -85,8 +87,11 @@ app.launch(server_name="127.0.0.1", server_port=int(sys.argv[2]), quiet=True)
 
 
 @contextlib.contextmanager
-def bare_app(pictures, port, folder):
-    """Run the bare Gradio app in a process of its own, and give its address."""
+def bare_app(pictures, folder):
+    """Run the bare Gradio app in a process of its own, and give its address and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     given = folder / "pictures.json"
     given.write_text(json.dumps(pictures))
     process = subprocess.Popen([sys.executable, "-c", BARE, str(given), str(port)])
@@ -96,7 +101,7 @@ def bare_app(pictures, port, folder):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
                 break
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(20)
@@ -111,14 +116,15 @@ def show(page, url, name):
 
 
 def seconds_to_decode(name, runs=30):
-    """Return the median seconds that the decoder alone takes for a picture, in this process."""
+    """Return the median seconds of processor time that the decoder alone takes for a picture, on one thread of this process."""
+    torch.set_num_threads(1)
     pipeline = genarium.load(name)
     code = torch.zeros(1, *pipeline.code_shape)
     times = []
     for _ in range(runs + 3):
-        start = time.perf_counter()
+        start = time.process_time()
         pipeline.decode(code)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times[3:])
 
 
@@ -127,7 +133,7 @@ def percentile(times):
 
 
 def measure(browser, app, name, moves, folder):
-    """Return the seconds of each move on the Explore page, and on the bare page."""
+    """Return the seconds of each move on the Explore page and on the bare page, and the processor time of a move of each."""
     ours, bare = browser.new_page(), browser.new_page()
     show(ours, app.url, name)
     shown = []
@@ -135,19 +141,29 @@ def measure(browser, app, name, moves, folder):
         ours.evaluate(MOVE, [SLIDER, LIVE, value])
         shown.append(ours.locator(LIVE).get_attribute("src"))
     pairs = []
-    with bare_app(shown, app.port + 1, folder) as url:
+    with bare_app(shown, folder) as (url, process):
         bare.goto(url, timeout=PATIENCE)
         where = ["#slider input[type=range]", "#picture img"]
         bare.wait_for_selector(where[1], timeout=PATIENCE)
+        servers, before = (psutil.Process(app.process.pid), process), [0.0, 0.0]
         for k in range(moves + 4):  # the first ones warm both up
+            if k == 4:
+                before = [busy(server) for server in servers]
             value = (-1) ** k * (0.5 + 2 * k / (moves + 4))
             ours.bring_to_front()
             mine = ours.evaluate(MOVE, [SLIDER, LIVE, value])
             bare.bring_to_front()
-            pairs.append((mine, bare.evaluate(MOVE, [*where, (-1) ** (k + 1) * 2.5])))
+            pairs.append((mine, bare.evaluate(MOVE, [*where, (-1) ** k * 2.5])))
+        spent = [(busy(server) - then) / moves for server, then in zip(servers, before, strict=True)]
     ours.close()
     bare.close()
-    return [list(times) for times in zip(*pairs[4:], strict=True)]
+    return *(list(times) for times in zip(*pairs[4:], strict=True)), spent
+
+
+def busy(process):
+    """Return the seconds of processor time that a process has had."""
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def main():
@@ -158,17 +174,19 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/slider.md")
     options = parser.parse_args()
     head = ("checkpoint", "decoder alone", "picture follows", "95th percentile", "bare Gradio event", "95th percentile")
-    lines = ["| " + " | ".join([*head, "ratio of medians"]) + " |", "|" + "---|" * (len(head) + 1)]
+    more = ("ratio of medians", "server, processor time", "bare server")
+    lines = ["| " + " | ".join([*head, *more]) + " |", "|" + "---|" * (len(head) + len(more))]
     slow = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=options.browser, args=["--no-sandbox", "--disable-gpu"])
         with RealApp(Path(folder)) as app:
             for name in options.checkpoints:
-                ours, bare = measure(browser, app, name, options.moves, Path(folder))
+                ours, bare, spent = measure(browser, app, name, options.moves, Path(folder))
                 alone = seconds_to_decode(name)
                 times = (alone, statistics.median(ours), percentile(ours), statistics.median(bare), percentile(bare))
                 cells = [f"{1000 * t:.{1 if t is alone else 0}f} ms" for t in times]
-                lines.append(f"| `{name}` | " + " | ".join(cells) + f" | {times[1] / times[3]:.2f} |")
+                cells += [f"{times[1] / times[3]:.2f}", *(f"{1000 * t:.0f} ms" for t in spent)]
+                lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
                 print(lines[-1], flush=True)
                 slow += [name] * (times[1] > LIMIT)
         browser.close()
@@ -183,7 +201,9 @@ def main():
 
 A move sets a slider of a picture's code. Its time ends when Chromium has decoded the picture that the server sends back. The
 bare event is a slider of a Gradio app with nothing else on its page, which returns the same picture, kept ready. Moves of both
-alternate, {options.moves} of each. The browser, both apps and the server's decoder share the machine. {verdict}
+alternate, {options.moves} of each. The browser, both apps and other programs shared the machine; the load was
+{os.getloadavg()[0]:.0f}. *Decoder alone* and *processor time* are what an idle core would take: the decoder on one thread, and all that the
+server does for a move. {verdict}
 """
     print("\n" + text)
     options.out.parent.mkdir(parents=True, exist_ok=True)

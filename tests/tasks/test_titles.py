@@ -9,7 +9,7 @@ from genarium.runtime import Runtime
 from genarium.tasks import find_tasks
 from genarium.tasks.compare.comparison import Comparison
 from genarium.tasks.compare.running import Board
-from genarium.tasks.compare.table import table_html
+from genarium.tasks.compare.table import Table
 from genarium.ui.about import build_about
 from genarium.ui.pages import Current, Page, build_contents
 from genarium.ui.texts import Texts
@@ -49,5 +49,5 @@ def test_about_and_a_comparison_have_the_name_for_commands_beside_the_title(runt
     about = "".join(block.value for block in blocks.blocks.values() if isinstance(block, gr.HTML))
     assert f"{IN_BOTH} <code>{NAME}</code>" in about
     board = Board(runtime, Comparison((NAME,)))
-    table = table_html(board, Texts().of(find_tasks()["compare"]))
+    table = Table(board, Texts().of(find_tasks()["compare"])).html()
     assert f"<b>{IN_BOTH}</b><code>{NAME}</code>" in table

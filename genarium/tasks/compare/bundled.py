@@ -43,7 +43,7 @@ def points(checkpoints: Mapping[str, Checkpoint]) -> list[Point]:
     """Return what was measured of the checkpoints whose samples were measured."""
     found = []
     for name, checkpoint in checkpoints.items():
-        figures = {metric["name"]: metric["value"] for metric in checkpoint.evaluation.get("metrics", ())}
+        figures = figures_of(checkpoint)
         if "frechet_distance" not in figures or not checkpoint.recipe:
             continue
         each = figures.get("seconds_per_image")
@@ -61,6 +61,11 @@ def points(checkpoints: Mapping[str, Checkpoint]) -> list[Point]:
             )
         )
     return found
+
+
+def figures_of(checkpoint: Checkpoint) -> dict[str, float]:
+    """Return what was measured of a checkpoint, by the name of the figure; nothing where it was not evaluated."""
+    return {metric["name"]: metric["value"] for metric in checkpoint.evaluation.get("metrics", ())}
 
 
 def _images(checkpoint: Checkpoint) -> float | None:

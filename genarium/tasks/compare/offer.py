@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,11 @@ from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
 from genarium.messages import quoted
 from genarium.tasks import Control
+from genarium.tasks.compare.bundled import figures_of
 from genarium.tasks.compare.comparison import COMPARED, MAX_CHECKPOINTS, Comparison
+
+PICTURES = 96  # about so many has the table that a page begins with: a visitor shall not wait long for the first one
+FEWEST, MOST = 4, 8  # of a row
 
 
 class Offer:
@@ -30,7 +35,8 @@ class Offer:
 
     def usual(self, checkpoint: str) -> Comparison:
         """Return the comparison that a page begins with: samples of all checkpoints that know the data of this one."""
-        return Comparison(self.alike("generate", checkpoint, MAX_CHECKPOINTS))
+        names = self.alike("generate", checkpoint, MAX_CHECKPOINTS)
+        return Comparison(names, number=min(MOST, max(FEWEST, PICTURES // max(1, len(names)))))
 
     def able(self, task: Any) -> list[Checkpoint]:
         """Return the checkpoints that can do a task.
@@ -45,6 +51,8 @@ class Offer:
     def alike(self, task: Any, name: str, most: int | None = None) -> tuple[str, ...]:
         """Return the names of the checkpoints that can do a task, of the data of one of them; of the commonest data otherwise.
 
+        The fast ones come first, so that most rows are there soon.
+
         Args:
             task: of COMPARED.
             name: of that one, or of none.
@@ -53,7 +61,11 @@ class Offer:
         able = self.able(task)
         sets = [c.data for c in able]
         data = next((c.data for c in able if c.name == name), max(sets, key=sets.count) if sets else None)
-        return tuple(c.name for c in able if c.data == data)[:most]
+        return self.of_data(task, data)[:most]
+
+    def of_data(self, task: Any, data: str | None) -> tuple[str, ...]:
+        """Return the names of the checkpoints of one data set that can do a task, the fast ones first."""
+        return tuple(c.name for c in sorted((c for c in self.able(task) if c.data == data), key=_seconds))
 
     def data_sets(self, task: Any) -> list[str]:
         """Return the data of the checkpoints that can do a task."""
@@ -97,6 +109,11 @@ class Offer:
             GenariumError: it does not fit what the page offers.
         """
         return comparison.checked(self.checkpoints(comparison.checkpoints))
+
+
+def _seconds(checkpoint: Checkpoint) -> float:
+    """Return the measured seconds for a sample; infinity where they were not measured."""
+    return figures_of(checkpoint).get("seconds_per_image", math.inf)
 
 
 def suggested(control: Control) -> list[Any]:

@@ -19,7 +19,7 @@ from genarium.tasks.compare.panel_question import Question
 from genarium.tasks.compare.panel_vote import VotePanel
 from genarium.tasks.compare.running import Board, Compared
 from genarium.tasks.compare.sheet import save_sheet, to_python, zip_of
-from genarium.tasks.compare.table import notes_html, table_html
+from genarium.tasks.compare.table import Table, notes_html
 from genarium.ui.events import QUIET, VISITORS
 from genarium.ui.files import keep, keep_file
 from genarium.ui.links import WRITE_ADDRESS
@@ -142,7 +142,8 @@ class ComparePage:
         comparison = self.offer.checked(self.question.comparison(data))
         board = Board(self.runtime, comparison, self.question.given(data))
         hidden = {self.verdicts: "", self.take_along: gr.update(visible=False)}
-        yield {**self.runs.busy, self.table: table_html(board, self.texts), **hidden}
+        table = Table(board, self.texts)
+        yield {**self.runs.busy, self.table: table.html(), **hidden}
         for request in board.jobs():
             async with contextlib.aclosing(follow(self.runtime, request, board.inputs)) as events:
                 async for event in events:
@@ -152,12 +153,12 @@ class ComparePage:
                         yield {self.status: gr.skip()}  # lets Gradio notice a closed page
                         continue
                     board.take(event)
-                    yield self._progress(board)
+                    yield self._progress(board, table)
         yield {**self.runs.ready, **self._done(board.compared())}
 
-    def _progress(self, board: Board) -> dict[Any, Any]:
-        number = len(board.rows)
-        updates: dict[Any, Any] = {self.table: table_html(board, self.texts)}
+    def _progress(self, board: Board, table: Table) -> dict[Any, Any]:
+        number, news = len(board.rows), table.news()
+        updates: dict[Any, Any] = {self.table: gr.skip() if news is None else news}
         if number < len(board.requests):
             name, total = board.comparison.checkpoints[number], len(board.requests)
             words = self.texts.both("working", name=name, row=number + 1, rows=total)

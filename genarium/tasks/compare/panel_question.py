@@ -97,6 +97,7 @@ class Question:
             interactive=True,
             visible=_counts(start.task, start.columns),
             buttons=[],
+            elem_id="compare-number",
         )
         self.class_name = gr.Dropdown(
             self._class_choices(start.checkpoints),
@@ -214,7 +215,7 @@ class Question:
         }
 
     def _choose_data(self, task: str, data: str) -> dict[Any, Any]:
-        names = [c.name for c in self.offer.able(task) if c.data == data]
+        names = list(self.offer.of_data(task, data))
         return {self.rows: names, **self._change_rows(task, names)}
 
     def _change_rows(self, task: str, names: Sequence[str] | None) -> dict[Any, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 import math
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import PIL.Image
 
@@ -18,29 +20,58 @@ from genarium.ui.picker import title_html
 from genarium.ui.runs import seconds
 from genarium.ui.texts import TaskTexts, Texts, class_name
 
+PAUSE = 0.25  # seconds at least between two tables of previews: each has all pictures in it
 
-def table_html(board: Board, texts: TaskTexts) -> str:
-    """Return the table: finished rows, the row under way with its estimates, and empty places for the others."""
-    columns = max(len(board.titles), 1)
-    head = "".join(f'<th scope="col">{_title(board.comparison, title)}</th>' for title in board.titles)
-    body = []
-    for i, checkpoint in enumerate(board.checkpoints.values()):
-        if i < len(board.rows):
-            row = board.rows[i]
-            cells = "".join(
-                _cell(c.picture, f"{checkpoint.name}, {t}", figures_in_words(c.figures))
-                for c, t in zip(row.cells, board.titles)
-            )
-            cells += "<td></td>" * (columns - len(row.cells))
-            body.append(_row(checkpoint, _facts(board.comparison, row, texts), cells, "done"))
-        else:
+
+class Table:
+    """The table of a comparison under way, as HTML. A finished row is drawn once: all pictures anew at each step take too long.
+
+    Args:
+        board: of the comparison.
+        texts: of the task.
+    """
+
+    def __init__(self, board: Board, texts: TaskTexts):
+        self.board, self.texts = board, texts
+        self._done: list[str] = []
+        self._seen: Any = None  # the preview that the browser has
+        self._at = -math.inf  # when it got a table
+
+    def news(self) -> str | None:
+        """Return the table where it has a new row, or a new preview and the last table is not too fresh; None otherwise."""
+        board, now = self.board, time.monotonic()
+        new_row = len(board.rows) > len(self._done)
+        if not new_row and (board.preview is self._seen or (self._seen and now - self._at < PAUSE)):
+            return None
+        return self.html()
+
+    def html(self) -> str:
+        """Return the table: finished rows, the row under way with its estimates, and empty places for the others."""
+        board = self.board
+        self._seen, self._at = board.preview, time.monotonic()
+        checkpoints, columns = list(board.checkpoints.values()), max(len(board.titles), 1)
+        for row in board.rows[len(self._done) :]:
+            self._done.append(self._finished(row, columns))
+        head = "".join(f'<th scope="col">{_title(board.comparison, title)}</th>' for title in board.titles)
+        body = list(self._done)
+        for i in range(len(body), len(checkpoints)):
             shown = board.preview if i == len(board.rows) else []
             cells = "".join(_cell(picture, "") for picture in shown) + "<td><i></i></td>" * (columns - len(shown))
-            body.append(_row(checkpoint, "", cells, "waiting"))
-    return (
-        f'<div class="compare"><table style="--columns:{columns}"><thead><tr><th>{html.escape(board.comparison.corner)}</th>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
+            body.append(_row(checkpoints[i], "", cells, "waiting"))
+        corner = html.escape(board.comparison.corner)
+        return (
+            f'<div class="compare"><table style="--columns:{columns}"><thead><tr><th>{corner}</th>{head}</tr></thead>'
+            f"<tbody>{''.join(body)}</tbody></table></div>"
+        )
+
+    def _finished(self, row: Row, columns: int) -> str:
+        board, name = self.board, row.checkpoint.name
+        cells = "".join(
+            _cell(cell.picture, f"{name}, {title}", figures_in_words(cell.figures))
+            for cell, title in zip(row.cells, board.titles)
+        )
+        cells += "<td></td>" * (columns - len(row.cells))
+        return _row(row.checkpoint, _facts(board.comparison, row, self.texts), cells, "done")
 
 
 def _title(comparison: Comparison, title: str) -> str:

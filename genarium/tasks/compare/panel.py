@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import Any, cast
@@ -19,7 +21,7 @@ from genarium.tasks.compare.panel_question import Question
 from genarium.tasks.compare.panel_vote import VotePanel
 from genarium.tasks.compare.running import Board, Compared
 from genarium.tasks.compare.sheet import save_sheet, to_python, zip_of
-from genarium.tasks.compare.table import Table, notes_html
+from genarium.tasks.compare.table import PAUSE, Table, notes_html
 from genarium.ui.events import QUIET, VISITORS
 from genarium.ui.files import keep, keep_file
 from genarium.ui.links import WRITE_ADDRESS
@@ -142,7 +144,7 @@ class ComparePage:
         comparison = self.offer.checked(self.question.comparison(data))
         board = Board(self.runtime, comparison, self.question.given(data))
         hidden = {self.verdicts: "", self.take_along: gr.update(visible=False)}
-        table = Table(board, self.texts)
+        table, told = Table(board, self.texts), -math.inf
         yield {**self.runs.busy, self.table: table.html(), **hidden}
         for request in board.jobs():
             async with contextlib.aclosing(follow(self.runtime, request, board.inputs)) as events:
@@ -153,11 +155,15 @@ class ComparePage:
                         yield {self.status: gr.skip()}  # lets Gradio notice a closed page
                         continue
                     board.take(event)
-                    yield self._progress(board, table)
+                    news, now = table.news(), time.monotonic()
+                    if news is None and now - told < PAUSE:  # each update costs the server some milliseconds
+                        continue
+                    told = now
+                    yield self._progress(board, news)
         yield {**self.runs.ready, **self._done(board.compared())}
 
-    def _progress(self, board: Board, table: Table) -> dict[Any, Any]:
-        number, news = len(board.rows), table.news()
+    def _progress(self, board: Board, news: str | None) -> dict[Any, Any]:
+        number = len(board.rows)
         updates: dict[Any, Any] = {self.table: gr.skip() if news is None else news}
         if number < len(board.requests):
             name, total = board.comparison.checkpoints[number], len(board.requests)

@@ -1,8 +1,10 @@
 """A comparison asks every checkpoint the same, gives what each gives alone, and says clearly what does not fit."""
 
 import io
+import itertools
 import json
 import random
+import re
 import zipfile
 from dataclasses import replace
 
@@ -17,17 +19,21 @@ from genarium.catalogue import find_checkpoints
 from genarium.cli import app
 from genarium.errors import GenariumError, InputError
 from genarium.media.pictures import read_request, to_pictures
-from genarium.runtime import Request, Runtime
+from genarium.runtime import Progress, Request, Runtime
 from genarium.runtime.links import MAX_LINK
 from genarium.tasks.compare.agreement import consensus, disagreement, rank_agreement
-from genarium.tasks.compare.bundled import Point, chart_html, points
+from genarium.tasks.compare.bundled import Point, minutes_of, points
+from genarium.tasks.compare.chart import chart_html
 from genarium.tasks.compare.comparison import Comparison, parse_values
-from genarium.tasks.compare.offer import suggested
+from genarium.tasks.compare.offer import FEWEST, MOST, PICTURES, Offer, suggested
 from genarium.tasks.compare.quality import EXACT, psnr, ssim
 from genarium.tasks.compare.running import Board, Cell, Row, compare
 from genarium.tasks.compare.sheet import save_sheet, to_python, zip_of
+from genarium.tasks.compare.table import Table
 from genarium.tasks.compare.vote import REAL, Ballot, Tally, draw_ballot
 from genarium.tasks.controls import Control
+from genarium.tasks.discovery import find_tasks
+from genarium.ui.texts import Texts
 
 PAIR = ("tiny-vae", "tiny-ddpm")
 
@@ -142,6 +148,35 @@ def test_values_are_read_as_a_person_writes_them():
     assert suggested(Control("mode", "choice", "a", choices=("a", "b"))) == ["a", "b"]
 
 
+def test_the_page_begins_with_the_fast_ones(runtime, monkeypatch):
+    seconds = {name: 1.0 / (i + 1) for i, name in enumerate(runtime.catalogue.checkpoints)}
+    monkeypatch.setattr(
+        "genarium.tasks.compare.offer.figures_of",
+        lambda one: {} if one.name == PAIR[0] else {"seconds_per_image": seconds[one.name]},
+    )
+    offer = Offer(runtime.catalogue)
+    start = offer.usual(PAIR[0])
+    assert start.checkpoints[-1] == PAIR[0], "what was not measured comes last"
+    measured = [seconds[name] for name in start.checkpoints[:-1]]
+    assert measured == sorted(measured) and len(measured) > 1
+    assert FEWEST <= start.number <= MOST and start.number * len(start.checkpoints) <= PICTURES
+
+
+def test_the_table_brings_news_of_rows_at_once_and_of_previews_now_and_then(runtime, monkeypatch):
+    monkeypatch.setattr("genarium.tasks.compare.table.PAUSE", float("inf"))
+    board = Board(runtime, Comparison(PAIR, number=1))
+    table = Table(board, Texts().of(find_tasks()["compare"]))
+    assert "<img" not in table.html() and table.news() is None
+    for request in board.jobs():
+        first, second = (Progress(i, 9, 0.0, [PIL.Image.new("L", (4, 4), i)]) for i in (1, 2))
+        board.take(first)
+        assert table.news() == table.html(), "the first preview of a row is not late"
+        board.take(second)
+        assert table.news() is None, "the next one waits"
+        board.take(runtime.run(request))
+        assert table.news().count('class="done"') == len(board.rows)
+
+
 # ---- figures ----
 
 
@@ -201,6 +236,26 @@ def test_the_chart_shows_each_point_and_the_floor():
     assert chart_html([replace(p, seconds=None) for p in found], "seconds", "", "") == ""
     hostile = replace(found[0], name='<script>"', title={"en": "<script>", "zh": "<script>"})
     assert "<script>" not in chart_html([hostile], "seconds", "", "?{name}")
+
+
+def test_names_in_the_chart_cover_nothing_even_where_points_are_close():
+    names = [f"A model with a long name {i}" for i in range(12)]
+    found = [
+        Point(name, {"en": name, "zh": name}, name, "a/b", 100.0 + i % 3, None, 1 + 0.01 * i, 1.0, 1)
+        for i, name in enumerate(names)
+    ]
+    svg = chart_html(found, "seconds", "seconds", "?checkpoints={name}")
+    spots = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(start|end)"><tspan class="in-en">A model', svg)
+    assert len(spots) == 12 and 'class="lead"' in svg
+    heights = {side: sorted(float(y) for _, y, anchor in spots if anchor == side) for side in ("start", "end")}
+    gaps = [b - a for side in heights.values() for a, b in itertools.pairwise(side)]
+    assert min(gaps) > 6, "points lie at one place nearly, so names on one side stand under one another"
+
+
+def test_the_length_of_a_training_is_read_from_its_card():
+    assert minutes_of("72 minutes beside other work, 448 thousand images") == 72
+    assert minutes_of("30 seconds, one pass") == 0.5 and minutes_of("1.5 hours") == 90
+    assert minutes_of("") is None and minutes_of("all night") is None
 
 
 def test_only_measured_checkpoints_are_points(runtime):

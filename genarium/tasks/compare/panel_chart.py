@@ -6,7 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from genarium.tasks.compare.bundled import AXES, chart_html, in_svg, points
+from genarium.tasks.compare.bundled import AXES, points
+from genarium.tasks.compare.chart import chart_html, in_svg
 from genarium.ui.pages import Page
 from genarium.ui.texts import markup
 

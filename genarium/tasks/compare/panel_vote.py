@@ -45,8 +45,10 @@ class VotePanel:
             self.asking = markup("", elem_id="compare-vote-question")
             with gr.Row(elem_classes=["side-by-side", "vote-pair"]):
                 self.a, self.b = picture(texts("vote_a")), picture(texts("vote_b"))
-            with gr.Row(elem_classes="vote-pair"):
-                pair = gr.Button(texts("vote_pair"), variant="primary", elem_id="compare-vote-pair")
+            pair = gr.Button(
+                texts("vote_pair"), variant="primary", elem_id="compare-vote-pair", elem_classes="vote-pair"
+            )
+            with gr.Row(elem_classes="vote-pair vote-answers"):
                 answers = {
                     choice: gr.Button(texts(f"vote_{choice}"), elem_id=f"compare-vote-{choice}") for choice in CHOICES
                 }

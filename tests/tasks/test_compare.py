@@ -303,6 +303,20 @@ def test_a_vote_is_between_two_sources_of_one_class(runtime):
         draw_ballot(checkpoints[:1], [], random.Random(0))
 
 
+def test_a_vote_says_a_class_only_where_both_were_asked_for_it(runtime, monkeypatch):
+    names = ("tiny-vae", "tiny-ddpm", "tiny-dit", "tiny-vqgan")
+    checkpoints, free = [runtime.checkpoint(name) for name in names], names[2:]
+    monkeypatch.setattr(
+        type(checkpoints[0]), "takes_classes", lambda one, task: bool(one.class_names) and one.name not in free
+    )
+    ballots = [draw_ballot(checkpoints, ["class 1"], random.Random(i)) for i in range(80)]
+    asked, any_class = {"tiny-vae", "tiny-ddpm", REAL}, set(free)
+    assert all({b.a, b.b} <= (asked if b.class_name else any_class) for b in ballots)
+    assert {source for b in ballots for source in (b.a, b.b)} == asked | any_class
+    mixed = draw_ballot(checkpoints[1:3], ["class 1"], random.Random(0))
+    assert {mixed.a, mixed.b} <= {"tiny-ddpm", "tiny-dit", REAL}
+
+
 def test_the_tally_counts_each_source():
     ballot = Ballot("x", "y", "", 0)
     tally = Tally().counted(ballot, "a").counted(ballot, "neither").counted(replace(ballot, a="y", b=REAL), "b")

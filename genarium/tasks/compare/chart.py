@@ -68,7 +68,8 @@ def chart_html(found: Sequence[Point], axis: str, title: str, link: str) -> str:
             f'<title>{words}</title><circle cx="{x:.1f}" cy="{y:.1f}" r="{DOT}"/>'
             f'<text x="{edge:.1f}" y="{middle + 4:.1f}" text-anchor="{"end" if end else "start"}">{name}</text></a>'
         )
-    return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}">{"".join([*parts, *lines, *points])}</svg>'
+    drawing = "".join([*parts, *lines, *points])
+    return f'<div class="chart-frame"><svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}">{drawing}</svg></div>'
 
 
 def in_svg(english: str, chinese: str) -> str:

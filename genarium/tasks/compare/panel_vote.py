@@ -23,7 +23,7 @@ from genarium.ui.inputs import example_pictures
 from genarium.ui.pages import Page
 from genarium.ui.panels import keep_large, picture
 from genarium.ui.streaming import finish
-from genarium.ui.texts import in_both, markup
+from genarium.ui.texts import class_name, in_both, markup
 
 
 class VotePanel:
@@ -79,7 +79,7 @@ class VotePanel:
         except GenariumError as error:
             raise said(error) from error
         key = "vote_class" if ballot.class_name else "vote_any"
-        question = self.texts.both(key, name=ballot.class_name) if ballot.class_name else self.texts.both(key)
+        question = self.texts.both(key, name="{name}").replace("{name}", class_name(ballot.class_name))
         return ballot, f"<p>{question}</p>", pictures[0], pictures[1]
 
     def answer(self, ballot: Ballot | None, tally: Tally, choice: str) -> tuple[None, Tally, str]:

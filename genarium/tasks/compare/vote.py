@@ -20,7 +20,7 @@ class Ballot:
 
     Args:
         a, b: their sources: names of checkpoints, of which one may be REAL.
-        class_name: of both pictures; "" for any.
+        class_name: of both pictures; "" where one of the sources draws any class.
         seed: of the drawn ones.
     """
 
@@ -76,6 +76,9 @@ class Tally:
 def draw_ballot(checkpoints: Sequence[Checkpoint], real_classes: Sequence[str], chance: random.Random) -> Ballot:
     """Choose a pair at random: two sources, a class that each knows, and a seed.
 
+    Each checkpoint comes as often. One that can be asked for a class meets such a one, or a real picture of that class. One that
+    draws any class meets another such, if there is one.
+
     Args:
         checkpoints: that take part, all able to generate.
         real_classes: classes of which there are real pictures; none leaves real pictures out.
@@ -84,13 +87,15 @@ def draw_ballot(checkpoints: Sequence[Checkpoint], real_classes: Sequence[str], 
     Raises:
         InputError: fewer than two sources.
     """
-    if len(checkpoints) + bool(real_classes) < 2:
-        raise InputError("A vote needs two checkpoints. Choose one more.")
-    with_classes = [set(one.class_names) for one in checkpoints if one.takes_classes("generate")]
-    common = sorted(set.intersection(*with_classes)) if with_classes else []
+    asked = [one for one in checkpoints if one.takes_classes("generate")]
+    others = [one.name for one in checkpoints if one not in asked]
+    common = sorted(set.intersection(*(set(one.class_names) for one in asked))) if asked else []
     class_name = chance.choice(common) if common else ""
-    sources = [one.name for one in checkpoints] + [REAL] * (class_name in real_classes)
-    if len(sources) < 2:
+    known = [one.name for one in asked] + [REAL] * (class_name in real_classes and bool(asked))
+    kinds = [kind for kind in (known, others) if len(kind) > 1]
+    if not kinds and len(known) + len(others) < 2:
         raise InputError("A vote needs two checkpoints. Choose one more.")
+    sources = chance.choices(kinds, [len(kind) for kind in kinds])[0] if kinds else [*known, *others]
     a, b = chance.sample(sources, 2)
-    return Ballot(a, b, class_name, chance.randrange(min(MAX_SEED, 2**31)))
+    both = sources is known and class_name
+    return Ballot(a, b, class_name if both else "", chance.randrange(min(MAX_SEED, 2**31)))

@@ -5,7 +5,7 @@
 
 Seconds are those of one core that the training itself computes, so other work on the machine does not count. W1 is exact, between
 1,000 samples and 1,000 points of the data that were not trained on. The row "data" is W1 between two such sets of data: no
-model can be expected to do better. The score's error is E |s - s*|^2 / E |s*|^2 over noisy data, at three noise levels in
+model can be expected to do better. Rows that the file of figures has already, and that are not asked for, are kept. The score's error is E |s - s*|^2 / E |s*|^2 over noisy data, at three noise levels in
 units of the plane, where the data span about 7.
 """
 
@@ -90,27 +90,38 @@ def main() -> None:
     torch.set_num_threads(1)
     known = {name: (name, {}) for name in planes()} | VARIANTS
     chosen = given.families or list(known)
-    results: dict[str, dict[str, dict]] = {}
+    before = json.loads(given.out.read_text()) if given.out.exists() else {}
+    results: dict[str, dict[str, dict]] = before.get("results", {})
+    floors: dict[str, float] = before.get("floor", {})
     for name in chosen:
         family, settings = known[name]
         for data in given.data:
             results.setdefault(name, {})[data] = found = measured(family, settings, data, given.seconds, given.seed)
             print(name, data, json.dumps(found), file=sys.stderr, flush=True)
-            floors = {data: floor(data, given.seed) for data in given.data}
+            floors |= {data: floor(data, given.seed)}
             given.out.parent.mkdir(parents=True, exist_ok=True)
             given.out.write_text(json.dumps({"seconds": given.seconds, "floor": floors, "results": results}, indent=1))
-    w1 = {name: {data: f"{row[data]['w1']:.2f}" for data in given.data} for name, row in results.items()}
-    print(table({"data": {data: f"{value:.2f}" for data, value in floors.items()}, **w1}, given.data))
-    errors = {
-        name: {
-            data: " / ".join(f"{row[data]['score_error'][str(noise)]:.3f}" for noise in NOISES) for data in given.data
-        }
-        for name, row in results.items()
-        if all("score_error" in cell for cell in row.values())
-    }
-    if errors:
-        print(f"\nScore's error at noise {' / '.join(map(str, NOISES))}:\n\n{table(errors, given.data)}")
+    print(tables(results, floors))
     print(f"\n{check_by_pot(given.seed)}")
+
+
+def tables(results: dict[str, dict[str, dict]], floors: dict[str, float]) -> str:
+    """Return both tables: W1 of every row, and the score's error of those that have one."""
+    columns = [data for data in SETS if data in floors]
+    floor_row = {data: f"{floors[data]:.2f}" for data in columns}
+    w1 = {
+        name: {data: f"{row[data]['w1']:.2f}" if data in row else "–" for data in columns}
+        for name, row in results.items()
+    }
+    text = table({"data": floor_row, **w1}, columns)
+    errors = {
+        name: {data: " / ".join(f"{row[data]['score_error'][str(noise)]:.3f}" for noise in NOISES) for data in columns}
+        for name, row in results.items()
+        if all("score_error" in row.get(data, {}) for data in columns)
+    }
+    if not errors:
+        return text
+    return f"{text}\n\nScore's error at noise {' / '.join(map(str, NOISES))}:\n\n{table(errors, columns)}"
 
 
 if __name__ == "__main__":

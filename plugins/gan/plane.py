@@ -118,7 +118,10 @@ class GANPlane(Plane):
             information_weight=information,
             clip=clip,
         )
-        return cls(pipeline)
+        plane = cls(pipeline)
+        if objective.startswith("wgan"):  # its generator steps more seldom, and a critic of bounded slope stands larger steps
+            plane.learning_rate = 5e-3
+        return plane
 
     def trainable(self, stage: str) -> dict[str, nn.Module]:
         """Return the two adversaries."""

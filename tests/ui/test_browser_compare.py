@@ -10,14 +10,18 @@ from playwright.sync_api import expect
 FOUR = "tiny-vae,tiny-ddpm,tiny-flow-matching,tiny-vqgan"
 
 
+WIDTHS = pytest.mark.parametrize("visit", [390, 1440], indirect=True)
+
+
 @pytest.fixture
-def visit(browser):
-    """Open a fresh browser's page -> the page; script errors fail the test."""
-    with visiting(browser, width=390) as page:
+def visit(browser, request):
+    """Open a fresh browser's page, as wide as asked for, or as a phone -> the page; script errors fail the test."""
+    with visiting(browser, width=getattr(request, "param", 390)) as page:
         yield page
 
 
 @pytest.mark.slow
+@WIDTHS
 def test_a_link_shows_the_same_pictures_and_a_sheet_restores_them(served, visit, tmp_path):
     visit.goto(f"{served.url}compare?checkpoints={FOUR}&number=2&seed=9")
     expect(visit.locator("#compare-table tr.done")).to_have_count(4, timeout=PATIENCE)
@@ -39,6 +43,7 @@ def test_a_link_shows_the_same_pictures_and_a_sheet_restores_them(served, visit,
 
 
 @pytest.mark.slow
+@WIDTHS
 def test_stop_ends_a_comparison(served, visit):
     visit.goto(
         f"{served.url}compare?checkpoints=tiny-ddpm,tiny-vae&columns=num_inference_steps&values=[250,249,248,247,246,245,244,243]"
@@ -48,6 +53,7 @@ def test_stop_ends_a_comparison(served, visit):
     expect(visit.locator("#compare-status")).to_contain_text("Stopped", timeout=PATIENCE)
     expect(visit.locator("#compare-run")).to_be_enabled()
     expect(visit.locator("#compare-table tr.done")).to_have_count(0)
+    assert visit.evaluate("document.documentElement.scrollWidth") <= visit.viewport_size["width"], "nothing sticks out"
 
 
 @pytest.mark.slow

@@ -21,15 +21,15 @@ from genarium.errors import GenariumError, InputError
 from genarium.media.pictures import read_request, to_pictures
 from genarium.runtime import Progress, Request, Runtime
 from genarium.runtime.links import MAX_LINK
-from genarium.tasks.compare.agreement import consensus, disagreement, rank_agreement
+from genarium.tasks.compare.agreement import consensus, disagreement, most_disputed, rank_agreement, together
 from genarium.tasks.compare.bundled import Point, minutes_of, points
 from genarium.tasks.compare.chart import chart_html
-from genarium.tasks.compare.comparison import Comparison, parse_values
+from genarium.tasks.compare.comparison import MAX_COLUMNS, MAX_JUDGED, Comparison, parse_values
 from genarium.tasks.compare.offer import FEWEST, MOST, PICTURES, Offer, suggested
 from genarium.tasks.compare.quality import EXACT, psnr, ssim
 from genarium.tasks.compare.running import Board, Cell, Row, compare
-from genarium.tasks.compare.sheet import save_sheet, to_python, zip_of
-from genarium.tasks.compare.table import Table
+from genarium.tasks.compare.sheet import report, save_sheet, to_python, zip_of
+from genarium.tasks.compare.table import Table, notes_html
 from genarium.tasks.compare.vote import REAL, Ballot, Tally, draw_ballot
 from genarium.tasks.controls import Control
 from genarium.tasks.discovery import find_tasks
@@ -212,7 +212,29 @@ def test_models_agree_or_not(runtime):
     assert consensus(rows[:3:2], 0).verdict == "divided" and consensus(rows[3:], 0).verdict == "unknown"
     ranks = rank_agreement(rows)
     assert ranks[0, 1] == pytest.approx(1) and ranks[0, 2] == pytest.approx(-1)
-    assert disagreement(rows) == [79, 86]
+    assert disagreement(rows) == [79, 86] and most_disputed(rows) == [(1, 86), (0, 79)]
+    said = together(rows)
+    assert [one["verdict"] for one in said["consensus"]] == ["strange", "ordinary"]
+    assert said["spearman"][0][2] == pytest.approx(-1) and said["most_disputed"][0] == {"picture": 2, "span": 86}
+    assert together([row(runtime, "tiny-vae", {"score": 1})])["most_disputed"] == []
+
+
+def test_a_folder_is_judged_whole_though_the_table_shows_its_first_pictures(runtime, images, tmp_path):
+    number = MAX_COLUMNS + 2
+    board = Board(runtime, Comparison(PAIR, "anomaly"), [images[i % 3] for i in range(number)])
+    for request in board.jobs():
+        board.take(runtime.run(request, board.inputs))
+    texts = Texts().of(find_tasks()["compare"])
+    assert Table(board, texts).html().count("<img") == 2 * MAX_COLUMNS
+    compared = board.compared()
+    assert f"{number} pictures" in notes_html(compared, texts)
+    told = report(compared)
+    assert len(told["together"]["consensus"]) == len(told["rows"][0]["figures"]) == number
+    assert len(told["together"]["spearman"]) == 2
+    with PIL.Image.open(save_sheet(compared, tmp_path / "sheet.png")) as sheet:
+        assert sheet.width < 130 * MAX_COLUMNS + 230
+    with pytest.raises(InputError, match="Give 1 to"):
+        Board(runtime, Comparison(PAIR, "anomaly"), images[:1] * (MAX_JUDGED + 1))
 
 
 def test_the_chart_shows_each_point_and_the_floor():

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from genarium.tasks.compare.running import Row
 
+MOST_DISPUTED = 3  # pictures that are named
 THRESHOLD = 95.0  # per cent: one ordinary picture in twenty is called strange, as on the anomaly tab
 
 
@@ -76,3 +79,30 @@ def disagreement(rows: Sequence[Row]) -> list[float]:
         known = [row.cells[i].figures["percentile"] for row in rows if "percentile" in row.cells[i].figures]
         spread.append(max(known) - min(known) if known else 0.0)
     return spread
+
+
+def most_disputed(rows: Sequence[Row]) -> list[tuple[int, float]]:
+    """Return the pictures about which the models disagree most, at most MOST_DISPUTED: number from 0, range of percentiles."""
+    spans = [(i, span) for i, span in enumerate(disagreement(rows)) if span > 0]
+    return sorted(spans, key=lambda one: -one[1])[:MOST_DISPUTED]
+
+
+def together(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what the models say together, as plain values.
+
+    Args:
+        rows: of a comparison of anomaly scores, each of the same pictures.
+
+    Returns:
+        "consensus" for each picture; "spearman", a matrix in the order of the rows, None for equal scores; "most_disputed",
+        pictures by their number from 1 with the range of their percentiles.
+    """
+    found = [consensus(rows, i) for i in range(len(rows[0].cells))]
+    ranks = rank_agreement(rows).tolist() if len(found) > 1 else []
+    return {
+        "consensus": [
+            {"verdict": one.verdict, "strange": list(one.strange), "ordinary": list(one.ordinary)} for one in found
+        ],
+        "spearman": [[None if math.isnan(value) else value for value in line] for line in ranks],
+        "most_disputed": [{"picture": i + 1, "span": span} for i, span in most_disputed(rows)],
+    }

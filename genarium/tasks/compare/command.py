@@ -69,7 +69,28 @@ def run(
     _write(compared, out)
     for row in compared.rows:
         typer.echo(f"{row.checkpoint.name}: {row.seconds:.2f} s")
+    if compared.comparison.task == "anomaly":
+        for line in _in_words(compared):
+            typer.echo(line)
     typer.echo(f"{len(compared.rows)} checkpoints in {compared.seconds:.2f} s: {out}")
+
+
+def _in_words(compared: Compared) -> list[str]:
+    """Return what the models say together about the pictures."""
+    from collections import Counter
+
+    from genarium.tasks.compare.agreement import together
+
+    found = together(compared.rows)
+    counts = Counter(one["verdict"] for one in found["consensus"])
+    lines = ["pictures: " + ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())]
+    pairs = [line[j] for i, line in enumerate(found["spearman"]) for j in range(i) if line[j] is not None]
+    if pairs:
+        lines.append(f"Spearman's rank correlation of two models, mean: {sum(pairs) / len(pairs):.2f}")
+    if found["most_disputed"]:
+        disputed = ", ".join(f"{one['picture']} ({one['span']:.0f} points)" for one in found["most_disputed"])
+        lines.append(f"most disputed pictures: {disputed}")
+    return lines
 
 
 def _write(compared: Compared, out: Path) -> None:

@@ -20,6 +20,7 @@ COMPARED = ("generate", "reconstruct", "interpolate", "anomaly")  # tasks of pic
 SEED, CLASS = "seed", "class"  # what columns can be, beside the values of a parameter
 MAX_CHECKPOINTS = 24
 MAX_COLUMNS = 16
+MAX_JUDGED = 200  # pictures of a folder that is judged; a table shows the first MAX_COLUMNS
 TEXTS = ("checkpoints", "task", "columns", "class_name", "invert")  # what is a text in a link
 
 

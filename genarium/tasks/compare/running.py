@@ -16,7 +16,7 @@ from genarium.evaluation.measures import percentile
 from genarium.media.pictures import heat_map
 from genarium.runtime import Progress, Result, Runtime
 from genarium.runtime.request import Request
-from genarium.tasks.compare.comparison import CLASS, MAX_COLUMNS, SEED, Comparison
+from genarium.tasks.compare.comparison import CLASS, MAX_COLUMNS, MAX_JUDGED, SEED, Comparison
 from genarium.tasks.compare.quality import psnr, ssim
 
 
@@ -91,7 +91,8 @@ def inputs_of(comparison: Comparison, pictures: Sequence[Any]) -> dict[str, Any]
         if number != 2:
             raise InputError(f"An interpolation goes from one picture to another; give 2, not {number}.")
         return {"a": pictures[0], "b": pictures[1]}
-    most = MAX_COLUMNS if comparison.columns == SEED else 1
+    many = MAX_JUDGED if task == "anomaly" else MAX_COLUMNS
+    most = many if comparison.columns == SEED else 1
     if not 1 <= number <= most:
         raise InputError(
             f"Give 1 to {most} pictures, not {number}." if most > 1 else f"Give one picture, not {number}."

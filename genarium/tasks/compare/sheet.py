@@ -15,6 +15,8 @@ import PIL.ImageFont
 
 from genarium.media.pictures import enlarge, save_picture
 from genarium.runtime.program import how_to_install
+from genarium.tasks.compare.agreement import together
+from genarium.tasks.compare.comparison import MAX_COLUMNS
 from genarium.tasks.compare.running import Compared, Row
 
 SIDE = 112  # pixels of a picture, about
@@ -23,8 +25,8 @@ INK, PALE, PAPER = "#18181b", "#71717a", "white"
 
 
 def draw_sheet(compared: Compared) -> PIL.Image.Image:
-    """Draw the comparison as a table: the checkpoints' names on the left, the columns' titles above."""
-    columns = max(len(row.cells) for row in compared.rows)
+    """Draw the comparison as a table, at most MAX_COLUMNS wide: the checkpoints' names on the left, the columns' titles above."""
+    columns = min(MAX_COLUMNS, max(len(row.cells) for row in compared.rows))
     sizes = [max(enlarge(cell.picture, SIDE).size) for row in compared.rows for cell in row.cells]
     side = max(sizes) + GAP
     sheet = PIL.Image.new("RGB", (NAMES + columns * side, HEAD + len(compared.rows) * side), PAPER)
@@ -38,7 +40,7 @@ def draw_sheet(compared: Compared) -> PIL.Image.Image:
         top = HEAD + y * side
         pen.text((8, top + 6), _fitting(pen, row.checkpoint.stem, large, NAMES - 16), INK, large)
         pen.text((8, top + 28), cost_in_words(row), PALE, small)
-        for x, cell in enumerate(row.cells):
+        for x, cell in enumerate(row.cells[:columns]):
             place = (NAMES + x * side, top)
             sheet.paste(enlarge(cell.picture, SIDE).convert("RGB"), place)
             if words := figures_in_words(cell.figures):
@@ -80,7 +82,8 @@ def save_sheet(compared: Compared, path: Path) -> Path:
 
 
 def report(compared: Compared) -> dict[str, Any]:
-    """Return the comparison and what came of it, as plain values."""
+    """Return the comparison and what came of it, as plain values; of anomaly scores also what the models say together."""
+    judged = {"together": together(compared.rows)} if compared.comparison.task == "anomaly" else {}
     return {
         "comparison": compared.comparison.to_dict(),
         "columns": list(compared.titles),
@@ -94,6 +97,7 @@ def report(compared: Compared) -> dict[str, Any]:
             }
             for row in compared.rows
         ],
+        **judged,
     }
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import PIL.Image
 
 from genarium.checkpoints import Checkpoint
-from genarium.tasks.compare.agreement import consensus, disagreement, rank_agreement
-from genarium.tasks.compare.comparison import CLASS, SEED, Comparison
+from genarium.tasks.compare.agreement import consensus, most_disputed, rank_agreement
+from genarium.tasks.compare.comparison import CLASS, MAX_COLUMNS, SEED, Comparison
 from genarium.tasks.compare.running import Board, Compared, Row
 from genarium.tasks.compare.sheet import figures_in_words
 from genarium.ui.files import data_url
@@ -49,13 +49,13 @@ class Table:
         """Return the table: finished rows, the row under way with its estimates, and empty places for the others."""
         board = self.board
         self._seen, self._at = board.preview, time.monotonic()
-        checkpoints, columns = list(board.checkpoints.values()), max(len(board.titles), 1)
+        checkpoints, columns = list(board.checkpoints.values()), min(MAX_COLUMNS, max(len(board.titles), 1))
         for row in board.rows[len(self._done) :]:
             self._done.append(self._finished(row, columns))
-        head = "".join(f'<th scope="col">{_title(board.comparison, title)}</th>' for title in board.titles)
+        head = "".join(f'<th scope="col">{_title(board.comparison, title)}</th>' for title in board.titles[:columns])
         body = list(self._done)
         for i in range(len(body), len(checkpoints)):
-            shown = board.preview if i == len(board.rows) else []
+            shown = board.preview[:columns] if i == len(board.rows) else []
             cells = "".join(_cell(picture, "") for picture in shown) + "<td><i></i></td>" * (columns - len(shown))
             body.append(_row(checkpoints[i], "", cells, "waiting"))
         corner = html.escape(board.comparison.corner)
@@ -68,7 +68,7 @@ class Table:
         board, name = self.board, row.checkpoint.name
         cells = "".join(
             _cell(cell.picture, f"{name}, {title}", figures_in_words(cell.figures))
-            for cell, title in zip(row.cells, board.titles)
+            for cell, title in zip(row.cells[:columns], board.titles)
         )
         cells += "<td></td>" * (columns - len(row.cells))
         return _row(row.checkpoint, _facts(board.comparison, row, self.texts), cells, "done")
@@ -119,7 +119,12 @@ def notes_html(compared: Compared, texts: TaskTexts) -> str:
 def verdicts_html(rows: Sequence[Row], texts: TaskTexts) -> str:
     """Return what the models say together about each picture of an anomaly comparison, and how far they agree."""
     titles, lines = {row.checkpoint.name: row.checkpoint for row in rows}, []
-    for i in range(len(rows[0].cells)):
+    number = len(rows[0].cells)
+    if number > MAX_COLUMNS:
+        verdicts = [consensus(rows, i).verdict for i in range(number)]
+        counts = {name: verdicts.count(name) for name in ("strange", "ordinary", "divided")}
+        lines.append(texts.both("folder", number=number, shown=MAX_COLUMNS, **counts))
+    for i in range(number) if number <= MAX_COLUMNS else [i for i, _ in most_disputed(rows)]:
         found = consensus(rows, i)
         strange, known = len(found.strange), len(found.strange) + len(found.ordinary)
         words = texts.both(f"consensus_{found.verdict}", picture=i + 1, strange=strange, known=known)
@@ -147,8 +152,7 @@ def _agreement(rows: Sequence[Row], texts: TaskTexts) -> list[str]:
         mean = sum(value for value, _ in pairs) / len(pairs)
         in_words = texts.both("ranks", mean=mean, low=low, low_pair="{low}", high=high, high_pair="{high}")
         lines.append(in_words.replace("{low}", low_pair).replace("{high}", high_pair))
-    spans = disagreement(rows)
-    if max(spans) > 0:
-        most = max(range(len(spans)), key=spans.__getitem__)
-        lines.append(texts.both("most_divided", picture=most + 1, span=spans[most]))
+    if disputed := most_disputed(rows):
+        pictures = ", ".join(f"{i + 1} ({span:.0f})" for i, span in disputed)
+        lines.append(texts.both("most_divided", pictures=pictures))
     return lines

@@ -1,7 +1,7 @@
-"""One class is ordinary and all others are strange: the families that need few pictures against PyOD's detectors.
+"""One class is ordinary and all others are strange: the families of the app against PyOD's detectors.
 
     pip install --no-deps -r benchmarks/requirements-pyod.txt
-    python benchmarks/one_class.py --data FOLDER --limit 100 --test 500
+    python benchmarks/one_class.py --data FOLDER --limit 300 --test 300 --minutes 9      # again and again until it is done
 
 The protocol of Ruff et al. 2018 (https://proceedings.mlr.press/v80/ruff18a.html, sec. 4.2): each class of Fashion-MNIST in turn is
 ordinary, a detector sees training images of that class alone, and its figure is the AUROC on test images of all classes. The table
@@ -11,35 +11,34 @@ whole protocol is `--limit 6000 --test 10000`. PyOD's detectors (Zhao, Nasrullah
 Then pictures in colour, for the feature memory: faces among emoji, monsters against items of a game, one typeface of
 Chinese characters against the others.
 
-The tables go to the screen and to docs/benchmarks/one_class.md.
+Each figure is kept in a file beside `--out` as soon as it is there. The same command goes on from it. The tables go to the screen
+and, once nothing is missing, to docs/benchmarks/one_class.md.
 """
 
 import argparse
-import importlib
+import json
 import statistics
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import torch
-from sklearn.metrics import roc_auc_score
-from tqdm.auto import tqdm
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from genarium.data.images import local_copy
-from genarium.hardware import describe_hardware
-from genarium.media.pictures import fit_picture, to_pixels
-from genarium.recipe import DataSpec, find_recipe
-from genarium.training.steps import batch_indices, learning_rate
-from pipelines.feature_densities import DENSITIES
-from pipelines.pipeline_autoencoder import AutoencoderPipeline
-from pipelines.pipeline_feature_memory import FeatureMemoryPipeline
+from genarium.families import discover  # before torch, whose threads then wait without spinning
 
-TITLES = {"memory": "memory (PatchCore)", "gaussian": "Gaussians (PaDiM)", "subspace": "subspace (DFM)"}
-SCORES = ("both", "patches", "picture")
+# isort: split
+import torch
+from one_class_detectors import SCORES, TITLES, Memory, Pictures, peers, trained
+from sklearn.metrics import roc_auc_score
+from tqdm.auto import tqdm
+
+from genarium.files import write_json
+from genarium.hardware import describe_hardware
+from genarium.recipe import DataSpec, find_recipe
+from pipelines.feature_densities import DENSITIES
 
 
 @dataclass(frozen=True)
@@ -60,166 +59,71 @@ COLOUR = (
 )
 
 
-# ---- data ----
+class Enough(Exception):
+    """The time that was given is over."""
 
 
-class Pictures:
-    """Some rows of a split, decoded when they are asked for.
+class Figures:
+    """The AUROC of each detector on each class, kept as soon as it is known.
 
     Args:
-        data: which data set.
-        column: of the labels.
-        split: of the data set.
-        folder: with a local copy; None: the Hub's.
+        path: of the file.
+        facts: what the figures depend on.
+        minutes: after which no more are measured.
+
+    Raises:
+        SystemExit: the file holds figures of other facts.
     """
 
-    def __init__(self, data: DataSpec, column: str, split: str, folder: str | None):
-        import datasets
+    def __init__(self, path: Path, facts: dict[str, Any], minutes: float):
+        self.path, self.facts, self.end = path, facts, time.monotonic() + 60 * minutes
+        held = json.loads(path.read_text()) if path.exists() else {"facts": facts, "found": {}}
+        if held["facts"] != facts:
+            raise SystemExit(f"{path} holds figures of {held['facts']}. Delete it, or give these options.")
+        self.found: dict[str, dict[str, float]] = held["found"]
 
-        place = local_copy(data) if folder is None else Path(folder) / data.name.split("/")[-1]
-        self.spec, self.rows = data, datasets.load_dataset(str(place or data.name), split=split)
-        self.names = self.rows.features[column].names
-        self.labels = np.asarray(self.rows[column][:])
-
-    def choose(self, number: int, seed: int, labels: tuple[int, ...] = ()) -> tuple[torch.Tensor, np.ndarray]:
-        """Return random rows, of some labels if any are given: float [N, C, S, S] in [-1, 1] and labels [N]."""
-        order = np.random.default_rng(seed).permutation(len(self.labels))
-        chosen = [int(i) for i in order if not labels or self.labels[i] in labels][:number]
-        pictures = [
-            fit_picture(one.convert("RGB"), self.spec.sample_size, self.spec.channels, invert="no")
-            for one in self.rows.select(chosen)["image"]
-        ]
-        x = torch.from_numpy(to_pixels(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return x, self.labels[chosen]
-
-
-# ---- detectors: fit(x, row) sees ordinary pictures, score(x) returns how strange others are ----
-
-
-class Features:
-    """What the frozen network sees, computed once for each picture, whichever detector asks."""
-
-    def __init__(self, pipeline: FeatureMemoryPipeline):
-        self.model, self.known = pipeline.feature_memory, {}
-
-    def of(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        key = x.data_ptr(), x.shape
-        if key not in self.known:
-            parts = [self.model.features(part) for part in tqdm(x.split(50), desc="features", leave=False)]
-            self.known[key] = tuple(torch.cat(column) for column in zip(*parts, strict=True))
-        return self.known[key]
-
-
-class Memory:
-    """The feature memory by one of its methods; its scores are measured in one go."""
-
-    def __init__(self, method: str, size: int, channels: int, features: Features | None):
-        self.pipeline = FeatureMemoryPipeline.build(size, channels, method=method)
-        self.features = features or Features(self.pipeline)
-
-    def fit(self, x: torch.Tensor) -> None:
-        patches, picture = self.features.of(x)
-        self.pipeline.fit_vectors(patches, picture, torch.arange(len(x)))
-
-    @torch.no_grad()
-    def score(self, x: torch.Tensor) -> dict[str, np.ndarray]:
-        patches, picture = self.features.of(x)
-        found = [self.pipeline.feature_memory.distances(*part) for part in zip(patches.split(100), picture.split(100))]
-        distances = [torch.cat(column) for column in zip(*found, strict=True)]
-        return {name: self.pipeline.score_of(*distances, name).numpy() for name in SCORES}
-
-
-class Autoencoder:
-    """The auto-encoder family by the recipe ae-fashion-mnist, trained for some steps on the ordinary pictures."""
-
-    def __init__(self, steps: int, seed: int):
-        self.steps, self.seed = steps, seed
-        self.recipe = find_recipe("ae-fashion-mnist")
-
-    def fit(self, x: torch.Tensor) -> None:
-        torch.manual_seed(self.seed)
-        self.pipeline = AutoencoderPipeline.build(28, 1, **{**self.recipe.architecture, "mixture_components": 0})
-        network, spec = self.pipeline.autoencoder.train(), self.recipe.training
-        optimizer = torch.optim.AdamW(network.parameters(), betas=spec.betas, weight_decay=spec.weight_decay)
-        size = min(64, len(x))
-        for step in range(self.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(spec, step, self.steps)
-            loss, _ = self.pipeline.loss({"images": x[batch_indices(self.seed, step, size, len(x))]})
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), spec.grad_clip)
-            optimizer.step()
-        network.eval()
-        self.pipeline.fit([{"images": x}])
-
-    def score(self, x: torch.Tensor) -> dict[str, np.ndarray]:
-        output = [self.pipeline.anomaly_score(part, score="both").scores for part in x.split(100)]
-        return {"both": torch.cat(output).numpy()}
-
-
-class PyOD:
-    """A detector of PyOD on pixels in [0, 1], with its default settings."""
-
-    def __init__(self, module: str, name: str, **options):
-        self.make = lambda: getattr(importlib.import_module(f"pyod.models.{module}"), name)(**options)
-
-    def fit(self, x: torch.Tensor) -> None:
-        self.detector = self.make()
-        self.detector.fit(self._rows(x))
-
-    def score(self, x: torch.Tensor) -> dict[str, np.ndarray]:
-        return {"": self.detector.decision_function(self._rows(x))}
-
-    @staticmethod
-    def _rows(x: torch.Tensor) -> np.ndarray:
-        return (x.flatten(1).double() / 2 + 0.5).numpy()
-
-
-def peers(seed: int) -> dict[str, PyOD]:
-    """Return PyOD's detectors, or none where it is not installed."""
-    try:
-        importlib.import_module("pyod.models.iforest")
-    except ImportError as error:
-        print(f"PyOD is left out: {error}. pip install --no-deps -r benchmarks/requirements-pyod.txt", file=sys.stderr)
-        return {}
-    return {
-        "PyOD AutoEncoder": PyOD("auto_encoder", "AutoEncoder", random_state=seed, verbose=0),  # batches of 32
-        "PyOD PCA": PyOD("pca", "PCA", random_state=seed),
-        "PyOD IForest": PyOD("iforest", "IForest", random_state=seed),
-    }
+    def measure(
+        self, where: str, title: str, detector: Any, ordinary: torch.Tensor, x: torch.Tensor, strange: Any
+    ) -> None:
+        """Let a detector learn what is ordinary, and measure it, unless that is done."""
+        kept = self.found.setdefault(where, {})
+        if any(name == title or name.startswith(f"{title}, ") for name in kept):
+            return
+        if time.monotonic() > self.end:
+            raise Enough
+        detector.fit(ordinary)
+        for score, values in detector.score(x).items():
+            name = f"{title}, {score}" if score else title
+            kept[name] = float(roc_auc_score(strange, values))
+            tqdm.write(f"{where}: {name}: {kept[name]:.3f}")
+        write_json(self.path, {"facts": self.facts, "found": self.found})
 
 
 # ---- protocols ----
 
 
-def one_class(options) -> tuple[list[str], dict[str, list[float]]]:
-    """Return the names of the classes, and the AUROC of each detector for each class."""
+def one_class(options: argparse.Namespace, figures: Figures) -> list[str]:
+    """Measure each detector for each class, and return the names of the classes."""
     spec = find_recipe("ae-fashion-mnist").data
+    assert isinstance(spec, DataSpec)
     train = Pictures(spec, "label", spec.train_split, options.data)
     test, labels = Pictures(spec, "label", spec.test_split, options.data).choose(options.test, options.seed)
     first = Memory("memory", 28, 1, None)
-    detectors = {f"feature memory, {TITLES[m]}": Memory(m, 28, 1, first.features) for m in DENSITIES}
-    detectors |= {"auto-encoder": Autoencoder(options.steps, options.seed), **peers(options.seed)}
-    found: dict[str, list[float]] = {}
-    with tqdm(total=len(train.names) * len(detectors), desc="one class") as bar:
-        for number in range(len(train.names)):
+    memories = {f"feature memory, {TITLES[m]}": Memory(m, 28, 1, first.features) for m in DENSITIES}
+    groups: list[dict[str, Any]] = [peers(options.seed), memories]
+    groups += [{title: one} for title, one in trained(discover(), options.steps, options.seed).items()]
+    for group in groups:  # the cheap ones first, each for all classes
+        for number, name in enumerate(train.names):
             ordinary, _ = train.choose(options.limit, options.seed, (number,))
-            first.features.of(ordinary)
-            for title, detector in detectors.items():
-                detector.fit(ordinary)
-                for score, values in detector.score(test).items():
-                    name = f"{title}, {score}" if score else title
-                    found.setdefault(name, []).append(roc_auc_score(labels != number, values))
-                bar.update()
-            first.features.known.pop((ordinary.data_ptr(), ordinary.shape), None)
-            for name, values in found.items():
-                tqdm.write(f"{train.names[number]}: {name}: {values[-1]:.3f}")
-    return train.names, found
+            for title, detector in group.items():
+                if title not in options.without:
+                    figures.measure(name, title, detector, ordinary, test, labels != number)
+            first.features.forget(ordinary)
+    return train.names
 
 
-def colour(options) -> list[str]:
-    """Return the rows of the table of pictures in colour."""
+def colour(options: argparse.Namespace, figures: Figures) -> list[str]:
+    """Measure the feature memory on pictures in colour, and return the rows of the table."""
     rows = []
     for case in COLOUR:
         train = Pictures(case.data, case.column, "train", options.data)
@@ -228,60 +132,76 @@ def colour(options) -> list[str]:
         ordinary, _ = train.choose(options.limit, options.seed, (normal,))
         wanted = (normal, *(train.names.index(name) for name in case.strange)) if case.strange else ()
         x, labels = test.choose(options.test, options.seed, wanted)
+        counts = f"{len(ordinary)} / {int((labels == normal).sum())} / {int((labels != normal).sum())}"
         features = None
         for method in DENSITIES:
             detector = Memory(method, case.data.sample_size, case.data.channels, features)
             features = detector.features
-            detector.fit(ordinary)
-            scores = {name: roc_auc_score(labels != normal, values) for name, values in detector.score(x).items()}
-            cells = " | ".join(f"{scores[name]:.3f}" for name in SCORES)
-            counts = f"{len(ordinary)} / {int((labels == normal).sum())} / {int((labels != normal).sum())}"
+            figures.measure(case.title, TITLES[method], detector, ordinary, x, labels != normal)
+            cells = " | ".join(f"{figures.found[case.title][f'{TITLES[method]}, {name}']:.3f}" for name in SCORES)
             rows.append(f"| {case.title} | {counts} | {TITLES[method]} | {cells} |")
-            tqdm.write(rows[-1])
     return rows
 
 
-def main():
+def table(names: list[str], figures: Figures) -> list[str]:
+    """Return the table of the ten classes, the best detector first."""
+    detectors = {name: [figures.found[one][name] for one in names] for name in figures.found[names[0]]}
+    lines = ["| detector | mean AUROC | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
+    for name, values in sorted(detectors.items(), key=lambda item: -statistics.fmean(item[1])):
+        cells = " | ".join(f"{value:.3f}" for value in values)
+        lines.append(f"| {name} | **{statistics.fmean(values):.3f}** | {cells} |")
+    return lines
+
+
+def main() -> None:
+    """Measure what is missing, and write the tables once nothing is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder with local copies of the data sets, in place of the Hub's")
-    parser.add_argument("--limit", type=int, default=100, help="ordinary training images of a class")
-    parser.add_argument("--test", type=int, default=500, help="test images")
-    parser.add_argument("--steps", type=int, default=150, help="of the auto-encoder's training on each class")
+    parser.add_argument("--limit", type=int, default=300, help="ordinary training images of a class")
+    parser.add_argument("--test", type=int, default=300, help="test images")
+    parser.add_argument("--steps", type=int, default=150, help="of each training")
+    parser.add_argument("--without", nargs="*", default=[], help="titles of detectors that are left out")
+    parser.add_argument("--minutes", type=float, default=1e9, help="after which nothing more is begun")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/one_class.md")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    names, found = one_class(options)
-    ranked = sorted(found.items(), key=lambda item: -statistics.fmean(item[1]))
-    head = "| detector | mean AUROC | " + " | ".join(names) + " |"
-    lines = [head, "|---|---|" + "---|" * len(names)]
-    for name, values in ranked:
-        cells = " | ".join(f"{value:.3f}" for value in values)
-        lines.append(f"| {name} | **{statistics.fmean(values):.3f}** | {cells} |")
-    in_colour = ["| pictures | ordinary to learn / ordinary / strange to judge | method | both | patches | picture |"]
-    in_colour += ["|---|---|---|---|---|---|", *colour(options)]
+    facts = {name: getattr(options, name) for name in ("limit", "test", "steps", "seed")}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    figures = Figures(options.out.with_suffix(".partial.json"), facts, options.minutes)
+    try:
+        in_colour = colour(options, figures)
+        names = one_class(options, figures)
+    except Enough:
+        print("The time is over. The same command goes on.")
+        return
+    without = "".join(f" --without {' '.join(map(repr, options.without))}" if options.without else "")
     text = f"""# One class is ordinary, all others are strange
 
-{chr(10).join(lines)}
+{chr(10).join(table(names, figures))}
 
 Each class of Fashion-MNIST in turn is ordinary (Ruff et al. 2018, sec. 4.2). A detector sees {options.limit} training images of that
 class, and is judged by the AUROC on {options.test} test images of all classes. With `--limit 6000 --test 10000` it is the whole
-protocol. The auto-encoder is the family's, by the recipe ae-fashion-mnist, with {options.steps} steps of up to 64 images for each
-class. The feature memory has its default settings, 96 pixels. PyOD's detectors see pixels, with their defaults.
+protocol. The auto-encoders, sparse coding, the VAE, DDPM, flow matching and the score-SDE begin as on the page /train, from the
+starters of their plugins, and learn for {options.steps} steps of 32 images. The denoising auto-encoder is the first with the noise of the recipe
+dae-fashion-mnist. Each is judged by its default score. The feature memory has its default settings, 96 pixels, and trains
+nothing. PyOD's detectors see pixels, with their defaults.
 
 ## Colour, and typefaces
 
+| pictures | ordinary to learn / ordinary / strange to judge | method | both | patches | picture |
+|---|---|---|---|---|---|
 {chr(10).join(in_colour)}
 
 The feature memory alone, by its three methods and its three scores.
 
-`python benchmarks/one_class.py --limit {options.limit} --test {options.test} --steps {options.steps} --seed {options.seed}` on
+`python benchmarks/one_class.py --limit {options.limit} --test {options.test} --steps {options.steps} --seed {options.seed}{without}` on
 {describe_hardware(torch.device("cpu"), torch.float32)}.
 """
     print("\n" + text)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(text)
+    figures.path.unlink()
 
 
 if __name__ == "__main__":

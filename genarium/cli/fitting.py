@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +12,18 @@ import typer
 from genarium.errors import InputError
 
 if TYPE_CHECKING:
-    from genarium.data.own.found import Found
+    from genarium.data.own.found import Found, LeftOut
 
 FACTS = "fit.json"  # what a fit was begun with
 
 
 def fit(
     source: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="A folder of pictures, of sub-folders that are classes, or a .zip.")
+        str,
+        typer.Argument(
+            metavar="FOLDER",
+            help="A folder of pictures, of sub-folders that are classes, or of Parquet files; a .zip; or user/name of a data set on the Hub.",
+        ),
     ],
     family: Annotated[
         str, typer.Option(help="The family to train: autoencoder, vae, flow-matching, ...")
@@ -58,8 +63,9 @@ def fit(
     from genarium.recipe import DataSpec, load_recipe
 
     name, families = check_name(out.resolve().name), discover()
-    brought = [(source.name, source)]
-    found = look_through(brought)
+    folder = run_folder or paths.runs() / "fit" / name
+    brought, beside, hub_source = bring(source, folder)
+    found = look_through(brought, beside=beside, source=hub_source)
     for line in describe(found):
         typer.echo(line)
     if recipe is None:
@@ -70,7 +76,6 @@ def fit(
     if look:
         typer.echo(f"\n{to_yaml(asked)}")
         return
-    folder = run_folder or paths.runs() / "fit" / name
     assert isinstance(asked.data, DataSpec)
     form = asked.data
     facts: dict[str, Any] = {"family": asked.family, "minutes": minutes}
@@ -96,6 +101,39 @@ def fit(
     for metric in json.loads((done / "evaluation.json").read_text(encoding="utf-8"))["metrics"]:
         typer.echo(f"{metric['name']:<26} {metric['value']:<12g} {metric.get('unit', ''):<6} n={metric['n']}")
     typer.echo(f"{out}: genarium.load({str(out)!r}); or put the folder into checkpoints/ for the app.")
+
+
+def bring(source: str, folder: Path) -> tuple[list[tuple[str, Path]], Sequence[LeftOut], str]:
+    """Return the files of a folder or a .zip, or fetch those of a data set of the Hub with this machine's own token.
+
+    Args:
+        source: a path, or "user/name" or "user/name@revision" where there is no such path.
+        folder: of the run, which gets what is fetched.
+
+    Returns:
+        Names and paths of the files; those that were not fetched; and what the data set is called.
+
+    Raises:
+        Refused: it is neither, or the data set has no pictures.
+        HubError: the data set cannot be had.
+    """
+    from genarium.data.own.sources import Limits
+    from genarium.data.own.words import Refused
+    from genarium.files import check_writable
+    from genarium.hub import data_sets
+
+    path = Path(source)
+    if path.exists():
+        return [(path.name, path)], (), ""
+    try:
+        data_sets.parse_id(source)
+    except Refused:
+        raise Refused("missing", name=source) from None
+    offer = data_sets.look(source, Limits())
+    license = f", license {offer.license}" if offer.license else ""
+    typer.echo(f"{offer.name}{license}: {len(offer.files)} files, {offer.size / 1e6:.1f} MB")
+    check_writable(folder)
+    return data_sets.fetch(offer, folder / "hub"), offer.left_out, offer.name
 
 
 def describe(found: Found) -> list[str]:

@@ -88,7 +88,8 @@ def draft(
         "evaluation": {"num_samples": 100, "num_test_images": 100},
         "card": {
             "license": "other",
-            "summary": f"Trained on {len(found)} pictures of its owner's own.",
+            "summary": f"Trained on {len(found)} pictures of "
+            + (f"the data set {found.source} of the Hub." if found.source else "its owner's own."),
             "limitations": "It knows pictures like those it was trained on, and nothing else. Made for study and play, not for "
             "decisions.",
         },

@@ -69,8 +69,14 @@ def download(
     file: RemoteFile,
     cache: Path | None,
     came: Callable[[int], None] | None = None,
+    kind: str | None = None,
 ) -> str:
-    """Download a file into the cache, check it against the Hub's checksum, and return its path."""
+    """Download a file into the cache, check it against the Hub's checksum, and return its path.
+
+    Args:
+        came: called with the bytes that are here.
+        kind: "dataset" where the repository is one; None: a model.
+    """
 
     class Meter(tqdm):
         """A progress bar that counts bytes and shows nothing."""
@@ -91,6 +97,7 @@ def download(
             repo_id,
             file.path,
             revision=commit,
+            repo_type=kind,
             cache_dir=cache,
             token=token,
             tqdm_class=Meter,

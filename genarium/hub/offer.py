@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, ModelInfo
+from huggingface_hub import DatasetInfo, HfApi, ModelInfo
 from huggingface_hub.utils import validate_repo_id
 
 from genarium.environment import gigabytes
@@ -124,9 +124,9 @@ def look(
     repo_id, revision = parse_address(address)
     with visitor_errors(repo_id, token):
         info = HfApi().model_info(repo_id, revision=revision, files_metadata=True, token=token)
-        files = {sibling.rfilename: _remote_file(sibling) for sibling in info.siblings or ()}
-        commit = _matching(r"[0-9a-f]{40,64}", info.sha or "")
-        license = _license(info)
+        files = {sibling.rfilename: remote_file(sibling) for sibling in info.siblings or ()}
+        commit = matching(r"[0-9a-f]{40,64}", info.sha or "")
+        license = license_of(info)
     common: dict[str, Any] = {
         "repo_id": repo_id,
         "revision": revision,
@@ -174,7 +174,7 @@ def look(
     return offer
 
 
-def _remote_file(sibling: Any) -> RemoteFile:
+def remote_file(sibling: Any) -> RemoteFile:
     """Return one file as the Hub describes it.
 
     Raises:
@@ -186,11 +186,11 @@ def _remote_file(sibling: Any) -> RemoteFile:
     if path.startswith("/") or ".." in path.split("/") or "\\" in path or "\0" in path:
         raise ValueError(f"path {path!r}")
     if lfs:
-        return RemoteFile(path, size, _matching(r"[0-9a-f]{64}", lfs.sha256), None)
-    return RemoteFile(path, size, None, sibling.blob_id and _matching(r"[0-9a-f]{40,64}", sibling.blob_id))
+        return RemoteFile(path, size, matching(r"[0-9a-f]{64}", lfs.sha256), None)
+    return RemoteFile(path, size, None, sibling.blob_id and matching(r"[0-9a-f]{40,64}", sibling.blob_id))
 
 
-def _matching(pattern: str, text: str) -> str:
+def matching(pattern: str, text: str) -> str:
     """Return a text that has a form.
 
     Raises:
@@ -201,7 +201,7 @@ def _matching(pattern: str, text: str) -> str:
     return text
 
 
-def _license(info: ModelInfo) -> str:
+def license_of(info: ModelInfo | DatasetInfo) -> str:
     value = info.card_data.get("license") if info.card_data else None
     return (", ".join(map(str, value)) if isinstance(value, list) else str(value or ""))[:100]
 

@@ -73,6 +73,7 @@ class Found:
         modes: of the pictures as they are stored, such as "RGB" -> number.
         proposal: of size, channels and background.
         sheet: some of the pictures.
+        source: the Hub's data set that they are from, as "user/name@commit"; "" for pictures of one's own.
     """
 
     names: tuple[str, ...]
@@ -84,6 +85,7 @@ class Found:
     modes: Mapping[str, int]
     proposal: Proposal
     sheet: PIL.Image.Image
+    source: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -107,6 +109,7 @@ class Found:
             "counts": {key: [number, *BRIEFLY.get(key, WORDS[key])] for key, number in self.counts.items()},
             "left_out": [[one.name, one.key, one.reason(), one.reason("zh")] for one in self.left_out],
             "proposal": vars(self.proposal),
+            "source": self.source,
         }
 
 
@@ -127,16 +130,19 @@ class _Seen:
     thumbs: list[PIL.Image.Image] = field(default_factory=list)
     megapixels: float = 0.0
 
-    def leave_out(self, name: str, key: str, **values: Any) -> None:
-        self.counts[key] += 1
-        if self.counts[key] <= LISTED:
-            self.left_out.append(LeftOut(name, key, values))
+    def leave_out(self, name: str, key: str, number: int = 1, **values: Any) -> None:
+        known = self.counts[key]
+        self.counts[key] += number
+        if known < LISTED:
+            self.left_out.append(LeftOut(name, key, {"number": number, **values}))
 
 
 def look_through(
     brought: Sequence[tuple[str, Path]],
     limits: Limits = Limits(),  # noqa: B008  frozen
     advance: Callable[[int, int], None] = lambda done, total: None,
+    beside: Sequence[LeftOut] = (),
+    source: str = "",
 ) -> Found:
     """Look at every file that somebody brought.
 
@@ -144,11 +150,15 @@ def look_through(
         brought: the name and the path of each file or folder.
         limits: of what may be brought.
         advance: called with the files that were looked at, and how many there are.
+        beside: files that were left out before, since they were not fetched.
+        source: as `Found` has it.
 
     Raises:
         Refused: it is too much, hostile, or holds too few pictures.
     """
     seen = _Seen()
+    for one in beside:
+        seen.leave_out(one.name, one.key, **one.values)
     with open_entries(brought, limits) as entries:
         total = 0
         for number, entry in enumerate(entries):
@@ -179,6 +189,7 @@ def look_through(
         dict(seen.modes),
         _propose(seen),
         _sheet(seen.thumbs),
+        source,
     )
 
 
@@ -187,7 +198,8 @@ def _look_at(entry: Entry, seen: _Seen, limits: Limits) -> tuple[int, bool]:
     try:
         data = entry.read()
     except Unreadable as error:
-        seen.leave_out(entry.name, error.key, most=limits.file_bytes // 2**20, reason="–")
+        most = limits.pictures if error.key == "beyond" else limits.file_bytes // 2**20
+        seen.leave_out(entry.name, error.key, entry.number, most=most, reason="–")
         return (limits.file_bytes if error.was_read else 0), False
     try:
         picture = open_picture(data)

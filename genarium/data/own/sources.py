@@ -1,4 +1,4 @@
-"""The files among what somebody brings: a .zip, a folder, pictures, or several of these. Nothing is unpacked to the disk.
+"""The files among what somebody brings: a .zip, a folder, pictures, Parquet files, or several of these. Nothing is unpacked to the disk.
 
 An entry of an archive is bytes and a name. The name is only ever shown, and tells the class; no path is made of it.
 """
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from genarium.data.own.tables import NoTable, Table, chosen_rows
 from genarium.data.own.words import Refused
 from genarium.media.decoding import PICTURES, UNREADABLE_PICTURES
 from genarium.messages import printable, shortened
@@ -49,6 +50,11 @@ ARCHIVES = frozenset(
 ARCHIVE_MARKS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"(\xb5/\xfd")
 OF_SYSTEM = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini", ".DS_Store"))
 SPLITS = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
+TABLE = ".parquet"
+OF_TRAINING = re.compile(r"(?:^|[/_. -])train(?:ing)?(?=$|[/_. 0-9-])", re.IGNORECASE)
+OF_TEST = re.compile(
+    r"(?:^|[/_. -])(?:test(?:ing)?|val(?:id(?:ation)?)?|dev|eval(?:uation)?)(?=$|[/_. 0-9-])", re.IGNORECASE
+)
 DEEPEST = 16  # folders within folders
 LONGEST = 255  # bytes of a name
 FREE_BYTES = 16 * MIB  # of which any ratio is taken: a drawing of few colours is packed to nearly nothing
@@ -98,11 +104,13 @@ class Entry:
         name: its path inside, with slashes, fit to be shown.
         bytes_of: returns its bytes; raises Unreadable.
         left_out: the key of `words.WORDS` for which it is not even read, or "".
+        number: how many files it stands for, if it is left out.
     """
 
     name: str
     bytes_of: Callable[[], bytes]
     left_out: str = ""
+    number: int = 1
 
     def read(self) -> bytes:
         """Return the file's bytes.
@@ -131,9 +139,13 @@ def open_entries(brought: Sequence[tuple[str, Path]], limits: Limits) -> Iterato
         Refused: it is too much, hostile, or holds nothing.
     """
     entries: list[Entry] = []
+    tables = [(shown(name), path) for name, path in brought if path.suffix == TABLE and path.is_file()]
     with contextlib.ExitStack() as opened:
+        entries += _of_tables(tables, limits)
         for name, path in brought:
             name = shown(name)
+            if (name, path) in tables:
+                continue
             if path.is_dir():
                 entries += _of_folder(path, limits)
             elif not path.exists():
@@ -178,8 +190,10 @@ def shown(name: str) -> str:
 # ---- single files and folders ----
 
 
-def _of_file(name: str, path: Path, limits: Limits) -> Entry:
+def _of_file(name: str, path: Path, limits: Limits, left_out: str = "") -> Entry:
     """Return a file that was given by itself, or found in a folder."""
+    if left_out:
+        return Entry(name, lambda: b"", left_out)
 
     def read() -> bytes:
         try:
@@ -207,13 +221,81 @@ def _of_folder(folder: Path, limits: Limits) -> list[Entry]:
         found += [Path(root) / name for name in folders if (Path(root) / name).is_symlink()]
         if len(found) > limits.entries:
             raise Refused("entries", name=shown(folder.name), most=limits.entries)
-    entries = []
-    for path in sorted(found):
-        name = shown(path.relative_to(folder).as_posix())
+    names = {shown(path.relative_to(folder).as_posix()): path for path in sorted(found)}
+    tables = [name for name, path in names.items() if path.suffix == TABLE and path.is_file() and not path.is_symlink()]
+    used = training_part(tables, by_folder=True)
+    entries = _of_tables([(name, names[name]) for name in used], limits)
+    for name, path in names.items():
+        if name in tables:
+            entries += [] if name in used else [_of_file(name, path, limits, "other_part")]
+            continue
         if _ending(name) in ARCHIVES:
             raise Refused("nested", name=shown(folder.name), entry=name)
         entries.append(_of_file(name, path, limits))
     return entries
+
+
+# ---- tables ----
+
+
+def training_part(names: Sequence[str], by_folder: bool = False) -> list[str]:
+    """Return the files of a data set that are to be learnt: those of its training split, if their names tell it.
+
+    Args:
+        names: their paths.
+        by_folder: each folder is a data set of its own, of which one is taken: "data", "default", or the first.
+    """
+    found = [name for name in names if OF_TRAINING.search(name)]
+    found = found or [name for name in names if not OF_TEST.search(name)] or list(names)
+    if by_folder and found:
+        folders = sorted(
+            {name.rpartition("/")[0] for name in found}, key=lambda one: (one not in ("data", "default"), one)
+        )
+        found = [name for name in found if name.rpartition("/")[0] == folders[0]]
+    return found
+
+
+def _of_tables(brought: Sequence[tuple[str, Path]], limits: Limits) -> list[Entry]:
+    """Return the rows of Parquet files, which make one data set.
+
+    Raises:
+        Refused: one cannot be read, has no pictures, or says that it unpacks to far more than it is.
+    """
+    tables = []
+    for name, path in brought:
+        try:
+            table = Table(path)
+            unpacked, size = table.unpacked, path.stat().st_size
+        except NoTable as error:
+            raise Refused(error.key, name=name) from error
+        except OSError as error:
+            raise Refused("no_table", name=name) from error
+        if unpacked > FREE_BYTES and unpacked > limits.ratio * size:
+            raise Refused("bomb", name=name, ratio=round(unpacked / max(size, 1)))
+        tables.append((name, table))
+    counts = [table.rows for _, table in tables]
+    rows = chosen_rows(counts, limits.pictures)
+    entries = [_of_row(*tables[number], row, limits) for number, row in rows]
+    if (more := sum(counts) - len(rows)) > 0:
+        entries.append(Entry(tables[0][0], lambda: b"", "beyond", more))
+    return entries
+
+
+def _of_row(name: str, table: Table, row: int, limits: Limits) -> Entry:
+    """Return a row of a table as a file, in a folder of its class."""
+
+    def read() -> bytes:
+        try:
+            data = table.picture(row)
+        except OSError as error:
+            raise Unreadable("of_table") from error
+        if data is None:
+            raise Unreadable("row_empty")
+        return _checked(data, limits)
+
+    label = table.label(row)
+    above = "" if label is None else f"{shown(label).replace('/', '-')}/"
+    return Entry(f"{above}{name.rpartition('/')[2].removesuffix(TABLE)} {row}", read)
 
 
 # ---- archives ----

@@ -82,7 +82,43 @@ WORDS = {
         "There are {found} folders, each taken for a class; at most {most} classes are taken.",
         "共有 {found} 个文件夹（每个视为一类），最多 {most} 类。",
     ),
+    "no_table": (
+        "{name} is no Parquet file that can be read: it is damaged, or another kind of file.",
+        "{name} 不是可读取的 Parquet 文件：文件已损坏，或为其他类型。",
+    ),
+    "no_pictures": (
+        "{name} has no column of pictures.",
+        "{name} 中没有图片列。",
+    ),
+    # ---- a data set of the Hub ----
+    "no_id": (
+        "{name} is no id of a data set. Write it as user/name or user/name@revision.",
+        "{name} 不是数据集的 ID。请写成 user/name 或 user/name@revision。",
+    ),
+    "hub_nothing": (
+        "{name} holds no pictures that can be read: no Parquet files, no pictures and no .zip. A program that would load them "
+        "is not run here.",
+        "{name} 中没有可读取的图片：既无 Parquet 文件，也无图片或 .zip。此处不会运行用于加载数据的程序。",
+    ),
+    "hub_large": (
+        "Even the smallest file of {name} has {size} MB, more than the {most} MB that are fetched here.",
+        "{name} 中最小的文件也有 {size} MB，超过此处允许下载的 {most} MB。",
+    ),
+    "hub_disk": (
+        "The disk has no room for the {size} MB of {name}.",
+        "磁盘空间不足，无法存放 {name} 的 {size} MB。",
+    ),
     # ---- a file is left out, the others are used ----
+    "beyond": (
+        "{number} rows more than the {most} pictures that are taken here; those taken lie at equal distances",
+        "多出 {number} 行，超过此处采用的 {most} 张；采用的各行等距选取",
+    ),
+    "row_empty": ("the table names the picture but does not hold it", "表中只有图片的名称，没有图片本身"),
+    "other_part": (
+        "of another part of the data set, such as its test split",
+        "属于数据集的其他部分，例如测试集",
+    ),
+    "not_fetched": ("not fetched: more than the {most} taken here", "未下载：超过此处采用的 {most}"),
     "not_picture": ("no picture, by its ending", "从扩展名看不是图片"),
     "of_system": ("a file of the operating system", "操作系统的文件"),
     "is_archive": ("an archive under the name of a picture", "冒充图片的压缩包"),
@@ -90,6 +126,7 @@ WORDS = {
     "file_bytes": ("a file of more than {most} MB", "文件超过 {most} MB"),
     "unreadable": ("it cannot be read: {reason}", "无法读取：{reason}"),
     "of_archive": ("damaged inside the .zip", "在 .zip 中已损坏"),
+    "of_table": ("damaged inside the table", "在表中已损坏"),
     "tiny": ("only {width} x {height} pixels", "仅 {width} x {height} 像素"),
     "copy": ("the same picture as {other}", "与 {other} 是同一张图片"),
     "copy_elsewhere": (
@@ -103,6 +140,8 @@ BRIEFLY = {
     "file_bytes": ("too large a file", "文件过大"),
     "unreadable": ("unreadable", "无法读取"),
     "tiny": ("too small", "尺寸过小"),
+    "beyond": ("rows more than are taken here", "超出此处采用数量的行"),
+    "not_fetched": ("not fetched, as too many", "过多，未下载"),
     "copy": ("the same picture again", "重复的图片"),
     "copy_elsewhere": ("the same picture in another folder", "另一文件夹中的同一图片"),
 }

@@ -19,13 +19,15 @@ from genarium.errors import GenariumError
 from genarium.files import write_text
 from genarium.fitting.draft import check_name, check_own, draft, offered, to_yaml
 from genarium.fitting.fit import DATA
+from genarium.hub.data_sets import parse_id
 from genarium.recipe import DataSpec, Recipe, read_recipe
 from genarium.rights import Rights
 from genarium.runtime import Runtime
 from genarium.tasks.train.guests import guest_name
-from genarium.tasks.train.lane import Lane
+from genarium.tasks.train.lane import Lane, looking_kind
 from genarium.tasks.train.news import News
 from genarium.tasks.train.shelf import SECRET, Box, Refusal, Shelf, check_space
+from genarium.tasks.train.wishes import Wishes
 from genarium.tasks.train.work import FOUND, MADE, ORDER, found_of, reason_of
 from genarium.ui.files import keep
 from genarium.ui.storage import STORAGE
@@ -49,11 +51,12 @@ class Desk:
 
     def __init__(self, runtime: Runtime, shelf: Shelf, lane: Lane, rights: Rights, texts: Mapping[str, list[str]]):
         self.runtime, self.shelf, self.lane, self.rights, self.texts = runtime, shelf, lane, rights, texts
-        self.news = News(runtime, shelf, lane)
+        self.news, self.wishes = News(runtime, shelf, lane), Wishes()
         self._answers: dict[str, Callable[..., dict[str, Any]]] = {
             "hello": self._hello,
             "add": self._add,
             "path": self._path,
+            "hub": self._hub,
             "look": self._look,
             "recipe": self._recipe,
             "start": self._start,
@@ -158,10 +161,25 @@ class Desk:
         box.keep(state="receiving", files=1)
         return {"set": box.ticket, "files": 1}
 
+    def _hub(self, facts: dict[str, Any], client: str) -> dict[str, Any]:
+        """Take a data set of the Hub by its id. It is fetched when it is looked at."""
+        address = facts.get("address")
+        if not isinstance(address, str) or len(address) > 300:
+            raise Refusal("unknown")
+        parse_id(address)
+        if not self.rights.local:
+            self.wishes.check(client)
+        check_space(self.shelf.root, self.rights.limits.bytes if not self.rights.local else 0)
+        box = self._open_set({**facts, "set": None})
+        self.wishes.note(client, box)
+        self._write_order(box, {"brought": [], "hub": address.strip()})
+        box.keep(state="receiving", files=0, hub=shown(address.strip()))
+        return {"set": box.ticket, "files": 0}
+
     def _look(self, facts: dict[str, Any], client: str) -> dict[str, Any]:
         box = self.shelf.box(facts.get("visitor", ""), "sets", facts.get("set"))
         if box.state["state"] != "looking":
-            self.lane.submit("look", box)
+            self.lane.submit(looking_kind(box), box)
         return self._news(facts, client)
 
     def _open_set(self, facts: dict[str, Any]) -> Box:
@@ -169,7 +187,7 @@ class Desk:
         visitor = facts.get("visitor", "")
         if facts.get("set"):
             box = self.shelf.box(visitor, "sets", facts["set"])
-            if box.state["state"] == "looking":
+            if box.state["state"] == "looking" or box.state.get("hub"):
                 raise Refusal("busy_set")
             return box
         if len(self.shelf.boxes(visitor, "sets")) >= MAX_SETS:

@@ -1,4 +1,4 @@
-"""The lane: one training at a time, and two looks at pictures, each in a process of its own with bounds.
+"""The lane: one training at a time, two looks at pictures and two data sets of the Hub, each in a process of its own with bounds.
 
 The state of each stands on the disk, so that an app that is started again goes on where the last one was killed.
 """
@@ -29,13 +29,13 @@ except ImportError:  # on Windows two apps of one folder are not kept apart
     fcntl = None  # type: ignore[assignment]
 
 BEAT = 0.25  # seconds
-LOOKS = 2  # at the same time
+MOST = {"look": 2, "fetch": 2, "fit": 1}  # at the same time
 LOOK_SECONDS = 600.0
 LOOK_MEMORY = 2.0  # gigabytes
 SLACK = 600.0  # seconds beside ...
 PATIENCE = 4.0  # ... so many times the time of a training: measuring, evaluating, and a machine that has other work
 SWEEP_SECONDS = 600.0
-Kind = Literal["look", "fit"]
+Kind = Literal["look", "fetch", "fit"]
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Lane:
                 state = box.state
                 if state.get("state") in ("waiting", "running", "looking"):
                     box.keep(state="looking" if kind == "look" else "waiting")
-                    left.append((state.get("queued", 0.0), kind, box))
+                    left.append((state.get("queued", 0.0), looking_kind(box) if kind == "look" else kind, box))
         self._waiting = [(kind, box) for _, kind, box in sorted(left, key=lambda one: one[0])]
         threading.Thread(target=self._work, name="trainings", daemon=True).start()
 
@@ -135,7 +135,7 @@ class Lane:
         """Put work at the end of the queue."""
         (box.path / WISH).unlink(missing_ok=True)
         with self._lock:
-            box.keep(state="looking" if kind == "look" else "waiting", queued=time.time(), key="", reason=None)
+            box.keep(state="waiting" if kind == "fit" else "looking", queued=time.time(), key="", reason=None)
             self._waiting.append((kind, box))
 
     def place(self, box: Box) -> int:
@@ -189,8 +189,7 @@ class Lane:
                 job.watch()
             started: list[tuple[Kind, Box]] = []
             for kind, box in self._waiting:
-                most = LOOKS if kind == "look" else 1
-                if sum(job.kind == kind for job in self._jobs) >= most:
+                if sum(job.kind == kind for job in self._jobs) >= MOST[kind]:
                     continue
                 started.append((kind, box))
                 try:
@@ -216,11 +215,13 @@ class Lane:
             seconds = PATIENCE * 60 * (order.get("minutes") or order.get("most_minutes", 60.0)) + SLACK
             memory = float(order.get("memory", 4.0))
         kept = {name: value for name, value in os.environ.items() if "TOKEN" not in name}
+        if kind != "fetch":
+            kept["HF_HUB_OFFLINE"] = "1"
         with (box.path / "output.txt").open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "genarium.tasks.train.work", kind, str(box.path)],
                 cwd=paths.ROOT,
-                env={**kept, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"},
+                env={**kept, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -252,6 +253,11 @@ class Lane:
             box.keep(state="failed", key="crashed")
         else:
             box.keep(state="done")
+
+
+def looking_kind(box: Box) -> Kind:
+    """Return how a set is looked at: a data set of the Hub is fetched for it."""
+    return "fetch" if box.read("order.json").get("hub") else "look"
 
 
 def _memory(pid: int) -> int:

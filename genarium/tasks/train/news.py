@@ -18,7 +18,9 @@ from genarium.tasks.train.guests import guest_name
 from genarium.tasks.train.lane import Lane
 from genarium.tasks.train.shelf import Box, Shelf
 from genarium.tasks.train.work import FOUND, MADE, PROGRESS, SHEET
+from genarium.ui.answers import without_folders
 from genarium.ui.files import data_url
+from genarium.ui.problems import in_chinese
 
 POINTS = 160  # of a curve of the loss
 
@@ -55,7 +57,11 @@ class News:
 
     def _set_news(self, box: Box, seen: Mapping[Any, Any]) -> dict[str, Any]:
         state = box.state
-        news = {"set": box.ticket, **_reason(state), **{key: state.get(key) for key in ("state", "files", "made")}}
+        news = {
+            "set": box.ticket,
+            **_reason(state),
+            **{key: state.get(key) for key in ("state", "files", "made", "hub", "license")},
+        }
         if state.get("state") == "looking":
             news["progress"] = box.read(PROGRESS)
         if state.get("state") == "found" and seen.get(box.ticket) != SHEET:
@@ -83,7 +89,12 @@ class News:
 
 
 def _reason(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: state[key] for key in ("reason", "key") if state.get(key)}
+    """Return why something failed, in both languages where the interface has words for it."""
+    found = {key: state[key] for key in ("reason", "key") if state.get(key)}
+    if "reason" in found:
+        english, chinese = (without_folders(text) for text in found["reason"])
+        found["reason"] = [english, in_chinese(chinese)]
+    return found
 
 
 def _figure(metric: Mapping[str, Any]) -> list[Any]:

@@ -80,6 +80,11 @@ class Train {
       parts.push(h('div', {class: 'train-control'}, h('span', {class: 'train-name', text: this.t('path')}),
         h('div', {class: 'train-row'}, this.path, h('button', {type: 'button', id: 'train-look', text: this.t('look'), onclick: () => this.takePath()}))));
     }
+    this.hub = h('input', {type: 'text', id: 'train-hub', label: this.t('hub'), spellcheck: 'false', maxlength: 300, placeholder: 'user/name'});
+    this.hub.addEventListener('keydown', event => { if (event.key === 'Enter') this.takeHub(); });
+    parts.push(h('div', {class: 'train-control'}, h('span', {class: 'train-name', text: this.t('hub')}),
+      h('div', {class: 'train-row'}, this.hub, h('button', {type: 'button', id: 'train-hub-look', text: this.t('look'), onclick: () => this.takeHub()})),
+      h('p', {class: 'train-help', text: this.t('hub_help')})));
     const bounds = this.quotas;
     parts.push(h('p', {class: 'train-help', text: this.t('bounds', bounds)}));
     if (bounds.hours) parts.push(h('p', {class: 'train-help', text: this.t('kept_hours', bounds)}));
@@ -199,6 +204,11 @@ class Train {
     if (answer) { this.set = answer.set; await this.act('look', {set: answer.set}); }
   }
 
+  async takeHub() {
+    const answer = await this.act('hub', {address: this.hub.value});
+    if (answer) { this.set = answer.set; await this.act('look', {set: answer.set}); }
+  }
+
   // ---- news ----
 
   async follow() {
@@ -229,13 +239,16 @@ class Train {
   }
 
   showSets(sets) {
-    const mark = JSON.stringify([this.set, sets.map(set => [set.set, set.state, set.key, set.progress, Boolean(this.found[set.set])])]);
+    const mark = JSON.stringify([this.set, sets.map(set => [set.set, set.state, set.key, set.progress, set.hub, Boolean(this.found[set.set])])]);
     if (mark === this.setsMark) return;
     this.setsMark = mark;
     this.sets.replaceChildren(...sets.map(set => {
-      const words = set.state === 'looking' ? (set.progress && set.progress.total ? this.t('looking', set.progress) : this.t('looking_now'))
+      const progress = set.progress || {}, megabytes = bytes => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
+      const words = set.state === 'looking' && progress.what === 'fetching'
+        ? (progress.total ? this.t('fetching', {done: megabytes(progress.done), total: megabytes(progress.total)}) : this.t('fetching_now'))
+        : set.state === 'looking' ? (set.progress && set.progress.total ? this.t('looking', set.progress) : this.t('looking_now'))
         : set.state === 'failed' ? (set.reason ? set.reason.map(text => this.safe(text)) : this.t(set.key || 'crashed'))
-        : this.found[set.set] ? [`${this.found[set.set].pictures} ${this.t('f_pictures')[0].toLowerCase()}`, `${this.found[set.set].pictures} ${this.t('f_pictures')[1]}`] : this.t('set_of', {files: set.files || 0});
+        : this.found[set.set] ? [`${this.found[set.set].pictures} ${this.t('f_pictures')[0].toLowerCase()}`, `${this.found[set.set].pictures} ${this.t('f_pictures')[1]}`].map(text => set.hub ? `${this.safe(set.hub)} – ${text}` : text) : this.t('set_of', {files: set.files || 0});
       const row = h('div', {class: `train-set ${set.state}`, 'data-state': set.state, 'aria-current': set.set === this.set ? 'true' : 'false'},
         h('button', {type: 'button', class: 'train-choose', onclick: () => { this.set = set.set; this.setsMark = ''; this.showSets(sets); }}, say(h('span', {}), words)),
         h('button', {type: 'button', class: 'train-small', label: this.t('delete_pictures'), onclick: () => this.act('delete_set', {set: set.set})}, '×'));
@@ -243,18 +256,20 @@ class Train {
     }));
     const chosen = sets.find(set => set.set === this.set), found = chosen && chosen.state === 'found' ? this.found[this.set] : null;
     this.foundPlace.hidden = this.choice.hidden = !found;
-    if (found && this.shownSet !== this.set) this.showFound(found);
+    if (found && this.shownSet !== this.set) this.showFound(found, chosen.license);
     if (!found) this.shownSet = null;
   }
 
-  showFound(found) {
+  showFound(found, license) {
     this.shownSet = this.set;
     const [low, median, high] = found.size_range, form = found.proposal;
     const classes = Object.entries(found.classes);
     const list = pairs => h('dl', {class: 'train-facts'}, ...pairs.map(([key, value]) => h('div', {}, h('dt', {text: this.t(key)}), h('dd', {text: value}))));
     const plain = text => [this.safe(String(text)), this.safe(String(text))];
     const background = form.background ? h('span', {class: 'train-dot', style: `background:${form.background}`}) : null;
+    const source = found.source && this.safe(found.source.replace(/(@.{8}).*/, '$1'));
     const facts = list([
+      ...(source ? [['f_source', license ? this.t('f_license', {source, license: this.safe(license)}) : [source, source]]] : []),
       ['f_pictures', plain(found.pictures)],
       ['f_sizes', low === high ? this.t('f_same', {low}) : this.t('f_range', {low, median, high})],
       ['f_modes', plain(Object.entries(found.modes).map(([mode, n]) => `${mode} ${n}`).join(', '))],

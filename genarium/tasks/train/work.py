@@ -1,9 +1,10 @@
 """The process in which a visitor's pictures are looked at, and in which a training runs; the app kills it at a limit.
 
     python -m genarium.tasks.train.work look FOLDER     a set of pictures: order.json -> found.json, sheet.png, kept.json
+    python -m genarium.tasks.train.work fetch FOLDER    the same of a data set of the Hub, which is fetched first
     python -m genarium.tasks.train.work fit FOLDER      a training: order.json -> the checkpoint
 
-Both say how far they are in progress.json, and how they ended in result.json. What hostile pictures or a careless recipe can
+Each says how far they are in progress.json, and how they ended in result.json. What hostile pictures or a careless recipe can
 exhaust is this process alone.
 """
 
@@ -17,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ORDER, PROGRESS, RESULT, FOUND, KEPT, SHEET, WISH, MADE = (
+ORDER, PROGRESS, RESULT, FOUND, KEPT, SHEET, WISH, MADE, FETCHED = (
     "order.json",
     "progress.json",
     "result.json",
@@ -26,6 +27,7 @@ ORDER, PROGRESS, RESULT, FOUND, KEPT, SHEET, WISH, MADE = (
     "sheet.png",
     "wish",
     "made",  # the folder of the finished checkpoint's folder
+    "hub",  # the folder of what was fetched
 )
 TELL_SECONDS = 0.5  # between two notes of the progress
 SPEED_SECONDS = 8.0  # over which the speed is averaged
@@ -38,7 +40,7 @@ def main(what: str, folder: Path) -> None:
 
     order = json.loads((folder / ORDER).read_text(encoding="utf-8"))
     try:
-        ended = {"look": look, "fit": fit}[what](folder, order)
+        ended = {"look": look, "fetch": fetch, "fit": fit}[what](folder, order)
     except MemoryError:
         ended = {"state": "failed", "key": "memory"}
     except GenariumError as error:
@@ -58,18 +60,44 @@ def reason_of(error: Exception) -> list[str]:
     return [english, said(error.key, "zh", **error.values) if isinstance(error, Refused) else english]
 
 
+def fetch(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+    """Fetch a data set of the Hub as everybody may have it, without a token, and look through its files."""
+    from genarium.data.own.sources import Limits
+    from genarium.files import write_json
+    from genarium.hub import data_sets
+
+    note = _Note(folder)
+    note.now(what="fetching")
+    offer = data_sets.look(order["hub"], Limits(**order["limits"]), token=False)
+    brought = data_sets.fetch(
+        offer, folder / FETCHED, lambda done, total: note(what="fetching", done=done, total=total)
+    )
+    order |= {"brought": [[name, str(path)] for name, path in brought], "source": offer.name}
+    order["left_out"] = [[one.name, one.key, dict(one.values)] for one in offer.left_out]
+    write_json(folder / ORDER, order)
+    return {**look(folder, order), "license": offer.license}
+
+
 def look(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     """Look through the files of a set."""
-    from genarium.data.own.found import look_through
+    from genarium.data.own.found import LeftOut, look_through
     from genarium.data.own.sources import Limits
     from genarium.files import write_json
 
     note = _Note(folder)
     brought = brought_of(order)
-    found = look_through(brought, Limits(**order["limits"]), lambda done, total: note(done=done, total=total))
+    beside = [LeftOut(*one) for one in order.get("left_out", ())]
+    found = look_through(
+        brought,
+        Limits(**order["limits"]),
+        lambda done, total: note(done=done, total=total),
+        beside,
+        order.get("source", ""),
+    )
     found.sheet.save(folder / SHEET)
     write_json(folder / FOUND, found.to_json())
     kept = {"names": found.names, "places": found.places, "labels": found.labels, "proposal": vars(found.proposal)}
+    kept["source"] = found.source
     write_json(folder / KEPT, kept)
     return {"state": "found"}
 
@@ -137,7 +165,8 @@ def found_of(folder: Path) -> Any:
 
     kept = json.loads((folder / KEPT).read_text(encoding="utf-8"))
     names, places, labels = (tuple(kept[key]) for key in ("names", "places", "labels"))
-    return Found(names, places, labels, (), {}, {}, {}, Proposal(**kept["proposal"]), PIL.Image.new("L", (1, 1)))
+    sheet, source = PIL.Image.new("L", (1, 1)), kept.get("source", "")
+    return Found(names, places, labels, (), {}, {}, {}, Proposal(**kept["proposal"]), sheet, source)
 
 
 class _Note:

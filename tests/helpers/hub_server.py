@@ -28,7 +28,7 @@ import yaml
 
 NOW = "2026-01-01T00:00:00.000Z"
 GIT_ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
-LFS_SUFFIXES = (".safetensors", ".bin", ".npy", ".npz", ".ckpt", ".pt", ".h5", ".gif")
+LFS_SUFFIXES = (".safetensors", ".bin", ".npy", ".npz", ".ckpt", ".pt", ".h5", ".gif", ".parquet")
 LICENSES = {"apache-2.0", "mit", "cc-by-4.0", "cc0-1.0", "bsd-3-clause", "openrail", "other", "unknown"}
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 
@@ -169,7 +169,7 @@ class HubServer:
     """The server and its state; a context manager. Tokens: hf_user (user, of the organisation genarium), hf_read (the same,
     may only read), hf_other (other, of no organisation).
 
-    `requests` is the list of (method, path with query) that came in.
+    `requests` is the list of (method, path with query) that came in, `shown` the set of tokens that came with them.
     """
 
     def __init__(self):
@@ -182,6 +182,7 @@ class HubServer:
         self.objects: dict[str, bytes] = {}  # of LFS, by SHA-256, uploaded but perhaps not committed
         self.collections: dict[str, dict] = {}
         self.requests: deque[tuple[str, str]] = deque()
+        self.shown: set[str] = set()
         self.faults: list[Fault] = []
         self.swollen = 0  # bytes that were sent beyond the end of files
         self.lock = threading.RLock()
@@ -328,6 +329,8 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         self.query = parse_qs(url.query)
         self.hub.requests.append((self.command, unquote(self.path)))
+        if authorization := self.headers.get("Authorization"):
+            self.hub.shown.add(authorization)
         fault = self.hub.take_fault(self.command, unquote(self.path))
         self.fault = fault
         try:

@@ -175,7 +175,7 @@ def _columns(schema: pyarrow.Schema) -> Columns:
     ]
     label = next((name for name in LABELS if name in classes), classes[0] if classes else None)
     label = label or next((name for name in LABELS if name in plain), None)
-    names = features[label].get("names") if label in classes else None
+    names = features[label].get("names") if label is not None and label in classes else None
     whole = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return Columns(images[0], label, tuple(names) if whole and names else ())
 

@@ -9,19 +9,27 @@ address that a table names is never asked.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2  # huggingface_hub's own HTTP client
 import numpy as np
 from huggingface_hub import HfApi
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from genarium.data.own.found import LEAST, LeftOut
 from genarium.data.own.sources import MIB, TABLE, Limits, shown, training_part
 from genarium.data.own.words import Refused
-from genarium.errors import InputError
+from genarium.errors import HubError, InputError
 from genarium.files import remove_tree
 from genarium.hub.download import RemoteFile, download, visitor_errors
 from genarium.hub.offer import license_of, matching, parse_address, remote_file
@@ -30,6 +38,14 @@ from genarium.media.decoding import PICTURES
 MOST_FILES = 1000  # to fetch; each costs two requests, however small it is
 SPARE = 2**30  # bytes of disk that stay free
 KIND = "dataset"
+KEYS: dict[tuple[type[BaseException], ...], str] = {
+    (RevisionNotFoundError,): "hub_revision",
+    (RepositoryNotFoundError,): "hub_closed",  # of which GatedRepoError is a kind
+    (OfflineModeIsEnabled,): "hub_offline",
+    (httpx2.ConnectError,): "hub_unreached",
+    (httpx2.TimeoutException,): "hub_slow",
+    (httpx2.TransportError, ConnectionError): "hub_cut",
+}
 
 
 @dataclass(frozen=True)
@@ -86,16 +102,44 @@ def look(address: str, limits: Limits, token: str | bool | None = None) -> DataS
         token: None is this machine's own; False is none, as for a visitor.
 
     Raises:
-        Refused: no address, no pictures in it, or even its smallest file is too large.
+        Refused: no address, no pictures in it, or even its smallest file is too large; without a token also the following.
         HubError: missing, private or gated, or the Hub cannot be asked.
     """
     repo_id, revision = parse_id(address)
-    with visitor_errors(repo_id, token):
+    with _words_for(repo_id, token), visitor_errors(repo_id, token):
         info = HfApi().dataset_info(repo_id, revision=revision, files_metadata=True, token=token)
         files = {sibling.rfilename: remote_file(sibling) for sibling in info.siblings or ()}
         commit, license = matching(r"[0-9a-f]{40,64}", info.sha or ""), license_of(info)
     chosen, left_out = choose(repo_id, files, limits)
     return DataSetOffer(repo_id, commit, license, tuple(chosen), tuple(left_out), token)
+
+
+@contextlib.contextmanager
+def _words_for(repo_id: str, token: str | bool | None) -> Iterator[None]:
+    """Say what goes wrong in both languages where the Hub is asked for a visitor, without a token.
+
+    Raises:
+        Refused: in place of a HubError.
+    """
+    try:
+        yield
+    except HubError as error:
+        if token is not False:
+            raise
+        raise Refused(_key_of(error), name=repo_id, reason=str(error)) from error
+
+
+def _key_of(error: HubError) -> str:
+    """Return the key of `words.WORDS` for what went wrong, by the first error in the chain that has one."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, HfHubHTTPError) and link.response.status_code == 429:
+            return "hub_slow"
+        for kinds, key in KEYS.items():
+            if isinstance(link, kinds):
+                return key
+        link = link.__cause__ or link.__context__
+    return "hub_trouble"
 
 
 def choose(repo_id: str, files: dict[str, RemoteFile], limits: Limits) -> tuple[list[RemoteFile], list[LeftOut]]:
@@ -152,7 +196,7 @@ def fetch(
         The name and the path of each file, as `look_through` takes them.
 
     Raises:
-        Refused: the disk has no room.
+        Refused: the disk has no room; without a token also the following.
         HubError: the connection was cut, the disk is full, a file arrived damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +218,8 @@ def fetch(
             def came(size: int, done: int = done, file: RemoteFile = file) -> None:
                 report(done + min(size, file.size), offer.size)
 
-            path = Path(download(offer.repo_id, offer.commit, offer.token, file, cache, came, KIND))
+            with _words_for(offer.repo_id, offer.token):
+                path = Path(download(offer.repo_id, offer.commit, offer.token, file, cache, came, KIND))
             os.replace(path.resolve(), target)
         done += file.size
         report(done, offer.size)

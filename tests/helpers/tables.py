@@ -19,7 +19,11 @@ def drawing(seed: int, size: int = 28) -> bytes:
 
 
 def parquet(
-    pictures: list[bytes | None], labels: list | None = None, names: tuple[str, ...] = (), image: str = "image", **options
+    pictures: list[bytes | None],
+    labels: list | None = None,
+    names: tuple[str, ...] = (),
+    image: str = "image",
+    **options,
 ) -> bytes:
     """A table with a struct of bytes and path for each picture, and perhaps labels that `names` name."""
     columns = {image: pa.array([{"bytes": one, "path": f"{i}.png"} for i, one in enumerate(pictures)])}

@@ -7,8 +7,7 @@ from tables import drawing, parquet
 
 from genarium.data.own.found import look_through
 from genarium.data.own.sources import MIB, Limits
-from genarium.data.own.words import Refused
-from genarium.errors import HubError
+from genarium.data.own.words import Refused, said
 from genarium.hub.data_sets import fetch, look, parse_id
 from genarium.hub.download import RemoteFile
 
@@ -77,7 +76,9 @@ def test_what_is_here_is_not_fetched_again_and_a_new_commit_is(hub, bars, tmp_pa
     asked = hub.asked("GET", "/resolve/")
     fetch(first, tmp_path / "hub")
     assert hub.asked("GET", "/resolve/") == asked
-    bars.commit({**bars.files, "data/train-00001-of-00002.parquet": parquet([drawing(i) for i in range(60, 66)])}, "new")
+    bars.commit(
+        {**bars.files, "data/train-00001-of-00002.parquet": parquet([drawing(i) for i in range(60, 66)])}, "new"
+    )
     brought = fetch(look("someone/bars", SMALL, token=False), tmp_path / "hub")
     assert len(look_through(brought, SMALL)) == 18 and len(list((tmp_path / "hub").iterdir())) == 2
     assert look(f"someone/bars@{first.commit}", SMALL, token=False).commit == first.commit
@@ -105,7 +106,9 @@ def test_of_more_files_than_may_be_brought_some_are_fetched_and_the_others_named
     files = {f"{'cat' if i % 2 else 'dog'}/{i}.png": drawing(i) for i in range(20)}
     hub.add_repo("someone/many", files, type="dataset")
     offer = look("someone/many", dataclasses.replace(SMALL, pictures=8), token=False)
-    assert len(offer.files) == 8 and {one.key for one in offer.left_out} == {"not_fetched"} and len(offer.left_out) == 12
+    assert (
+        len(offer.files) == 8 and {one.key for one in offer.left_out} == {"not_fetched"} and len(offer.left_out) == 12
+    )
     assert len({file.path.split("/")[0] for file in offer.files}) == 2, "both classes have a share"
     size = max(map(len, files.values()))
     offer = look("someone/many", dataclasses.replace(SMALL, bytes=5 * size), token=False)
@@ -126,14 +129,30 @@ def test_what_cannot_be_used_is_refused(hub, files, key):
 
 def test_a_stranger_sees_public_data_sets_only_and_the_machines_owner_his_own(hub, bars):
     bars.private = True
-    with pytest.raises(HubError, match="private"):
+    with pytest.raises(Refused, match="private or gated"):
         look("someone/bars", SMALL, token=False)
     bars.private, bars.gated = False, "manual"
-    with pytest.raises(HubError, match="gated"):
+    with pytest.raises(Refused, match="private or gated"):
         fetch_all(look("someone/bars", SMALL, token=False))
     assert hub.shown == set()
     hub.add_repo("user/own", {"a.parquet": parquet([drawing(i) for i in range(6)])}, type="dataset", private=True)
     assert look("user/own", SMALL).files
+
+
+@pytest.mark.parametrize(
+    ("fault", "key"),
+    [
+        ({"status": 429}, "hub_slow"),
+        ({"status": 404, "code": "RevisionNotFound"}, "hub_revision"),
+        ({"status": 418}, "hub_trouble"),
+    ],
+)
+def test_what_the_hub_answers_is_said_in_both_languages(hub, bars, fault, key):
+    hub.fail("GET", "/api/datasets", times=20, **fault)
+    with pytest.raises(Refused) as refusal:
+        look("someone/bars", SMALL, token=False)
+    assert refusal.value.key == key
+    assert said(key, "zh", **refusal.value.values) != said(key, **refusal.value.values)
 
 
 def fetch_all(offer):
@@ -147,11 +166,11 @@ def fetch_all(offer):
 def test_a_file_that_is_longer_than_declared_or_damaged_is_thrown_away(hub, bars, tmp_path):
     offer = look("someone/bars", SMALL, token=False)
     hub.corrupt("/resolve/")
-    with pytest.raises(HubError):
+    with pytest.raises(Refused, match="arrived damaged"):
         fetch(offer, tmp_path / "hub")
     hub.heal()
     hub.swell("/resolve/", 50 * MIB)
-    with pytest.raises(HubError):
+    with pytest.raises(Refused, match="longer than"):
         fetch(offer, tmp_path / "hub")
     assert not [path for path in (tmp_path / "hub").iterdir() if path.is_file()]
     hub.heal()

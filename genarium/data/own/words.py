@@ -100,6 +100,34 @@ WORDS = {
         "is not run here.",
         "{name} 中没有可读取的图片：既无 Parquet 文件，也无图片或 .zip。此处不会运行用于加载数据的程序。",
     ),
+    "hub_closed": (
+        "{name} is not on the Hub, or is private or gated. Only what everybody may read is fetched here.",
+        "{name} 不在 Hub 上，或是私有、受限的。此处只下载所有人都可读取的数据集。",
+    ),
+    "hub_revision": (
+        "{name} has no such revision. Name a branch, a tag or a commit that is there, or leave it out.",
+        "{name} 没有该版本。请写出存在的分支、标签或提交，或不写版本。",
+    ),
+    "hub_offline": (
+        "The Hub was not asked for {name}, because HF_HUB_OFFLINE is set. Whoever runs this app can unset it.",
+        "未向 Hub 查询 {name}，因为设置了 HF_HUB_OFFLINE。运营者可取消该设置。",
+    ),
+    "hub_unreached": (
+        "The Hub cannot be reached, so {name} was not fetched. Try again later.",
+        "无法连接 Hub，未下载 {name}。请稍后再试。",
+    ),
+    "hub_cut": (
+        "The connection to the Hub was cut while {name} was fetched. Try again; what is complete is kept.",
+        "下载 {name} 时与 Hub 的连接中断。请重试，已完成的文件会保留。",
+    ),
+    "hub_slow": (
+        "The Hub takes too long to answer about {name}, or asks to wait. Try again in a few minutes.",
+        "Hub 对 {name} 的响应过慢或要求等待。请几分钟后再试。",
+    ),
+    "hub_trouble": (
+        "{name} could not be fetched: {reason}",
+        "无法下载 {name}：{reason}",
+    ),
     "hub_large": (
         "Even the smallest file of {name} has {size} MB, more than the {most} MB that are fetched here.",
         "{name} 中最小的文件也有 {size} MB，超过此处允许下载的 {most} MB。",

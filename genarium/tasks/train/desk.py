@@ -169,6 +169,7 @@ class Desk:
         parse_id(address)
         if not self.rights.local:
             self.wishes.check(client)
+        self.shelf.root.mkdir(parents=True, exist_ok=True)
         check_space(self.shelf.root, self.rights.limits.bytes if not self.rights.local else 0)
         box = self._open_set({**facts, "set": None})
         self.wishes.note(client, box)

@@ -151,7 +151,7 @@ def describe(found: Found) -> list[str]:
     background = f", background {form.background}" if form.background else ""
     lines.append(f"proposed: {form.sample_size} pixels, {'grey' if form.channels == 1 else 'colour'}{background}")
     lines += [f"left out: {one.name}: {one.reason()}" for one in found.left_out]
-    hidden = sum(found.counts.values()) - len(found.left_out)
+    hidden = sum(found.counts.values()) - sum(one.values.get("number", 1) for one in found.left_out)
     return [*lines, f"left out: {hidden} more files for the same reasons"] if hidden else lines
 
 

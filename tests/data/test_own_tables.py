@@ -42,18 +42,20 @@ def test_labels_without_names_are_taken_as_they_are(tmp_path, labels, classes):
     assert found(path).classes == classes
 
 
-def test_of_more_rows_some_at_equal_distances_are_taken_and_the_others_are_counted(tmp_path):
+def test_of_more_rows_some_are_taken_at_random_and_the_others_are_counted(tmp_path):
     pictures = [drawing(i) for i in range(30)]
     paths = [
         write(tmp_path / f"{name}.parquet", parquet(pictures[part], [i] * 15, ("cat", "dog")))
         for i, (name, part) in enumerate((("a", slice(15)), ("b", slice(15, 30))))
     ]
     result = found(*paths, limits=dataclasses.replace(SMALL, pictures=10))
-    assert len(result) == 10 and result.classes == {"cat": 5, "dog": 5}
+    assert len(result) == 10 and set(result.classes) == {"cat", "dog"}
     assert result.counts == {"beyond": 20} and "20 rows more than the 10" in result.left_out[0].reason()
     assert result.to_json()["counts"]["beyond"][0] == 20
     assert chosen_rows([2, 0, 3], 9) == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2)]
-    assert chosen_rows([4, 4], 4) == [(0, 0), (0, 2), (1, 0), (1, 2)]
+    some = chosen_rows([400, 400], 100)
+    assert some == chosen_rows([400, 400], 100) == sorted(set(some)) and len(some) == 100
+    assert 30 < sum(table for table, _ in some) < 70 and 30 < sum(row % 2 for _, row in some) < 70
 
 
 def test_rows_that_hold_no_picture_are_left_out_for_a_reason(tmp_path):

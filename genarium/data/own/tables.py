@@ -1,6 +1,6 @@
 """The pictures in a Parquet file, as data sets of the Hub are kept: its rows are read in order, and no program of anybody runs.
 
-A row is a picture's bytes and perhaps its class. Where there are more rows than may be brought, rows at equal distances are taken.
+A row is a picture's bytes and perhaps its class. Where there are more rows than may be brought, some are taken at random.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow
@@ -124,14 +126,17 @@ class Table:
 
 
 def chosen_rows(counts: Sequence[int], most: int) -> list[tuple[int, int]]:
-    """Return (table, row) of the rows to take of several tables: all of them, or `most` at equal distances.
+    """Return (table, row) of the rows to take of several tables, in order: all of them, or `most` at random by a fixed seed.
+
+    Rows at equal distances would lack classes where these come in turns.
 
     Args:
         counts: rows of each table.
         most: rows to take.
     """
     total, starts = sum(counts), [sum(counts[:i]) for i in range(len(counts))]
-    wanted = range(total) if total <= most else (i * total // most for i in range(most))
+    chosen = range(total) if total <= most else np.random.default_rng(0).choice(total, most, replace=False)
+    wanted = sorted(map(int, chosen))
     found, table = [], 0
     for row in wanted:
         while row >= starts[table] + counts[table]:

@@ -138,8 +138,8 @@ WORDS = {
     ),
     # ---- a file is left out, the others are used ----
     "beyond": (
-        "{number} rows more than the {most} pictures that are taken here; those taken lie at equal distances",
-        "多出 {number} 行，超过此处采用的 {most} 张；采用的各行等距选取",
+        "{number} rows more than the {most} pictures that are taken here, which were chosen at random",
+        "多出 {number} 行，超过此处采用的 {most} 张；采用的行随机选取",
     ),
     "row_empty": ("the table names the picture but does not hold it", "表中只有图片的名称，没有图片本身"),
     "other_part": (

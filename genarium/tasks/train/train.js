@@ -278,10 +278,12 @@ class Train {
     ]);
     if (background) facts.lastElementChild.lastElementChild.prepend(background);
     const counts = Object.entries(found.counts), total = counts.reduce((sum, [, [n]]) => sum + n, 0);
+    const beyond = found.counts.beyond ? found.counts.beyond[0] - 1 : 0;  // one line stands for all of these
+    const hidden = total - found.left_out.length - beyond;
     const left = total ? h('details', {id: 'train-left-out'},
       h('summary', {}, say(h('span', {}), this.t('f_left_out').map((text, i) => `${text}: ${total} – ` + counts.map(([, [n, en, zh]]) => this.safe(`${n} ${[en, zh][i]}`)).join(', ')))),
       h('ul', {}, ...found.left_out.map(([name, , en, zh]) => h('li', {}, h('code', {}, name), ' ', say(h('span', {}), [this.safe(en), this.safe(zh)]))),
-        total > found.left_out.length ? h('li', {text: this.t('f_more', {number: total - found.left_out.length})}) : null))
+        hidden > 0 ? h('li', {text: this.t('f_more', {number: hidden})}) : null))
       : list([['f_left_out', this.t('f_nothing')]]);
     this.foundPlace.replaceChildren(h('h3', {text: this.t('found')}), h('img', {class: 'train-sheet', src: this.sheets[this.set], label: this.t('sheet'), id: 'train-sheet'}), facts, left);
     for (const [select, value] of [[this.size, form.sample_size], [this.channels, form.channels]]) {

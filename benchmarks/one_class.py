@@ -11,8 +11,8 @@ whole protocol is `--limit 6000 --test 10000`. PyOD's detectors (Zhao, Nasrullah
 Then pictures in colour, for the feature memory: faces among emoji, monsters against items of a game, one typeface of
 Chinese characters against the others.
 
-Each figure is kept in a file beside `--out` as soon as it is there. The same command goes on from it. The tables go to the screen
-and, once nothing is missing, to docs/benchmarks/one_class.md.
+Each figure is kept in a file beside `--out` as soon as it is there, and the same command goes on from it until nothing is missing. The
+tables go to the screen and to docs/benchmarks/one_class.md. A figure that is missing yet is "–".
 """
 
 import argparse
@@ -59,6 +59,9 @@ COLOUR = (
 )
 
 
+HEAVY = ("DDPM", "flow matching", "score-SDE")  # which compute longest
+
+
 class Enough(Exception):
     """The time that was given is over."""
 
@@ -102,24 +105,31 @@ class Figures:
 # ---- protocols ----
 
 
-def one_class(options: argparse.Namespace, figures: Figures) -> list[str]:
-    """Measure each detector for each class, and return the names of the classes."""
+def class_names(options: argparse.Namespace) -> list[str]:
+    """Return the names of the classes of Fashion-MNIST."""
+    spec = find_recipe("ae-fashion-mnist").data
+    assert isinstance(spec, DataSpec)
+    return list(Pictures(spec, "label", spec.test_split, options.data).names)
+
+
+def one_class(options: argparse.Namespace, figures: Figures) -> None:
+    """Measure each detector for each class."""
     spec = find_recipe("ae-fashion-mnist").data
     assert isinstance(spec, DataSpec)
     train = Pictures(spec, "label", spec.train_split, options.data)
     test, labels = Pictures(spec, "label", spec.test_split, options.data).choose(options.test, options.seed)
     first = Memory("memory", 28, 1, None)
-    memories = {f"feature memory, {TITLES[m]}": Memory(m, 28, 1, first.features) for m in DENSITIES}
-    groups: list[dict[str, Any]] = [peers(options.seed), memories]
-    groups += [{title: one} for title, one in trained(discover(), options.steps, options.seed).items()]
-    for group in groups:  # the cheap ones first, each for all classes
+    light: dict[str, Any] = {f"feature memory, {TITLES[m]}": Memory(m, 28, 1, first.features) for m in DENSITIES}
+    learnt = trained(discover(), options.steps, options.seed)
+    heavy = {title: learnt.pop(title) for title in HEAVY}
+    groups = [{**peers(options.seed), **light, **learnt}, heavy]
+    for group in groups:  # the cheap ones first, for all classes
         for number, name in enumerate(train.names):
             ordinary, _ = train.choose(options.limit, options.seed, (number,))
             for title, detector in group.items():
                 if title not in options.without:
                     figures.measure(name, title, detector, ordinary, test, labels != number)
             first.features.forget(ordinary)
-    return train.names
 
 
 def colour(options: argparse.Namespace, figures: Figures) -> list[str]:
@@ -144,12 +154,16 @@ def colour(options: argparse.Namespace, figures: Figures) -> list[str]:
 
 
 def table(names: list[str], figures: Figures) -> list[str]:
-    """Return the table of the ten classes, the best detector first."""
-    detectors = {name: [figures.found[one][name] for one in names] for name in figures.found[names[0]]}
+    """Return the table of the ten classes, the best detector first, and last those that lack some classes."""
+    known = {name for one in names for name in figures.found.get(one, {})}
+    rows = {name: [figures.found.get(one, {}).get(name) for one in names] for name in known}
+    means = {name: statistics.fmean(value for value in values if value is not None) for name, values in rows.items()}
     lines = ["| detector | mean AUROC | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
-    for name, values in sorted(detectors.items(), key=lambda item: -statistics.fmean(item[1])):
-        cells = " | ".join(f"{value:.3f}" for value in values)
-        lines.append(f"| {name} | **{statistics.fmean(values):.3f}** | {cells} |")
+    for name in sorted(rows, key=lambda name: (None in rows[name], -means[name])):
+        cells = " | ".join("–" if value is None else f"{value:.3f}" for value in rows[name])
+        number = sum(value is not None for value in rows[name])
+        mean = f"**{means[name]:.3f}**" if number == len(names) else f"{means[name]:.3f} over {number}"
+        lines.append(f"| {name} | {mean} | {cells} |")
     return lines
 
 
@@ -170,12 +184,15 @@ def main() -> None:
     facts = {name: getattr(options, name) for name in ("limit", "test", "steps", "seed")}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     figures = Figures(options.out.with_suffix(".partial.json"), facts, options.minutes)
+    in_colour: list[str] = []
+    names = list(class_names(options))
     try:
         in_colour = colour(options, figures)
-        names = one_class(options, figures)
+        one_class(options, figures)
+        is_whole = True
     except Enough:
         print("The time is over. The same command goes on.")
-        return
+        is_whole = False
     without = "".join(f" --without {' '.join(map(repr, options.without))}" if options.without else "")
     text = f"""# One class is ordinary, all others are strange
 
@@ -201,7 +218,8 @@ The feature memory alone, by its three methods and its three scores.
 """
     print("\n" + text)
     options.out.write_text(text)
-    figures.path.unlink()
+    if is_whole:
+        figures.path.unlink()
 
 
 if __name__ == "__main__":

@@ -68,12 +68,11 @@ class HubTab:
                 self.stop = gr.Button(texts("stop"), interactive=False, elem_id="hub-stop", scale=1)
             self.status = markup("", elem_id="hub-status")
             self.facts = markup("", elem_id="hub-facts")
+        self.brought = gr.State([])  # names, in the order in which this visitor loaded them
         known = runtime.catalogue.families.known_classes()
         markup(f'<p class="note">{Texts.both("hub_about", limit=megabytes(max_download()), classes=known)}</p>')
-        if can_sign_in():
-            PublishPanel(runtime, texts)
+        self.publish = PublishPanel(runtime, texts, self.brought) if can_sign_in() else None
         self.seen = gr.State(("", ""))  # what was typed, and the commit that it meant when the visitor looked
-        self.brought = gr.State([])  # names, in the order in which this visitor loaded them
         self._connect()
 
     def _connect(self) -> None:

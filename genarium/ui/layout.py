@@ -128,7 +128,7 @@ def _build_first_page(app: gr.Blocks, runtime: Runtime, tasks: list[Task], broke
         open_starts(starts, chooser, tabs)
         connect_sending(tabs, [task for task in tasks if task.address], chooser, current)
         open_links(app, chooser, tabs)
-        offer_own(app, runtime, tasks, chooser, tabs, hub.brought)
+        offer_own(app, runtime, tasks, chooser, tabs, hub.brought, hub.publish)
         build_endpoints(runtime, tasks)
     return "".join((wall.CSS, STARTS_CSS, provenance.CSS, sending.CSS, history.CSS, thumbnails.style()))
 

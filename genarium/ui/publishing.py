@@ -1,4 +1,4 @@
-"""In a Space with sign-in: its owner puts a checkpoint of the app on the Hub, under their own account."""
+"""In a Space with sign-in: its owner puts a checkpoint of the app, or one that they trained here, on the Hub, under their own account."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import importlib.util
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, HubError, InputError
 from genarium.hub.publish import export, upload
 from genarium.runtime import Runtime
@@ -26,11 +27,16 @@ def can_sign_in() -> bool:
 
 
 class PublishPanel:
-    """A panel to sign in, choose a checkpoint and a name, and publish. Build it only if visitors can sign in."""
+    """A panel to sign in, choose a checkpoint and a name, and publish. Build it only if visitors can sign in.
 
-    def __init__(self, runtime: Runtime, texts: Texts):
+    Args:
+        brought: names of the checkpoints that this visitor brought; those trained here are offered too.
+    """
+
+    def __init__(self, runtime: Runtime, texts: Texts, brought: gr.State):
         self.runtime = runtime
-        names = [name for name, c in runtime.catalogue.checkpoints.items() if c.card is not None]
+        self.names = [name for name, c in runtime.catalogue.checkpoints.items() if c.card is not None]
+        names = self.names
         with gr.Accordion(texts("publish"), open=False, elem_classes="settings"):
             markup(f'<div class="intro">{Texts.both("publish_intro")}</div>')
             # In both languages at once: Gradio's script compares the label with this text to know whether one is signed in,
@@ -47,7 +53,7 @@ class PublishPanel:
             self.status = markup("", elem_id="hub-publish-status")
         self.publish.click(
             self._publish,
-            [self.checkpoint, self.name, self.private],
+            [self.checkpoint, self.name, self.private, brought],
             self.status,
             show_progress="hidden",
             trigger_mode="once",
@@ -60,6 +66,7 @@ class PublishPanel:
         checkpoint: str,
         name: str,
         private: bool,
+        brought: list[str],
         profile: gr.OAuthProfile | None,
         token: gr.OAuthToken | None,
     ) -> AsyncIterator[str]:
@@ -69,8 +76,9 @@ class PublishPanel:
             if profile is None or token is None:
                 raise InputError("Sign in first, so that it is known whose account it goes to.")
             check_owner(profile)
-            repo_id = f"{profile.username}/{(name or '').strip() or checkpoint}"
-            commit = await asyncio.to_thread(self._send, checkpoint, repo_id, private, token.token)
+            found = self._chosen(checkpoint, brought)
+            repo_id = f"{profile.username}/{(name or '').strip() or found.stem}"
+            commit = await asyncio.to_thread(self._send, found, repo_id, private, token.token)
         except GenariumError as error:
             yield problem_html(error)
             return
@@ -79,10 +87,27 @@ class PublishPanel:
             raise
         yield status_html(f"{Texts.both('published')} {hub_link(repo_id, commit)}")
 
-    def _send(self, name: str, repo_id: str, private: bool, token: str) -> str:
+    def offer(self, own: Sequence[Checkpoint]) -> dict[Any, Any]:
+        """Return the update that offers what a visitor trained here, after the app's own checkpoints."""
+        trained = [(f"{one.stem} ✓", one.name) for one in own if one.is_private and one.card is not None]
+        choices = [*((name, name) for name in self.names), *trained]
+        return {self.checkpoint: gr.update(choices=choices)}
+
+    def _chosen(self, name: str, brought: Sequence[str]) -> Checkpoint:
+        """Return a checkpoint of the app, or one that this visitor trained here.
+
+        Raises:
+            InputError: it is neither.
+        """
         found = self.runtime.catalogue.checkpoints.get(name)
+        if found is None and name in brought:
+            guest = self.runtime.guest(name)
+            found = guest if guest is not None and guest.is_private else None
         if found is None:
             raise InputError("There is no checkpoint to publish. Choose one.")
+        return found
+
+    def _send(self, found: Checkpoint, repo_id: str, private: bool, token: str) -> str:
         with tempfile.TemporaryDirectory(prefix="genarium-export-") as folder:
             exported = export(found, Path(folder) / found.stem, self.runtime.catalogue.families, repo_id)
             return upload(exported, private, token=token)

@@ -16,6 +16,7 @@ from genarium.tasks import Task
 from genarium.ui.links import OWN, query_of
 
 if TYPE_CHECKING:
+    from genarium.ui.publishing import PublishPanel
     from genarium.ui.tab import TaskTab
 
 READ_SECRET = "() => [localStorage.getItem('genarium-visitor') || '']"
@@ -28,6 +29,7 @@ def offer_own(
     chooser: gr.Tabs,
     tabs: Sequence[TaskTab],
     brought: gr.State,
+    publish: PublishPanel | None = None,
 ) -> None:
     """Let the first page offer what its visitor has; a link "?own=NAME&task=TASK" chooses one of these.
 
@@ -37,6 +39,7 @@ def offer_own(
         chooser: the tabs; each has its task's name as its id.
         tabs: of the tasks.
         brought: names of the checkpoints that this visitor brought.
+        publish: offers to publish what the visitor trained, where one can sign in.
     """
     parts = [part for task in tasks if (part := task.part("visitors")) is not None]
     tabs = [tab for tab in tabs if tab.families]
@@ -57,7 +60,10 @@ def offer_own(
             updates |= tab.offer(own, chosen) if chosen is not None else tab.add(own)
         if chosen is not None and query.get("task") in chosen.tasks:
             updates[chooser] = gr.update(selected=query["task"])
+        if publish is not None:
+            updates |= publish.offer(own)
         return {**updates, brought: [checkpoint.name for checkpoint in own]}
 
-    outputs = list({secret, chooser, brought, *(component for tab in tabs for component in tab.offered)})
+    offered = [publish.checkpoint] if publish is not None else []
+    outputs = list({secret, *offered, chooser, brought, *(component for tab in tabs for component in tab.offered)})
     app.load(offer, secret, outputs, js=READ_SECRET, queue=False, show_progress="hidden", api_visibility="private")

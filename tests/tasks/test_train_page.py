@@ -302,6 +302,8 @@ def test_a_training_from_pictures_to_a_checkpoint_of_this_visitor(house, bars):
     assert house.wait(A, "run", second, ("paused",))["name"] == "other"
     done = house.wait(A, "run", first, ("done", "failed"))
     assert done["state"] == "done", done
+    assert done["progress"]["memory"] > 50, "megabytes"
+    assert "loss" in house.ask(A, "log", run=first)["log"] and "problem" in house.ask(B, "log", run=first)
     assert done["sheet"].startswith("data:image/png") and any(name == "psnr" for name, *_ in done["figures"])
     assert {"generate", "anomaly"} <= set(done["tasks"])
     guest = house.runtime.guest(done["checkpoint"])

@@ -80,6 +80,8 @@ def test_forty_pictures_become_a_checkpoint_on_the_tabs_of_this_visitor_alone(br
     expect(run).to_have_attribute("data-state", "done", timeout=LONG)
     expect(run.locator(".train-samples")).to_be_visible()
     expect(run.locator(".train-facts")).to_contain_text("dB")
+    run.locator(".train-logs summary").click()
+    expect(run.locator(".train-log")).to_contain_text("loss")
     with page.expect_download() as packed:
         run.locator(".train-download").click()
     assert "my-model/model_index.json" in zipfile.ZipFile(packed.value.path()).namelist()

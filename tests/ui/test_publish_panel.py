@@ -1,12 +1,14 @@
 """Publishing from a Space: only where one can sign in, only by its owner, with the visitor's own token."""
 
 import asyncio
+import dataclasses
 
 import gradio as gr
 import pytest
 from furnishing import furnish
 
 from genarium.catalogue import find_checkpoints
+from genarium.checkpoints import open_checkpoint
 from genarium.families import discover
 from genarium.runtime import Runtime
 from genarium.ui import build_app, publishing
@@ -37,12 +39,12 @@ def signing_in(monkeypatch):
     monkeypatch.setattr(gr, "LoginButton", lambda value, logout_value, elem_id: gr.Button(value, elem_id=elem_id))
 
 
-def press(runtime, *arguments):
+def press(runtime, name, repo, private, profile, token, brought=()):
     with gr.Blocks():
-        panel = PublishPanel(runtime, Texts())
+        panel = PublishPanel(runtime, Texts(), gr.State([]))
 
     async def run():
-        return [step async for step in panel._publish(*arguments)]
+        return [step async for step in panel._publish(name, repo, private, list(brought), profile, token)]
 
     return asyncio.run(run())[-1]
 
@@ -88,3 +90,35 @@ def test_what_is_wrong_is_said(hub, runtime, signing_in, monkeypatch, arguments,
     monkeypatch.setenv("SPACE_AUTHOR_NAME", "user")
     assert says in press(runtime, *arguments)
     assert ("model", "user/tiny-vae") not in hub.repos
+
+
+@pytest.fixture
+def trained(runtime, tiny_checkpoints):
+    """A checkpoint that a visitor trained here, as a guest."""
+    found = open_checkpoint(
+        tiny_checkpoints / "tiny-vae", runtime.catalogue.families, name="mine/bars@0123456789abcdef"
+    )
+    guest = dataclasses.replace(found, is_private=True)
+    runtime.admit(guest, 0)
+    return guest
+
+
+def test_what_a_visitor_trained_is_offered_to_them_and_published(hub, runtime, signing_in, monkeypatch, trained):
+    monkeypatch.setenv("SPACE_AUTHOR_NAME", "user")
+    with gr.Blocks():
+        panel = PublishPanel(runtime, Texts(), gr.State([]))
+    update = panel.offer([trained, dataclasses.replace(trained, is_private=False, name="someone/else@1")])
+    assert [value for _, value in update[panel.checkpoint]["choices"]] == ["tiny-vae", trained.name]
+    own = profile("user"), token("hf_user")
+    shown = press(runtime, trained.name, "bars", False, *own, brought=[trained.name])
+    assert "Published" in shown and "model_index.json" in hub.repo("user/bars").files
+
+
+def test_nobody_publishes_what_another_visitor_trained_or_brought(hub, runtime, signing_in, monkeypatch, trained):
+    monkeypatch.setenv("SPACE_AUTHOR_NAME", "user")
+    own = profile("user"), token("hf_user")
+    assert "no checkpoint to publish" in press(runtime, trained.name, "x", False, *own)
+    fetched = dataclasses.replace(trained, is_private=False, name="someone/else@1")
+    runtime.admit(fetched, 0)
+    assert "no checkpoint to publish" in press(runtime, fetched.name, "x", False, *own, brought=[fetched.name])
+    assert ("model", "user/x") not in hub.repos

@@ -25,7 +25,7 @@ from genarium.rights import Rights
 from genarium.runtime import Runtime
 from genarium.tasks.train.guests import guest_name
 from genarium.tasks.train.lane import Lane, looking_kind
-from genarium.tasks.train.news import News
+from genarium.tasks.train.news import News, log_of
 from genarium.tasks.train.shelf import SECRET, Box, Refusal, Shelf, check_space
 from genarium.tasks.train.wishes import Wishes
 from genarium.tasks.train.work import FOUND, MADE, ORDER, found_of, reason_of
@@ -67,6 +67,7 @@ class Desk:
             "delete": self._delete,
             "delete_set": self._delete_set,
             "download": self._download,
+            "log": self._log,
         }
 
     async def talk(self, message: Any, client: str, is_near: bool = True) -> dict[str, Any]:
@@ -314,6 +315,10 @@ class Desk:
         finally:
             packed.unlink()
         return {"file": place, "name": f"{name}.zip"}
+
+    def _log(self, facts: dict[str, Any], client: str) -> dict[str, Any]:
+        """Return the last lines of a training's log."""
+        return {"log": log_of(self._run(facts))}
 
     def _news(self, facts: dict[str, Any], client: str) -> dict[str, Any]:
         """Return the state of all that is the visitor's. What the page has already is not sent again.

@@ -23,6 +23,8 @@ from genarium.ui.files import data_url
 from genarium.ui.problems import in_chinese
 
 POINTS = 160  # of a curve of the loss
+LINES = 200  # of a log that are shown
+LOG = Path("run") / "log.jsonl"
 
 
 class News:
@@ -75,7 +77,7 @@ class News:
         if state.get("state") == "waiting":
             news["place"] = self.lane.place(box)
         if state.get("state") in ("running", "paused", "done"):
-            news |= {"progress": box.read(PROGRESS), "curve": _curve(box.path / "run" / "log.jsonl")}
+            news |= {"progress": box.read(PROGRESS), "curve": _curve(box.path / LOG)}
         sheets = sorted((box.path / "run" / "samples").glob("*.png"))
         if sheets and seen.get(box.ticket) != sheets[-1].name:
             news |= {"sheet": _picture(sheets[-1]), "sheet_name": sheets[-1].name}
@@ -86,6 +88,22 @@ class News:
                 metrics = read_json(checkpoint / "evaluation.json")["metrics"]
                 news["figures"] = [_figure(metric) for metric in metrics]
         return news
+
+
+def log_of(run: Box) -> str:
+    """Return the last lines of a training's log: the entries of each row, the oldest first."""
+    with contextlib.suppress(OSError):
+        lines = (run.path / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-LINES:]
+        rows = []
+        for line in lines:
+            with contextlib.suppress(ValueError, AttributeError):
+                rows.append("  ".join(f"{key} {_short(value)}" for key, value in json.loads(line).items()))
+        return "\n".join(rows)
+    return ""
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)[:100]
 
 
 def _reason(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from genarium.tasks.train.visitors import desk_of
 from genarium.ui.answers import without_folders
 from genarium.ui.pages import Page
 from genarium.ui.problems import in_chinese
+from genarium.ui.publishing import can_sign_in
 from genarium.ui.script import pairs, scripted
 from genarium.ui.texts import markup
 
@@ -35,6 +36,7 @@ def build(page: Page) -> None:
     spec = {
         "texts": pairs(page.task),
         "tasks": {task.name: _title(task) for task in find_tasks().values()},
+        "signs_in": can_sign_in(),
         "root": "",
     }
     waiting = '<div class="train-waiting"></div>'

@@ -351,11 +351,13 @@ class RunCard {
     this.links = h('span', {class: 'train-links'});
     this.remove = h('button', {type: 'button', class: 'train-delete', text: t('delete'), onclick: () => this.deletes()});
     this.problem = h('p', {class: 'train-said'});
-    this.publish = h('p', {class: 'train-help', text: t('publish_how')});
+    this.lines = h('pre', {class: 'train-log', tabindex: '0', label: t('log')});
+    this.log = h('details', {class: 'train-logs', ontoggle: () => this.reads()}, h('summary', {text: t('log')}), this.lines);
+    this.publish = h('p', {class: 'train-help', text: t(page.spec.signs_in ? 'publish_here' : 'publish_how')});
     this.element = h('article', {class: 'train-run', 'data-run': ticket},
       h('header', {}, this.title, this.status), h('div', {class: 'train-bar'}, this.bar),
       h('div', {class: 'train-views'}, h('div', {}, this.curve, this.numbers), h('div', {}, this.sheet, this.later)),
-      this.figures, h('div', {class: 'train-row'}, this.links, ...Object.values(this.buttons), this.remove), this.publish, this.problem);
+      this.figures, h('div', {class: 'train-row'}, this.links, ...Object.values(this.buttons), this.remove), this.log, this.publish, this.problem);
   }
 
   async act(what) {
@@ -363,6 +365,18 @@ class RunCard {
     const answer = await this.page.act(what, {run: this.ticket}, this.problem);
     if (!answer) this.wish = null;
     if (answer && answer.file) h('a', {href: `${this.page.spec.root}/gradio_api/file=${answer.file}`, download: answer.name}).click();
+  }
+
+  // Show the last lines of the log, and again while it is open and the training runs.
+  async reads() {
+    if (!this.log.open || this.reading) return;
+    this.reading = true;
+    try {
+      const answer = await this.page.ask('log', {run: this.ticket});
+      if (answer.log) this.lines.textContent = answer.log; else say(this.lines, answer.problem || this.page.t('log_empty'));
+      this.lines.scrollTop = this.lines.scrollHeight;
+    } catch (error) { /* the page says that the app is away */ }
+    this.reading = false;
   }
 
   // The first click asks, the second deletes.
@@ -391,6 +405,7 @@ class RunCard {
     if (progress.loss !== undefined) parts.push(page.t('loss', {loss: shortLoss(progress.loss)}));
     if (state === 'running' && progress.speed) parts.push(page.t('speed', {speed: progress.speed < 20 ? progress.speed : Math.round(progress.speed)}));
     if (state === 'running' && progress.left !== undefined) parts.push(page.t('left', {time: duration(progress.left)}));
+    if (state === 'running' && progress.memory) parts.push(page.t('used_memory', {memory: progress.memory}));
     say(this.numbers, [0, 1].map(i => parts.map(pair => pair[i]).join(' · ')));
     if (run.sheet) { this.sheet.src = run.sheet; this.sheet.hidden = false; this.later.hidden = true; page.seen[this.ticket] = run.sheet_name; }
     const points = run.curve || [], mark = `${points.length} ${points.length ? points[points.length - 1] : ''} ${this.curve.clientWidth}`;
@@ -405,6 +420,8 @@ class RunCard {
       button.disabled = Boolean(this.wish);
     }
     this.publish.hidden = state !== 'done';
+    this.log.hidden = state === 'waiting';
+    if (state === 'running') this.reads();
     if (run.checkpoint && !this.links.childElementCount) {
       for (const task of run.tasks) {
         const pair = page.spec.tasks[task];

@@ -169,6 +169,13 @@ def found_of(folder: Path) -> Any:
     return Found(names, places, labels, (), {}, {}, {}, Proposal(**kept["proposal"]), sheet, source)
 
 
+def memory_here() -> int:
+    """Return the megabytes of memory that this process has."""
+    import psutil
+
+    return round(psutil.Process().memory_info().rss / 2**20)
+
+
 class _Note:
     """Writes the progress now and then."""
 
@@ -183,7 +190,7 @@ class _Note:
         from genarium.files import write_json
 
         self._last = time.monotonic()
-        write_json(self.path, facts)
+        write_json(self.path, {**facts, "memory": memory_here()})
 
 
 class _Speed:

@@ -1,18 +1,20 @@
 """What a visitor has of their own, such as checkpoints that they trained: offered on the tabs of their page alone.
 
 A page of a task knows its visitors by a secret in their browser. Its part `visitors` says what each of them has:
-`begin(runtime)` is called when the app starts, `brought(runtime, visitor)` returns checkpoints that are guests of the runtime.
+`begin(runtime)` is called when the app starts, `brought(runtime, visitor)` returns checkpoints that are guests of the runtime,
+and `learn(runtime, visitor, checkpoint, name, picture)` takes a picture for the next training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from genarium.runtime import Runtime
-from genarium.tasks import Task
+from genarium.tasks import Task, find_tasks
 from genarium.ui.links import OWN, query_of
 
 if TYPE_CHECKING:
@@ -20,6 +22,22 @@ if TYPE_CHECKING:
     from genarium.ui.tab import TaskTab
 
 READ_SECRET = "() => [localStorage.getItem('genarium-visitor') || '']"
+
+
+def learn(runtime: Runtime, visitor: str, checkpoint: str, name: str, picture: Path) -> bool:
+    """Let a picture join what a visitor's checkpoint was trained on, for the next training.
+
+    Args:
+        visitor: the secret in the browser.
+        checkpoint: its name.
+        name: of the picture.
+        picture: its file, which is copied.
+
+    Returns:
+        Whether the checkpoint is this visitor's and its pictures are still here.
+    """
+    parts = [part for task in find_tasks().values() if (part := task.part("visitors")) is not None]
+    return any(part.learn(runtime, visitor, checkpoint, name, picture) for part in parts)
 
 
 def offer_own(

@@ -26,6 +26,7 @@ from genarium.tasks.train import guests
 from genarium.tasks.train import lane as lanes
 from genarium.tasks.train.desk import MAX_SETS, Desk
 from genarium.tasks.train.lane import Lane
+from genarium.tasks.train.marked import learn
 from genarium.tasks.train.shelf import Shelf
 from genarium.ui.storage import STORAGE
 
@@ -368,3 +369,21 @@ def test_a_training_whose_process_dies_is_said_to_have_failed(house, bars):
     house.lane._jobs[0].process.send_signal(signal.SIGKILL)
     assert house.wait(A, "run", run, ("failed",))["key"] == "crashed"
     assert house.ask(A, "resume", run=run)["runs"][0]["state"] in ("waiting", "running")
+
+
+def test_a_false_alarm_joins_what_this_visitor_s_next_training_learns_and_nobody_else_s(house, bars, tmp_path):
+    ticket, news = house.bring(A, bars)
+    before = news["found"]["classes"]
+    run = house.shelf.make(A, "runs", state="done", name="bars", family="autoencoder")
+    (run.path / "order.json").write_text(json.dumps({"set": str(house.shelf.box(A, "sets", ticket).path)}))
+    name, picture = guests.guest_name(run), tmp_path / "alarm.png"
+    PIL.Image.fromarray(np.random.default_rng(5).integers(0, 255, (28, 28)).astype(np.uint8)).save(picture)
+    assert not learn(house.shelf, house.lane, B, name, "alarm.png", picture), (
+        "the name of a checkpoint gives no right to its pictures"
+    )
+    assert not learn(house.shelf, house.lane, A, "mine/other@0123456789abcdef", "alarm.png", picture)
+    assert learn(house.shelf, house.lane, A, name, "alarm.png", picture)
+    found = house.wait(A, "set", ticket, ("found", "failed"))["found"]
+    assert found["pictures"] == 41 and found["classes"] == before and found["unlabelled"] == 1
+    house.ask(A, "delete_set", set=ticket)
+    assert not learn(house.shelf, house.lane, A, name, "alarm.png", picture)

@@ -8,7 +8,6 @@ import pytest
 from furnishing import furnish
 
 from genarium.catalogue import find_checkpoints
-from genarium.checkpoints import open_checkpoint
 from genarium.families import discover
 from genarium.runtime import Runtime
 from genarium.ui import build_app, publishing
@@ -93,12 +92,10 @@ def test_what_is_wrong_is_said(hub, runtime, signing_in, monkeypatch, arguments,
 
 
 @pytest.fixture
-def trained(runtime, tiny_checkpoints):
+def trained(runtime):
     """A checkpoint that a visitor trained here, as a guest."""
-    found = open_checkpoint(
-        tiny_checkpoints / "tiny-vae", runtime.catalogue.families, name="mine/bars@0123456789abcdef"
-    )
-    guest = dataclasses.replace(found, is_private=True)
+    found = runtime.catalogue.checkpoints["tiny-vae"]
+    guest = dataclasses.replace(found, name="mine/bars@0123456789abcdef", is_private=True)
     runtime.admit(guest, 0)
     return guest
 

@@ -140,6 +140,7 @@ def open_entries(brought: Sequence[tuple[str, Path]], limits: Limits) -> Iterato
     """
     entries: list[Entry] = []
     tables = [(shown(name), path) for name, path in brought if path.suffix == TABLE and path.is_file()]
+    archives = sum(_ending(shown(name)) == ".zip" for name, _ in brought)
     with contextlib.ExitStack() as opened:
         entries += _of_tables(tables, limits)
         for name, path in brought:
@@ -151,7 +152,7 @@ def open_entries(brought: Sequence[tuple[str, Path]], limits: Limits) -> Iterato
             elif not path.exists():
                 raise Refused("missing", name=name)
             elif _ending(name) == ".zip":
-                above = f"{shown(Path(name).stem)}/" if len(brought) > 1 else ""  # of several archives each is a class
+                above = f"{shown(Path(name).stem)}/" if archives > 1 else ""  # of several archives each is a class
                 entries += _of_archive(opened, name, path, above, limits)
             elif _ending(name) in ARCHIVES:
                 raise Refused("archive_kind", name=name)

@@ -8,6 +8,7 @@ import html
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import gradio as gr
@@ -29,6 +30,7 @@ from genarium.ui.pages import Page
 from genarium.ui.runs import Runs, progress_html, status_html
 from genarium.ui.streaming import follow
 from genarium.ui.texts import Texts, markup
+from genarium.ui.visitors import READ_SECRET, learn
 
 
 def build(page: Page) -> None:
@@ -50,6 +52,7 @@ class CheckPage:
                 self.question = Question(page)
             with gr.Column(scale=8, min_width=300, elem_id="check-answer"):
                 self.outcome = Outcome(self.texts)
+        self.secret = gr.Textbox(visible=False)
         self._connect()
 
     def _connect(self) -> None:
@@ -82,7 +85,9 @@ class CheckPage:
         question.take_best.click(self._best, {found, *stakes}, [*shown, outcome.threshold], **QUIET)
         outcome.sheet.select(self._pick, found, outcome.of_picture, **QUIET)
         for button, kind in ((outcome.normal, "normal"), (outcome.strange, "strange")):
-            button.click(self._marking(kind), moved, [*shown, outcome.threshold], **QUIET)
+            # Whose training the picture joins is known by the secret in the browser.
+            pressed = button.click(None, None, self.secret, js=READ_SECRET, **QUIET)
+            pressed.then(self._marking(kind), {*moved, self.secret}, [*shown, outcome.threshold, self.secret], **QUIET)
         if is_allowed(KEEPING):
             outcome.keep.click(self._keep, found, outcome.kept, **QUIET)
 
@@ -153,7 +158,7 @@ class CheckPage:
 
     def _marking(self, kind: str) -> Any:
         def mark(data: dict[Any, Any]) -> Updates:
-            """Let a picture join the calibration."""
+            """Let a picture join the calibration, and an ordinary one what the visitor's next training learns."""
             name = data[self.outcome.picked]
 
             def marked(found: Look) -> Updates:
@@ -162,10 +167,14 @@ class CheckPage:
                 again = found.marked(name, kind)
                 known = again.judge.calibration.normal if kind == "normal" else again.judge.calibration.strange
                 words = self.texts.both(f"marked_{kind}", name=html.escape(name), number=len(known))
+                visitor, picture = data[self.secret], Path(found.picture_of(name))
+                if kind == "normal" and learn(self.runtime, visitor, found.checkpoint, name, picture):
+                    words += self.texts.both("marked_learns")
                 return {
                     **self._show(again, data),
                     self.outcome.threshold: self.outcome.slider(again),
                     self.outcome.about: f"<p>{words}</p>",
+                    self.secret: "",
                 }
 
             return self._with(data, marked)

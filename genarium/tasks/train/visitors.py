@@ -14,7 +14,7 @@ from genarium.errors import InputError
 from genarium.rights import rights
 from genarium.runtime import Runtime
 from genarium.tasks import find_tasks
-from genarium.tasks.train import guests
+from genarium.tasks.train import guests, marked
 from genarium.tasks.train.desk import Desk
 from genarium.tasks.train.lane import Lane
 from genarium.tasks.train.shelf import Shelf
@@ -43,6 +43,16 @@ def begin(runtime: Runtime) -> None:
     """Go on with the trainings that an earlier app left, where training is allowed."""
     if rights().allowed:
         desk_of(runtime)
+
+
+def learn(runtime: Runtime, visitor: str, checkpoint: str, name: str, picture: Path) -> bool:
+    """Let a picture join the set that a visitor's checkpoint was trained on; return whether it could."""
+    if not rights().allowed:
+        return False
+    with contextlib.suppress(InputError, OSError):
+        desk = desk_of(runtime)
+        return marked.learn(desk.shelf, desk.lane, visitor, checkpoint, name, picture)
+    return False
 
 
 def brought(runtime: Runtime, visitor: str) -> list[Any]:

@@ -153,8 +153,8 @@ def fit(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
 
 
 def brought_of(order: dict[str, Any]) -> list[tuple[str, Path]]:
-    """Return the names and paths of what a visitor brought."""
-    return [(name, Path(path)) for name, path in order["brought"]]
+    """Return the names and paths of what a visitor brought, and of what they marked as ordinary later."""
+    return [(name, Path(path)) for name, path in [*order["brought"], *order.get("marked", ())]]
 
 
 def found_of(folder: Path) -> Any:

@@ -42,6 +42,10 @@ class FamilyMixin:
     numpy_to_pil: Callable[..., list]
     _get_signature_keys: Callable[..., tuple[set[str], set[str]]]
 
+    # Which requests to generate may share a call with others that differ in seed, classes and number alone: the values of each
+    # parameter with which they may; {} for all requests, None for none.
+    joins: ClassVar[Mapping[str, tuple[Any, ...]] | None] = None
+
     # What the docstrings of families need not repeat; a mixin may have more of these.
     _arguments: ClassVar[Mapping[str, str]] = {
         "defaults": "{task: {parameter: value}} where this checkpoint's defaults differ from the signatures.",

@@ -7,6 +7,9 @@ pipelines.py    the loaded pipelines, within a memory budget
 trial.py        a stranger's checkpoint is loaded in a process of its own first
 scheduler.py    `Runtime`: bring the material into the model's form, wait for a turn, run, preview, stop
 turns.py        who computes next, step by step
+flows.py        what each visitor has had, by which turns are given
+batching.py     runs of several visitors in one batch
+steady.py       layers whose numbers do not depend on the batch
 costs.py        how long a run will take
 execution.py    one run through one pipeline: its batches and its progress
 modalities.py   what pictures and sound do differently

@@ -29,15 +29,16 @@ class Costs:
         self._lock = threading.Lock()
         self._means: OrderedDict[tuple, dict[int, tuple[float, int]]] = OrderedDict()
 
-    def learn(self, job: Job, at_once: int, seconds: float) -> None:
+    def learn(self, job: Job, at_once: int, seconds: float, company: int = 0) -> None:
         """Take in what a run took.
 
         Args:
             at_once: how many samples are computed at once, at most.
             seconds: of computing.
+            company: samples of others that were computed with it.
         """
         units, samples = units_of(job)
-        size = min(samples, at_once).bit_length()
+        size = min(samples + company, at_once).bit_length()
         with self._lock:
             for key in _keys(job):
                 means = self._means.setdefault(key, {})

@@ -6,11 +6,12 @@ import inspect
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import PIL.Image
+import torch
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError, Stopped
@@ -87,12 +88,16 @@ class Run:
         self.batch, self.num_batches = 0, 1
 
     def result(self) -> Result:
-        """Compute all batches.
+        """Compute all batches, and return what came of the request.
 
         Raises:
             Stopped: `stop` was set.
             InputError: the pipeline cannot take an input.
         """
+        return self.result_of(self.request, self.outputs, *self.compute())
+
+    def compute(self) -> tuple[float, int]:
+        """Compute all batches; return the seconds that it took, and the samples that passed through networks. Raises as `result`."""
         method = getattr(self.pipeline, self.task.method)
         number = self._number()
         if self.checkpoint.is_foreign and "batch_size" not in inspect.signature(method).parameters:
@@ -107,18 +112,25 @@ class Run:
             if self.checkpoint.is_foreign:
                 arguments = _known_to(method, arguments)
             self.outputs.append(self._call(method, arguments))
-        seconds, passes = time.perf_counter() - self.started, EVALUATIONS.samples
+        return time.perf_counter() - self.started, EVALUATIONS.samples
+
+    def result_of(self, request: Request, outputs: Sequence[Any], seconds: float, passes: float) -> Result:
+        """Return the result of a request, from what the pipeline returned for its batches and from what `compute` did."""
         inputs = [v for value in self.material.values() for v in (value if isinstance(value, list) else [value])]
         kind = result_class(self.task, self.checkpoint.modality)
         result = kind(
-            request=self.request,
+            request=request,
             inputs=[value for value in inputs if value is not None],
             seconds=seconds,
             device=str(self.pipeline.device),
             dtype=str(self.pipeline.dtype).removeprefix("torch."),
-            **kind.fields_from(self.outputs, self),
+            **kind.fields_from(outputs, self),
         )
-        return replace(result, evaluations=passes / (result.num_samples or number))
+        return replace(result, evaluations=passes / (result.num_samples or self._number()))
+
+    def generators(self, start: int, stop: int) -> list[torch.Generator]:
+        """Return one generator for each of the samples start ... stop - 1."""
+        return self.request.generators(start, stop)
 
     def _call(self, method: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         try:
@@ -143,7 +155,7 @@ class Run:
         request = self.request
         arguments: dict[str, Any] = dict(request.parameters)
         arguments["callback_on_step_end"] = self.on_step
-        generators = request.generators(start, stop)
+        generators = self.generators(start, stop)
         if self.task.draws:
             arguments["batch_size"] = stop - start
             arguments["generator"] = generators
@@ -170,13 +182,14 @@ class Run:
         each = values["num_timesteps"]
         done, total = self.batch * each + step + 1, self.num_batches * each
         self.events.put(Progress(done, total, now - self.started, pictures, self.request.checkpoint))
-        self._take_turns(done, total)
-
-    def _take_turns(self, done: int, total: int) -> None:
-        """Let others go on where it is their turn. The time for which the run waits is not its own."""
         seconds = time.perf_counter() - self.started
         if seconds > SURE_SECONDS and done > 1:
             self.check(seconds * total / done)
+        self.take_turns(done, total)
+
+    def take_turns(self, done: int, total: int) -> None:
+        """Let others go on where it is their turn. The time for which the run waits is not its own."""
+        seconds = time.perf_counter() - self.started
         if self.turn is not None:
             waited = self.turn.pause(seconds * (total - done) / done)
             self.started, self.previewed = self.started + waited, self.previewed + waited

@@ -19,6 +19,7 @@ from genarium.errors import CheckpointError
 from genarium.families import discover
 from genarium.messages import quoted
 from genarium.parallel import join
+from genarium.runtime.steady import steady
 from genarium.runtime.trial import try_loading
 
 
@@ -159,6 +160,7 @@ class PipelineCache:
                 if name in self._loaded:
                     return self._loaded[name]
             pipeline = load_pipeline(self.checkpoint(name), self.device, self.dtype)
+            steady(pipeline)
             count_evaluations(pipeline)
             with self._lock:
                 self._loaded[name] = pipeline

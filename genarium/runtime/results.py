@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -37,6 +38,7 @@ class Result(ABC):
         evaluations: passes through the network for each sample made or scored, on average; guidance counts twice.
         device: on which it was computed, such as "cpu".
         dtype: of the computation, such as "bfloat16".
+        company: samples of other visitors in the same batch; `seconds` is then this result's share of the batch's.
     """
 
     request: Request
@@ -45,6 +47,7 @@ class Result(ABC):
     evaluations: float = 0.0
     device: str = ""
     dtype: str = ""
+    company: int = 0
 
     @property
     @abstractmethod
@@ -96,6 +99,14 @@ def joined(outputs: Sequence[Any], name: str) -> np.ndarray | None:
     """Return a field of all batches' outputs, a tensor with N in front, as one array; None where they have none."""
     values = [value.numpy() for output in outputs if (value := getattr(output, name, None)) is not None]
     return np.concatenate(values) if values else None
+
+
+def part_of(output: Any, rows: slice) -> SimpleNamespace:
+    """Return some of the samples of an output of which `Pictures` are made."""
+    each = ("images", "codes", "words", "frames")
+    return SimpleNamespace(
+        **{name: value[rows] if name in each and value is not None else value for name, value in output.items()}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,13 +19,15 @@ from genarium.catalogue import Catalogue
 from genarium.checkpoints import Checkpoint
 from genarium.environment import max_run_seconds
 from genarium.errors import GenariumError, InputError, Stopped
+from genarium.runtime.batching import MOST_SAMPLES, JointRun, Part, kind_of
 from genarium.runtime.costs import Costs, Job, too_long
 from genarium.runtime.execution import Progress, Run
 from genarium.runtime.modalities import MEDIA
 from genarium.runtime.pipelines import PipelineCache
 from genarium.runtime.request import Request
 from genarium.runtime.results import Result, Several
-from genarium.runtime.turns import VISITOR, Stop, Turn, Turns, Visitor
+from genarium.runtime.steady import can_be_steady
+from genarium.runtime.turns import VISITOR, Joinable, Stop, Turn, Turns, Visitor
 
 try:
     import spaces  # type: ignore[import-not-found]  # on ZeroGPU Spaces only, and before CUDA is first used
@@ -55,6 +57,7 @@ class Runtime(PipelineCache):
         max_batch: samples computed at once.
         concurrency: runs that compute at the same time; all others take turns with them, step by step.
         max_seconds: of computing that a run of a visitor may take; GENARIUM_MAX_RUN_SECONDS, or on a Space five minutes.
+        joins: compute equal runs of several visitors in one batch, where their pictures are the same then.
         catalogue, device, dtype, memory_budget, max_guests: of the `PipelineCache`.
     """
 
@@ -68,11 +71,13 @@ class Runtime(PipelineCache):
         concurrency: int = 1,
         max_guests: int = 8,
         max_seconds: float | None = None,
+        joins: bool = True,
     ):
         super().__init__(catalogue, device, dtype, memory_budget, max_guests)
         self.max_batch = max_batch
         self.max_seconds = max_seconds or max_run_seconds()
         self.costs = Costs()
+        self.joins = joins and can_be_steady(self.device, self.dtype)
         self._turns = Turns(concurrency)
         self._compute = on_gpu(self._events)
         self._compute_once = on_gpu(self._once)
@@ -113,7 +118,7 @@ class Runtime(PipelineCache):
     def _learn(self, jobs: Sequence[Job], result: Result) -> None:
         """Remember what the run of each job took."""
         for job, one in zip(jobs, result.results if isinstance(result, Several) else (result,), strict=True):
-            self.costs.learn(job, self.batch_of(job[1].checkpoint), one.seconds)
+            self.costs.learn(job, self.batch_of(job[1].checkpoint), one.seconds, one.company)
 
     def _jobs(self, request: Request, inputs: Mapping[str, Any]) -> list[Job]:
         """Return what each checkpoint of a request is asked, with the material in its form."""
@@ -161,11 +166,13 @@ class Runtime(PipelineCache):
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         stop = Stop()
         request = jobs[0][1]
-        turn = self._turns.ours.ask(stop, visitor, _sum(costs))
+        turn = self._turns.ours.ask(stop, visitor, _sum(costs), self._joinable(jobs, events, most))
 
         def work() -> None:
             try:
                 with turn:
+                    if turn.rode or self._run_together(jobs[0], turn):
+                        return  # whoever computed it has put the outcome into the events
                     results = []
                     for i, job in enumerate(jobs):
                         turn.later = _sum(costs[i + 1 :])
@@ -197,18 +204,40 @@ class Runtime(PipelineCache):
     def _run(self, job: Job, turn: Turn, events: Any, stop: Stop, most: float | None) -> Result:
         """Run a job whose turn it is."""
         checkpoint, asked, material = job
+        pipeline, most_at_once = self._ready(asked.checkpoint, turn), self.batch_of(checkpoint.name)
+        check = _limit(job, most)
+        return Run(pipeline, checkpoint, asked, material, most_at_once, events, stop, turn, check).result()
 
-        def check(seconds: float) -> None:
-            if most is not None and seconds > most:
-                raise too_long(job, seconds, most)
-
-        if asked.checkpoint not in self.loaded():
-            self.pipeline(asked.checkpoint)
+    def _ready(self, name: str, turn: Turn) -> Any:
+        """Return a pipeline; the time that its loading takes is nobody's."""
+        if name not in self.loaded():
+            self.pipeline(name)
             turn.skip()
-        pipeline = self.pipeline(asked.checkpoint)
-        return Run(
-            pipeline, checkpoint, asked, material, self.batch_of(checkpoint.name), events, stop, turn, check
-        ).result()
+        return self.pipeline(name)
+
+    def _joinable(self, jobs: Sequence[Job], events: Any, most: float | None) -> Joinable | None:
+        """Return what others must know of a run to be computed with it; None for one that must be alone."""
+        checkpoint, request, _ = jobs[0]
+        if len(jobs) > 1 or not self.joins or request.batch_size > self._most_together(checkpoint):
+            return None
+        kind = kind_of(jobs[0])
+        part = Part(request, events, _limit(jobs[0], most))
+        return None if kind is None else Joinable(kind, request.batch_size, part)
+
+    def _most_together(self, checkpoint: Checkpoint) -> int:
+        return min(MOST_SAMPLES, self.batch_of(checkpoint.name))
+
+    def _run_together(self, job: Job, turn: Turn) -> bool:
+        """Run a job whose turn it is with all that wait for the same; return False, having done nothing, if none do."""
+        if turn.joinable is None:
+            return False
+        checkpoint = job[0]
+        pipeline = self._ready(checkpoint.name, turn)
+        others = turn.take_along(self._most_together(checkpoint))
+        if not others:
+            return False
+        JointRun(pipeline, checkpoint, [turn, *others]).finish()
+        return True
 
     def turn(self, stop: Stop, visitor: Visitor | None = None) -> Turn:
         """Return a turn to wait for, and to hold while the block runs, for pages that compute without a checkpoint.
@@ -299,6 +328,16 @@ class Runtime(PipelineCache):
             fitted = [self.prepare(request.checkpoint, v, invert=request.invert) for v in values]
             material[name] = fitted if name == task.many else fitted[0]
         return material
+
+
+def _limit(job: Job, most: float | None) -> Callable[[float], None]:
+    """Return a check of the seconds that a job seems to take, which raises where a visitor's may not take so long."""
+
+    def check(seconds: float) -> None:
+        if most is not None and seconds > most:
+            raise too_long(job, seconds, most)
+
+    return check
 
 
 def _sum(costs: Sequence[float | None]) -> float:

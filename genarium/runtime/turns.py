@@ -15,6 +15,11 @@ short run is not interrupted by them: it keeps its S + r until it has ended. Of 
 
 With Q for the longest time between two pauses and QUANTUM together, tags of two flows that are both here never differ by
 more than GRAIN + Q, and by no more than Q where their runs are long. So no flow gets more than twice that beyond its share.
+
+A run whose turn it is for the first time may take along others that wait to begin, have no more samples, and can be computed in
+the same batch (batching.py). Together they are a crew. Each member pays for its part of the samples. The crew is served when
+it is the turn of the member with the most samples, whose tag grows fastest. So those outside wait no longer for a crew than they
+would for its members one after another.
 """
 
 from __future__ import annotations
@@ -23,16 +28,17 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 from genarium.errors import Stopped
+from genarium.runtime.flows import Flow, holds, key_of, shortest
 
 QUANTUM = 0.05  # seconds: a run computes at least so long before another goes on, because each switch empties caches
-GRAIN = 1.0  # seconds: a run that needs less is short, and not interrupted by long ones
 
 
 class Visitor(NamedTuple):
@@ -89,60 +95,41 @@ class Outlook:
     seconds: float | None = None
 
 
-@dataclass(eq=False)
-class _Flow:
-    """An address, a page of it, or the whole: what has a tag, and shares with its siblings.
+@dataclass(frozen=True)
+class Joinable:
+    """What a run must say to be computed together with others.
 
     Args:
-        tag: seconds that its runs have computed, beside what it missed while it was away.
-        time: the virtual time among its own flows.
-        flows: of the next level, by name: those that are here, and those whose tag is still ahead of the time.
-        turns: here, of the last level.
-        fresh: whether none of them has computed since it came.
+        kind: runs of an equal kind can be computed together.
+        samples: of the run.
+        part: what whoever computes needs to know of the run.
     """
 
-    tag: float = 0.0
-    time: float = 0.0
-    flows: dict[str, _Flow] = field(default_factory=dict)
-    turns: list[Turn] = field(default_factory=list)
-    fresh: bool = True
+    kind: Hashable
+    samples: int
+    part: Any = None
+
+
+class Crew:
+    """Turns that compute together, in the thread of the one that took the others along. Most are of one turn.
+
+    Args:
+        first: in whose thread they compute, also after it has left.
+    """
+
+    def __init__(self, first: Turn):
+        self.first, self.members = first, [first]
+        self.holds = False
+        self.since = self.quantum = 0.0  # when it was last counted, and when this quantum began
 
     @property
-    def here(self) -> list[_Flow]:
-        """The flows of the next level with a run that computes or waits."""
-        return [flow for flow in self.flows.values() if flow.number]
+    def lead(self) -> Turn | None:
+        """The member that stands for all when it is asked whose turn it is: the one with the most samples."""
+        return max(self.members, key=lambda turn: (turn.samples, -turn.number), default=None)
 
-    @property
-    def number(self) -> int:
-        """How many runs compute or wait."""
-        return len(self.turns) + sum(flow.number for flow in self.flows.values())
-
-    def next(self) -> Turn | None:
-        """Return whose turn it is of those that wait; None if nobody waits."""
-        waiting = [turn for turn in self.turns if turn.waits]
-        if waiting:
-            return min(waiting, key=lambda turn: turn.rank)
-        found = [(flow, turn) for flow in self.flows.values() if (turn := flow.next()) is not None]
-        first = min(found, key=lambda one: (_key(one[0].tag, one[1].rest), not one[0].fresh, one[1].rank), default=None)
-        return None if first is None else first[1]
-
-    def total(self) -> float:
-        """Return the seconds that all its runs still need; infinity where one is not known."""
-        return sum(turn.rest for turn in self.turns) + sum(flow.total() for flow in self.flows.values())
-
-    def advance(self) -> None:
-        """Bring the virtual time up to the flows that are here, and forget those that are no longer ahead of it."""
-        if here := self.here:
-            self.time = max(self.time, min(flow.tag for flow in here))
-        else:  # idle: nobody is owed anything
-            self.time = max([self.time, *(flow.tag for flow in self.flows.values())])
-        for name, flow in list(self.flows.items()):
-            if not flow.number and flow.tag <= self.time:
-                del self.flows[name]
-
-
-def _key(tag: float, rest: float) -> float:
-    return tag + min(rest, GRAIN)
+    def share(self, turn: Turn) -> float:
+        """Return which part of the computing a member pays."""
+        return turn.samples / sum(other.samples for other in self.members)
 
 
 class Turn:
@@ -153,48 +140,88 @@ class Turn:
         visitor: whose run it is.
         stop: ends the waiting.
         rest: seconds that the run will compute; None if that is not known.
+        joinable: with which others it can be computed; None for no others.
 
     Raises:
         Stopped: at the beginning of the block, and from `pause`, if `stop` is set while it waits.
     """
 
-    def __init__(self, turns: Turns, visitor: Visitor, stop: Stop, rest: float | None):
-        self.turns, self.visitor, self.stop = turns, visitor, stop
+    def __init__(
+        self, turns: Turns, visitor: Visitor, stop: Stop, rest: float | None, joinable: Joinable | None = None
+    ):
+        self.turns, self.visitor, self.stop, self.joinable = turns, visitor, stop, joinable
         self.rest = math.inf if rest is None else rest
         self.later = 0.0  # seconds of computing after what `pause` is told of
         self.number = 0  # in the order of coming
-        self.waits = self.holds = self.begun = False
-        self.since = self.quantum = 0.0  # when it was last counted, and when this quantum began
+        self.waits = self.begun = False
+        self.rode = False  # whether another's thread computes, or computed, this run
         self.changed = threading.Condition(turns.lock)
-        self.path: list[_Flow] = []  # from the whole to the page, while it takes part
+        self.path: list[Flow] = []  # from the whole to the page, while it takes part
+        self.crew = Crew(self)
+
+    @property
+    def samples(self) -> int:
+        """How many samples it pays for, beside those of its crew."""
+        return self.joinable.samples if self.joinable else 1
 
     @property
     def rank(self) -> tuple[float, int]:
         """Its place among the runs of its page."""
         return self.rest, self.number
 
+    @property
+    def here(self) -> bool:
+        """Whether it takes part: it has come and not left."""
+        return bool(self.path) and self in self.path[-1].turns
+
+    @property
+    def holds(self) -> bool:
+        """Whether it computes now."""
+        return self.crew.holds
+
+    @property
+    def leads(self) -> bool:
+        """Whether its crew is served when it is its turn."""
+        return self.crew.lead is self
+
     def __enter__(self) -> Turn:
         self.turns._join(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.turns._end(self)
+
+    def take_along(self, most: int) -> list[Turn]:
+        """Take along waiting runs of the same kind, and return them: from now on this thread computes for them too.
+
+        Each ends its waiting with `rode` set when it is told to `leave`, or when it is stopped.
+
+        Args:
+            most: samples of all together.
+        """
+        return self.turns._take_along(self, most)
+
+    def leave(self) -> None:
+        """Leave, for a run that has ended, or was given up, while its crew goes on."""
         self.turns._leave(self)
 
     def pause(self, rest: float | None = None) -> float:
         """Let others compute first, if one of them is due; return the seconds that this run has waited.
 
         Args:
-            rest: seconds that the run still needs, as far as known now.
+            rest: seconds that the run, with those that it took along, still needs, as far as known now.
         """
-        self.rest = math.inf if rest is None else rest + self.later
-        if not self.turns.waiting or self.turns.clock() - self.quantum < QUANTUM:
+        crew = self.crew
+        for turn in list(crew.members):
+            turn.rest = math.inf if rest is None else rest * crew.share(turn) + turn.later
+        if not self.turns.waiting or self.turns.clock() - crew.quantum < QUANTUM:
             return 0.0
-        return self.turns._pause(self)
+        return self.turns._pause(crew)
 
     def skip(self) -> None:
         """Count nothing of what was done since the turn began: the weights that were loaded are there for everybody."""
         with self.turns.lock:
-            self.since = self.quantum = self.turns.clock()
+            self.crew.since = self.crew.quantum = self.turns.clock()
 
     def outlook(self) -> Outlook:
         """Return what the run has before it."""
@@ -213,8 +240,8 @@ class Turns:
         self.slots, self.clock = slots, clock
         self.lock = threading.RLock()
         self.waiting = 0
-        self._all = _Flow()
-        self._holding: list[Turn] = []
+        self._all = Flow()
+        self._holding: list[Crew] = []
         self._came = 0
         self._process = os.getpid()
 
@@ -223,15 +250,22 @@ class Turns:
         """These turns, or in a process that was forked from theirs new ones: locks and runs of the other mean nothing there."""
         return self if self._process == os.getpid() else Turns(self.slots, self.clock)
 
-    def ask(self, stop: Stop, visitor: Visitor | None = None, rest: float | None = None) -> Turn:
+    def ask(
+        self,
+        stop: Stop,
+        visitor: Visitor | None = None,
+        rest: float | None = None,
+        joinable: Joinable | None = None,
+    ) -> Turn:
         """Return a turn to wait for.
 
         Args:
             stop: set it to end the waiting.
             visitor: whose run it is; the one whose event is being handled unless given.
             rest: seconds that the run will compute; None if that is not known.
+            joinable: with which others it can be computed; None for no others.
         """
-        return Turn(self, VISITOR.get() if visitor is None else visitor, stop, rest)
+        return Turn(self, VISITOR.get() if visitor is None else visitor, stop, rest, joinable)
 
     # ---- what a turn does ----
 
@@ -242,80 +276,134 @@ class Turns:
             turn.number, turn.path = self._came, [self._all]
             for name in turn.visitor:
                 above = turn.path[-1]
-                flow = above.flows.setdefault(name, _Flow())
+                flow = above.flows.setdefault(name, Flow())
                 if not flow.number:
                     flow.tag, flow.fresh = max(above.time, flow.tag), True
                 turn.path.append(flow)
             turn.path[-1].turns.append(turn)
+            self._queue(turn)
             try:
-                self._wait(turn)
+                with turn.stop.waking(partial(self._wake, turn)):
+                    self._grant()
+                    while not (turn.holds and not turn.rode) and turn.here and not turn.stop.is_set():
+                        turn.changed.wait()
+                if turn.stop.is_set():
+                    raise Stopped("Stopped." if turn.begun else "Stopped before it began.")
             except BaseException:
-                self._leave(turn)
+                self._end(turn)
                 raise
             turn.begun = True
 
-    def _wait(self, turn: Turn) -> None:
-        """Wait until it is this one's turn. The lock is held, and given back while waiting."""
+    def _wake(self, turn: Turn) -> None:
+        with self.lock:
+            turn.changed.notify()
 
-        def wake() -> None:
-            with self.lock:
-                turn.changed.notify()
+    def _queue(self, *turns: Turn) -> None:
+        """Let turns wait."""
+        for turn in turns:
+            turn.waits = True
+        self.waiting += len(turns)
 
-        turn.waits = True
-        self.waiting += 1
-        with turn.stop.waking(wake):
-            self._grant()
-            while turn.waits and not turn.stop.is_set():
-                turn.changed.wait()
-        if turn.stop.is_set():
-            raise Stopped("Stopped." if turn.begun else "Stopped before it began.")
+    def _call(self, *turns: Turn) -> None:
+        """Let turns that wait compute."""
+        for turn in turns:
+            self.waiting -= turn.waits
+            turn.waits = False
+            for flow in turn.path:
+                flow.fresh = False
 
     def _grant(self) -> None:
         """Let those compute that are next, as many as can."""
         while len(self._holding) < self.slots and (turn := self._all.next()) is not None:
-            self._holding.append(turn)
-            self.waiting -= 1
-            turn.waits, turn.holds = False, True
-            turn.since = turn.quantum = self.clock()
-            for flow in turn.path:
-                flow.fresh = False
-            turn.changed.notify()
+            crew = turn.crew
+            self._holding.append(crew)
+            self._call(*crew.members)
+            crew.holds = True
+            crew.since = crew.quantum = self.clock()
+            crew.first.changed.notify()
 
-    def _pause(self, turn: Turn) -> float:
+    def _take_along(self, turn: Turn, most: int) -> list[Turn]:
         with self.lock:
-            before = self.clock()
             self._count()
-            self._holding.remove(turn)
-            turn.holds = False
-            self._wait(turn)
+            own, crew = turn.joinable, turn.crew
+            if own is None or not turn.here:
+                return []
+            room = most - own.samples
+            for other in sorted(self._all.everybody(), key=lambda one: one.number):
+                wanted = other.joinable is not None and other.joinable.kind == own.kind
+                if wanted and other.waits and not other.begun and other.samples <= min(room, own.samples):
+                    room -= other.samples
+                    other.begun = other.rode = True
+                    other.crew = crew
+                    crew.members.append(other)
+                    self._call(other)
+            return crew.members[1:]
+
+    def _pause(self, crew: Crew) -> float:
+        """Wait until it is a crew's turn again.
+
+        Raises:
+            Stopped: all its members were stopped meanwhile.
+        """
+        with self.lock:
+            first, before = crew.first, self.clock()
+            self._count()
+            self._holding.remove(crew)
+            crew.holds = False
+            self._queue(*crew.members)
+            with first.stop.waking(partial(self._wake, first)):
+                self._grant()
+                while not crew.holds and crew.members:
+                    if first.here and first.stop.is_set():
+                        self._leave(first)
+                    else:
+                        first.changed.wait()
+            if not crew.holds:
+                raise Stopped("Stopped.")
             return self.clock() - before
 
     def _leave(self, turn: Turn) -> None:
+        """Let a run leave. What its crew computes goes on."""
         with self.lock:
+            if not turn.here:
+                return
             self._count()
-            if turn.holds:
-                self._holding.remove(turn)
-            self.waiting -= turn.waits
-            turn.waits = turn.holds = False
+            self._call(turn)
+            turn.crew.members.remove(turn)
             turn.path[-1].turns.remove(turn)
             for flow in reversed(turn.path[:-1]):
                 flow.advance()
+            turn.changed.notify()
+            turn.crew.first.changed.notify()  # its crew may have lost the last member
             self._grant()
+
+    def _end(self, turn: Turn) -> None:
+        """Let a run leave, and where its thread computes, end that."""
+        with self.lock:
+            self._leave(turn)
+            if turn.crew.first is turn and turn.crew.holds:
+                for other in list(turn.crew.members):
+                    self._leave(other)
+                self._holding.remove(turn.crew)
+                turn.crew.holds = False
+                self._grant()
 
     def _count(self) -> None:
         """Count what those who compute have computed by now."""
         now = self.clock()
-        for turn in self._holding:
-            for flow in turn.path[1:]:
-                flow.tag += now - turn.since
-            turn.since = now
-            for flow in turn.path[:-1]:
-                flow.advance()
+        for crew in self._holding:
+            for turn in crew.members:
+                for flow in turn.path[1:]:
+                    flow.tag += (now - crew.since) * crew.share(turn)
+            crew.since = now
+            for turn in crew.members:
+                for flow in turn.path[:-1]:
+                    flow.advance()
 
     def _outlook(self, turn: Turn) -> Outlook:
         """Return what a run has before it, if those who are here share equally from now on and nobody comes."""
         with self.lock:
-            if not turn.path or turn not in turn.path[-1].turns:
+            if not turn.here:
                 return Outlook()
             self._count()
             siblings = [other for other in turn.path[-1].turns if other is not turn]
@@ -324,19 +412,13 @@ class Turns:
             seconds = sum(other.rest for other in ahead) + (turn.rest if turn.begun else 0.0)
             rest = turn.rest
             for above, own in reversed(list(zip(turn.path, turn.path[1:]))):
-                mine = _key(own.tag, rest)
+                mine = key_of(own.tag, rest)
                 others = [flow for flow in above.here if flow is not own]
-                before += sum(_holds(flow) or _key(flow.tag, _shortest(flow)) < mine for flow in others)
+                before += sum(holds(flow) or key_of(flow.tag, shortest(flow)) < mine for flow in others)
                 # until own has had `seconds`, each other has had as many, less what it is ahead, or all that it needs
                 seconds += sum(min(flow.total(), max(0.0, own.tag + seconds - flow.tag)) for flow in others)
-                rest = min(rest, _shortest(own))
+                rest = min(rest, shortest(own))
+            if turn.begun:  # those who are computed together end together
+                seconds = max(seconds, sum(other.rest for other in turn.crew.members))
             known = seconds if math.isfinite(seconds) else None
             return Outlook(0 if turn.begun else before, self._all.number - 1, known)
-
-
-def _shortest(flow: _Flow) -> float:
-    return min([turn.rest for turn in flow.turns] + [_shortest(one) for one in flow.here], default=math.inf)
-
-
-def _holds(flow: _Flow) -> bool:
-    return any(turn.holds for turn in flow.turns) or any(_holds(one) for one in flow.here)

@@ -15,7 +15,7 @@ from test_runtime import generate, picture, pixels
 from genarium import environment
 from genarium.catalogue import find_checkpoints
 from genarium.errors import InputError
-from genarium.runtime import Outlook, Progress, Request, Result, Runtime, Stop, Visitor, turns
+from genarium.runtime import Outlook, Progress, Request, Result, Runtime, Stop, Visitor, flows, turns
 from genarium.runtime.costs import MAX_KNOWN, Costs, units_of
 from genarium.runtime.turns import VISITOR
 from genarium.ui.readers import visitor_of
@@ -115,7 +115,7 @@ def note_step(order, who, event):
 def test_each_result_is_as_if_it_were_alone(catalogue, monkeypatch):
     """Two visitors use one pipeline, and each lets the other go on after every step."""
     monkeypatch.setattr(turns, "QUANTUM", 0.0)
-    monkeypatch.setattr(turns, "GRAIN", 0.0)
+    monkeypatch.setattr(flows, "GRAIN", 0.0)
     runtime, alone = (Runtime(catalogue, "cpu", torch.float32) for _ in range(2))
     orders = []
     for pair, inputs in jobs(catalogue):

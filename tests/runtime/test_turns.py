@@ -10,7 +10,8 @@ import pytest
 
 from genarium.errors import Stopped
 from genarium.runtime import turns as module
-from genarium.runtime.turns import GRAIN, QUANTUM, Stop, Turns, Visitor
+from genarium.runtime.flows import GRAIN
+from genarium.runtime.turns import QUANTUM, Stop, Turns, Visitor
 
 STEP = 0.1  # seconds of one step, more than a quantum
 

@@ -8,8 +8,9 @@ Linux gives to whoever asks). It presses Run on the first page with the defaults
 the result. Three things are measured:
 
 1.  so many visitors at once ask for so many pictures each: pictures a second, times of the first preview and of the result,
-    errors, memory, and the slowest visitor beside the fair share (what all computed, one after another). The bare Gradio app
-    sends the same pictures as a preview and as a result to as many visitors;
+    errors, memory, and the slowest visitor beside the fair share (what all computed, one after another). The same visitors
+    also come one by one, each after the result of the one before: the peer of the batches that the app makes of equal requests.
+    The bare Gradio app sends the same pictures as a preview and as a result to as many visitors;
 2.  short requests, each of a new visitor, beside long diffusion runs of other visitors, and alone;
 3.  what a call of the web API takes beside computing, and the same call of the bare app, in turn.
 
@@ -46,6 +47,7 @@ from genarium.hardware import describe_hardware
 
 DIFFUSION, STUDENT, VAE = "ddpm-fashion-mnist", "flow-matching-fashion-mnist-2step", "vae-fashion-mnist"
 PATIENCE = 3600  # seconds
+IN_TURN = 20  # visitors at most that come one by one: more say nothing new
 
 
 @dataclass
@@ -234,22 +236,26 @@ def together(site: Site, number: int, press: Callable[[], Visit]) -> tuple[list[
 def crowds(app: Genarium, bare: Bare, checkpoints: list[str], visitors: list[int], pictures: list[int]) -> list[str]:
     """Measure visitors that come at once -> lines of a table."""
     lines = [
-        "| checkpoint | visitors | pictures each | pictures a second | first preview, s | result, s | slowest / fair share | errors "
-        "| memory, MiB | bare: result, s |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| checkpoint | visitors | pictures each | pictures a second | one by one | ratio | first preview, s | result, s "
+        "| slowest / fair share | errors | memory, MiB | bare: result, s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for checkpoint in checkpoints:
         for each in pictures:
             values = app.values(checkpoint, each)
             alone = statistics.median(app.press(app.event["id"], values).result for _ in range(3))
             for number in visitors:
+                before = time.monotonic()
+                in_turn = [app.press(app.event["id"], values) for _ in range(min(number, IN_TURN))]
+                slowly = len(in_turn) * each / (time.monotonic() - before)
                 seen, took, memory = together(app, number, partial(app.press, app.event["id"], values))
                 plain, _, _ = together(bare, number, partial(bare.press, bare.event, [each]))
                 good = [visit for visit in seen if not visit.problem]
-                for problem in sorted({visit.problem for visit in (*seen, *plain) if visit.problem}):
+                for problem in sorted({visit.problem for visit in (*in_turn, *seen, *plain) if visit.problem}):
                     print(problem, file=sys.stderr)
+                rate = len(good) * each / took
                 lines.append(
-                    f"| {checkpoint} | {number} | {each} | {len(good) * each / took:.1f} | {seconds([v.first for v in good])} "
+                    f"| {checkpoint} | {number} | {each} | {rate:.1f} | {slowly:.1f} | {rate / slowly:.2f} | {seconds([v.first for v in good])} "
                     f"| {seconds([v.result for v in good])} | {max(v.result for v in good) / (alone * number):.2f} "
                     f"| {len(seen) - len(good)} | {memory:.0f} | {seconds([v.result for v in plain if not v.problem])} |"
                 )

@@ -67,6 +67,7 @@ class AutoregressivePipeline(ImageFamilyMixin, DiffusionPipeline):
 
     network: ModelMixin
     model_cpu_offload_seq = "network"
+    joins = {}  # noqa: RUF012  # never changed
     likelihood_kind = "exact"
 
     def __init__(

@@ -61,6 +61,7 @@ class DenoisingDiffusionPipeline(PixelUNetMixin, DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "unet"
+    joins = {}  # noqa: RUF012  # never changed
 
     def __init__(
         self,

@@ -76,6 +76,7 @@ class DiscreteAutoencoderPipeline(DiscreteCodesMixin, ImageFamilyMixin, Diffusio
     decoder: DiscreteDecoder
     prior: BitPrior
     model_cpu_offload_seq = "encoder->prior->decoder"
+    joins = {}  # noqa: RUF012  # never changed
     _optional_components: ClassVar[list[str]] = ["prior"]  # as diffusers has it
 
     def __init__(

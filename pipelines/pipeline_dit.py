@@ -94,6 +94,7 @@ class LatentTransformerPipeline(LatentTypicalityMixin, DiffusionPipeline):
     scheduler: FlowMatchEulerDiscreteScheduler | DDPMScheduler
     code_kind = "noise"
     model_cpu_offload_seq = "autoencoder->transformer"
+    joins = {}  # noqa: RUF012  # never changed
 
     _optional_components: ClassVar[list[str]] = ["transformer", "scheduler"]  # as diffusers has it
     needs: ClassVar[dict[str, str]] = {"__call__": "transformer"}

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +82,7 @@ class ScoreSdePipeline(ScoreTypicalityMixin, DiffusionPipeline):
 
     likelihood_kind = "estimate"  # of the trace, along an ODE that is solved in steps
     model_cpu_offload_seq = "unet"
+    joins = {"sampler": tuple(name for name in get_args(Sampler) if name != "rk45")}  # noqa: RUF012  # never changed; it takes as many steps as the slowest
 
     def __init__(
         self,

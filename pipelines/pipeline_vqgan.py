@@ -92,6 +92,7 @@ class VQGANPipeline(ImageFamilyMixin, DiffusionPipeline):
     code_kind = "grid"
     transformer: CodeTransformer  # None in an auto-encoder alone
     model_cpu_offload_seq = "vqgan->transformer"
+    joins = {}  # noqa: RUF012  # never changed
 
     _optional_components: ClassVar[list[str]] = ["transformer"]  # as diffusers has it
     needs: ClassVar[dict[str, str]] = {"__call__": "transformer"}

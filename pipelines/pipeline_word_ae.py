@@ -76,6 +76,7 @@ class WordAutoencoderPipeline(ImageFamilyMixin, DiffusionPipeline):
     code_kind = "words"
     learns_from_pairs = True
     model_cpu_offload_seq = "autoencoder"
+    joins = {}  # noqa: RUF012  # never changed
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from media import call_with_pictures, generators, medium_of, same
 from genarium import paths
 from genarium.checkpoints import load_pipeline, open_checkpoint
 from genarium.families import discover
+from genarium.runtime.steady import can_be_steady, steady
 from genarium.tasks import HOST_PARAMETERS, controls_of, find_tasks, tasks_of
 
 FAMILIES = {family.name: family for family in discover(installed=False)}
@@ -80,6 +81,42 @@ def test_a_sample_does_not_depend_on_its_batch(tiny, family, task):
     for key, value in together.items():
         if value is not None:
             assert torch.allclose(value[1:2], alone[key], rtol=1e-4, atol=1e-4)
+
+
+def joint_cases():
+    """Yield each family that lets requests share a call, with its defaults and with each choice of each parameter."""
+    for name in GENERATING:
+        joins = FAMILIES[name].pipeline_class().joins
+        if joins is not None:
+            controls = controls_of(FAMILIES[name].pipeline_class(), find_tasks()["generate"])
+            chosen = [(key, value) for key, one in controls.items() for value in one.choices or ()]
+            settings = [{key: value} for key, value in chosen if value in joins.get(key, (value,))]
+            yield from ((name, setting) for setting in settings or [{}])
+
+
+@pytest.mark.parametrize(("family", "setting"), list(joint_cases()))
+def test_a_picture_of_a_joint_call_is_that_of_a_call_alone(family, setting):
+    """To the last bit of the numbers, and so of the 8-bit picture, in batches of any size."""
+    if not can_be_steady(torch.device("cpu"), torch.float32):
+        pytest.skip("this processor's kernels differ with the batch, so nothing is joined here")
+    pipeline = medium_of(FAMILIES[family].pipeline_class()).build(FAMILIES[family])
+    for component in pipeline.components.values():  # as a checkpoint is loaded
+        if isinstance(component, torch.nn.Module):
+            component.to(memory_format=torch.channels_last)
+    steady(pipeline)
+    for labels in ({}, {"class_labels": None}):  # the classes of the seeds, and any
+        seeds = (3, 4, 5, 6, 7)
+        together = call_with_pictures(pipeline, "generate", seeds, **setting, **labels)["images"]
+        few = call_with_pictures(pipeline, "generate", seeds[:2], **setting, **labels)["images"]
+        alone = [call_with_pictures(pipeline, "generate", (seed,), **setting, **labels)["images"] for seed in seeds]
+        assert torch.equal(together, torch.cat(alone)) and torch.equal(together[:2], few)
+
+
+def test_families_say_which_requests_may_share_a_call():
+    joining = {name for name in GENERATING if FAMILIES[name].pipeline_class().joins is not None}
+    assert {"ddpm", "dit", "flow-matching", "score-sde"} <= joining
+    for name in ("flow-matching", "score-sde"):
+        assert "rk45" not in FAMILIES[name].pipeline_class().joins["sampler"], "its steps depend on the others"
 
 
 @pytest.mark.parametrize(("family", "task"), CASES)

@@ -6,7 +6,9 @@ program.py      a request as a Python program
 pipelines.py    the loaded pipelines, within a memory budget
 trial.py        a stranger's checkpoint is loaded in a process of its own first
 scheduler.py    `Runtime`: bring the material into the model's form, wait for a turn, run, preview, stop
+visitors.py     whose a run is, and how it is stopped
 turns.py        who computes next, step by step
+crews.py        a run's part in the turns, and runs that compute together
 flows.py        what each visitor has had, by which turns are given
 batching.py     runs of several visitors in one batch
 steady.py       layers whose numbers do not depend on the batch
@@ -21,7 +23,8 @@ from genarium.runtime.pipelines import EVALUATIONS, pick_dtype
 from genarium.runtime.request import Request
 from genarium.runtime.results import Pictures, Result, RunResult, Several, Sounds
 from genarium.runtime.scheduler import Runtime
-from genarium.runtime.turns import Outlook, Stop, Visitor
+from genarium.runtime.turns import Outlook
+from genarium.runtime.visitors import Stop, Visitor
 
 __all__ = [
     "EVALUATIONS",

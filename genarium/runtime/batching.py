@@ -19,10 +19,10 @@ import torch
 from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, Stopped
 from genarium.runtime.costs import Job
+from genarium.runtime.crews import Turn
 from genarium.runtime.execution import PREVIEW_SECONDS, SURE_SECONDS, Progress, Run
 from genarium.runtime.request import Request
 from genarium.runtime.results import Pictures, part_of, result_class
-from genarium.runtime.turns import Turn
 
 MOST_SAMPLES = 32  # in a joint batch: on two cores more than 16 gain little, and each step becomes longer
 

@@ -15,11 +15,12 @@ import torch
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError, Stopped
+from genarium.runtime.crews import Turn
 from genarium.runtime.modalities import MEDIA
 from genarium.runtime.pipelines import EVALUATIONS
 from genarium.runtime.request import Request
 from genarium.runtime.results import Result, result_class
-from genarium.runtime.turns import Outlook, Turn
+from genarium.runtime.turns import Outlook
 
 NOTHING_KNOWN = Outlook()
 SURE_SECONDS = 2.0  # of computing, after which its first steps say how long a run takes

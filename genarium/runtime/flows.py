@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from genarium.runtime.turns import Turn
+    from genarium.runtime.crews import Turn
 
 GRAIN = 1.0  # seconds: a run that needs less is short, and not interrupted by long ones
 
@@ -51,7 +51,7 @@ class Flow:
             return min(waiting, key=lambda turn: turn.rank)
         found = [(flow, turn) for flow in self.flows.values() if (turn := flow.next()) is not None]
         first = min(
-            found, key=lambda one: (key_of(one[0].tag, one[1].rest), not one[0].fresh, one[1].rank), default=None
+            found, key=lambda one: (key_of(one[0].tag, one[1].crew.rest), not one[0].fresh, one[1].rank), default=None
         )
         return None if first is None else first[1]
 
@@ -75,7 +75,7 @@ def key_of(tag: float, rest: float) -> float:
 
 
 def shortest(flow: Flow) -> float:
-    return min([turn.rest for turn in flow.turns] + [shortest(one) for one in flow.here], default=math.inf)
+    return min([turn.crew.rest for turn in flow.turns] + [shortest(one) for one in flow.here], default=math.inf)
 
 
 def holds(flow: Flow) -> bool:

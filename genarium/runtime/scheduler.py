@@ -21,13 +21,15 @@ from genarium.environment import max_run_seconds
 from genarium.errors import GenariumError, InputError, Stopped
 from genarium.runtime.batching import MOST_SAMPLES, JointRun, Part, kind_of
 from genarium.runtime.costs import Costs, Job, too_long
+from genarium.runtime.crews import Joinable, Turn
 from genarium.runtime.execution import Progress, Run
 from genarium.runtime.modalities import MEDIA
 from genarium.runtime.pipelines import PipelineCache
 from genarium.runtime.request import Request
 from genarium.runtime.results import Result, Several
 from genarium.runtime.steady import can_be_steady
-from genarium.runtime.turns import VISITOR, Joinable, Stop, Turn, Turns, Visitor
+from genarium.runtime.turns import Turns
+from genarium.runtime.visitors import VISITOR, Stop, Visitor
 
 try:
     import spaces  # type: ignore[import-not-found]  # on ZeroGPU Spaces only, and before CUDA is first used

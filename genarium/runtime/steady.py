@@ -10,7 +10,7 @@ In bfloat16 and on a GPU no such rule is known, and other processors may have ot
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -57,12 +57,12 @@ def can_be_steady(device: torch.device, dtype: torch.dtype) -> bool:
 def _kernels_are_steady(threads: int) -> bool:
     """Try layers with few samples and with many; `threads` are those with which this process computes."""
     generator = torch.Generator().manual_seed(0)
-    layers = [SteadyLinear(64, 256), SteadyConv2d(64, 64, 3, padding=1), SteadyConv2d(64, 64, 1)]
-    inputs = [torch.randn(16, 64, *size, generator=generator) for size in ((), (7, 7), (7, 7))]
-    for layer, x in zip(layers, inputs, strict=True):
+    rows, maps = (torch.randn(16, 64, *size, generator=generator) for size in ((), (7, 7)))
+    maps = maps.to(memory_format=torch.channels_last)
+    tried = [(SteadyLinear(64, 256), rows), (SteadyConv2d(64, 64, 3, padding=1), maps), (SteadyConv2d(64, 64, 1), maps)]
+    for layer, x in tried:
         layer.requires_grad_(False).weight.normal_(generator=generator)
-        if x.ndim == 4:
-            layer, x = (one.to(memory_format=torch.channels_last) for one in (layer, x))
+        cast(Any, layer).to(memory_format=torch.channels_last)
         many = layer(x)
         if not all(torch.equal(layer(x[:number]), many[:number]) for number in (1, 2, 3, 5, 6, 10)):
             return False
@@ -75,5 +75,6 @@ def steady(pipeline: Any) -> None:
         if isinstance(network, nn.Module):
             for module in network.modules():
                 made = STEADY.get(type(module))
-                if made is not None and can_be_steady(module.weight.device, module.weight.dtype):
+                weight = getattr(module, "weight", None)
+                if made is not None and weight is not None and can_be_steady(weight.device, weight.dtype):
                     module.__class__ = made

@@ -28,56 +28,16 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
 
 from genarium.errors import Stopped
+from genarium.runtime.crews import Crew, Joinable, Turn
 from genarium.runtime.flows import Flow, holds, key_of, shortest
+from genarium.runtime.visitors import VISITOR, Stop, Visitor
 
 QUANTUM = 0.05  # seconds: a run computes at least so long before another goes on, because each switch empties caches
-
-
-class Visitor(NamedTuple):
-    """Whose a run is. Programs of this machine that use the runtime directly are one visitor.
-
-    Args:
-        address: of the client; addresses share the computing equally.
-        page: of the client, as its pages share what is the address's.
-    """
-
-    address: str = ""
-    page: str = ""
-
-
-NOBODY = Visitor()
-VISITOR: ContextVar[Visitor] = ContextVar("visitor", default=NOBODY)  # of the event that is being handled
-
-
-class Stop(threading.Event):
-    """An event that ends a run, and that also wakes it while it waits for its turn."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._wakes: set[Callable[[], None]] = set()
-
-    def set(self) -> None:
-        """Set the event, and wake whoever waits with it."""
-        super().set()
-        for wake in list(self._wakes):
-            wake()
-
-    @contextmanager
-    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Let `set` call a function while the block runs. Set already, it calls nothing."""
-        self._wakes.add(wake)
-        try:
-            yield
-        finally:
-            self._wakes.discard(wake)
 
 
 @dataclass(frozen=True)
@@ -93,139 +53,6 @@ class Outlook:
     before: int = 0
     others: int = 0
     seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Joinable:
-    """What a run must say to be computed together with others.
-
-    Args:
-        kind: runs of an equal kind can be computed together.
-        samples: of the run.
-        part: what whoever computes needs to know of the run.
-    """
-
-    kind: Hashable
-    samples: int
-    part: Any = None
-
-
-class Crew:
-    """Turns that compute together, in the thread of the one that took the others along. Most are of one turn.
-
-    Args:
-        first: in whose thread they compute, also after it has left.
-    """
-
-    def __init__(self, first: Turn):
-        self.first, self.members = first, [first]
-        self.holds = False
-        self.since = self.quantum = 0.0  # when it was last counted, and when this quantum began
-
-    @property
-    def lead(self) -> Turn | None:
-        """The member that stands for all when it is asked whose turn it is: the one with the most samples."""
-        return max(self.members, key=lambda turn: (turn.samples, -turn.number), default=None)
-
-    def share(self, turn: Turn) -> float:
-        """Return which part of the computing a member pays."""
-        return turn.samples / sum(other.samples for other in self.members)
-
-
-class Turn:
-    """One run's part in the `Turns`, a context manager: the block runs while it is its turn.
-
-    Args:
-        turns: which it takes part in.
-        visitor: whose run it is.
-        stop: ends the waiting.
-        rest: seconds that the run will compute; None if that is not known.
-        joinable: with which others it can be computed; None for no others.
-
-    Raises:
-        Stopped: at the beginning of the block, and from `pause`, if `stop` is set while it waits.
-    """
-
-    def __init__(
-        self, turns: Turns, visitor: Visitor, stop: Stop, rest: float | None, joinable: Joinable | None = None
-    ):
-        self.turns, self.visitor, self.stop, self.joinable = turns, visitor, stop, joinable
-        self.rest = math.inf if rest is None else rest
-        self.later = 0.0  # seconds of computing after what `pause` is told of
-        self.number = 0  # in the order of coming
-        self.waits = self.begun = False
-        self.rode = False  # whether another's thread computes, or computed, this run
-        self.changed = threading.Condition(turns.lock)
-        self.path: list[Flow] = []  # from the whole to the page, while it takes part
-        self.crew = Crew(self)
-
-    @property
-    def samples(self) -> int:
-        """How many samples it pays for, beside those of its crew."""
-        return self.joinable.samples if self.joinable else 1
-
-    @property
-    def rank(self) -> tuple[float, int]:
-        """Its place among the runs of its page."""
-        return self.rest, self.number
-
-    @property
-    def here(self) -> bool:
-        """Whether it takes part: it has come and not left."""
-        return bool(self.path) and self in self.path[-1].turns
-
-    @property
-    def holds(self) -> bool:
-        """Whether it computes now."""
-        return self.crew.holds
-
-    @property
-    def leads(self) -> bool:
-        """Whether its crew is served when it is its turn."""
-        return self.crew.lead is self
-
-    def __enter__(self) -> Turn:
-        self.turns._join(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.turns._end(self)
-
-    def take_along(self, most: int) -> list[Turn]:
-        """Take along waiting runs of the same kind, and return them: from now on this thread computes for them too.
-
-        Each ends its waiting with `rode` set when it is told to `leave`, or when it is stopped.
-
-        Args:
-            most: samples of all together.
-        """
-        return self.turns._take_along(self, most)
-
-    def leave(self) -> None:
-        """Leave, for a run that has ended, or was given up, while its crew goes on."""
-        self.turns._leave(self)
-
-    def pause(self, rest: float | None = None) -> float:
-        """Let others compute first, if one of them is due; return the seconds that this run has waited.
-
-        Args:
-            rest: seconds that the run, with those that it took along, still needs, as far as known now.
-        """
-        crew = self.crew
-        for turn in list(crew.members):
-            turn.rest = math.inf if rest is None else rest * crew.share(turn) + turn.later
-        if not self.turns.waiting or self.turns.clock() - crew.quantum < QUANTUM:
-            return 0.0
-        return self.turns._pause(crew)
-
-    def skip(self) -> None:
-        """Count nothing of what was done since the turn began: the weights that were loaded are there for everybody."""
-        with self.turns.lock:
-            self.crew.since = self.crew.quantum = self.turns.clock()
-
-    def outlook(self) -> Outlook:
-        """Return what the run has before it."""
-        return self.turns._outlook(self)
 
 
 class Turns:
@@ -340,11 +167,13 @@ class Turns:
             return crew.members[1:]
 
     def _pause(self, crew: Crew) -> float:
-        """Wait until it is a crew's turn again.
+        """Wait until it is a crew's turn again, if somebody else is due; return the seconds that it has waited.
 
         Raises:
             Stopped: all its members were stopped meanwhile.
         """
+        if not self.waiting or self.clock() - crew.quantum < QUANTUM:
+            return 0.0
         with self.lock:
             first, before = crew.first, self.clock()
             self._count()
@@ -410,7 +239,7 @@ class Turns:
             ahead = [other for other in siblings if other.rank < turn.rank]
             before = sum(other.holds or other.rank < turn.rank for other in siblings)
             seconds = sum(other.rest for other in ahead) + (turn.rest if turn.begun else 0.0)
-            rest = turn.rest
+            rest = turn.crew.rest
             for above, own in reversed(list(zip(turn.path, turn.path[1:]))):
                 mine = key_of(own.tag, rest)
                 others = [flow for flow in above.here if flow is not own]
@@ -419,6 +248,6 @@ class Turns:
                 seconds += sum(min(flow.total(), max(0.0, own.tag + seconds - flow.tag)) for flow in others)
                 rest = min(rest, shortest(own))
             if turn.begun:  # those who are computed together end together
-                seconds = max(seconds, sum(other.rest for other in turn.crew.members))
+                seconds = max(seconds, turn.crew.rest)
             known = seconds if math.isfinite(seconds) else None
             return Outlook(0 if turn.begun else before, self._all.number - 1, known)

@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 from gradio.context import LocalContext
 
-from genarium.runtime.turns import VISITOR, Visitor
+from genarium.runtime.visitors import VISITOR, Visitor
 
 GRACE_SECONDS = 20  # between asking and reading, or between two connections
 MAX_KNOWN = 10_000  # sessions of which it is known when they last read

@@ -14,8 +14,10 @@ from genarium.catalogue import find_checkpoints
 from genarium.errors import InputError, Stopped
 from genarium.runtime import Progress, Request, Result, Runtime, Stop, batching
 from genarium.runtime.batching import JointRun, Part, kind_of
+from genarium.runtime.crews import Joinable
 from genarium.runtime.results import Pictures, part_of
-from genarium.runtime.turns import Joinable, Turns, Visitor
+from genarium.runtime.turns import Turns
+from genarium.runtime.visitors import Visitor
 
 FEW = {"num_inference_steps": 3}
 

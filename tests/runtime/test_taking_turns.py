@@ -17,7 +17,7 @@ from genarium.catalogue import find_checkpoints
 from genarium.errors import InputError
 from genarium.runtime import Outlook, Progress, Request, Result, Runtime, Stop, Visitor, flows, turns
 from genarium.runtime.costs import MAX_KNOWN, Costs, units_of
-from genarium.runtime.turns import VISITOR
+from genarium.runtime.visitors import VISITOR
 from genarium.ui.readers import visitor_of
 from genarium.ui.runs import progress_html
 

@@ -11,7 +11,8 @@ import pytest
 from genarium.errors import Stopped
 from genarium.runtime import turns as module
 from genarium.runtime.flows import GRAIN
-from genarium.runtime.turns import QUANTUM, Stop, Turns, Visitor
+from genarium.runtime.turns import QUANTUM, Turns
+from genarium.runtime.visitors import Stop, Visitor
 
 STEP = 0.1  # seconds of one step, more than a quantum
 

@@ -122,8 +122,13 @@ class Genarium(Site):
 
     def __init__(self, app: RealApp):
         super().__init__(app.url, app.memory)
-        self.crowd = Crowd(app, 0)
+        self.crowd, self.app = Crowd(app, 0), psutil.Process(app.process.pid)
         self.event = self.crowd.runs["generate"]
+
+    def processor(self) -> float:
+        """Return the seconds that the app has kept processors busy: other programs do not change them much."""
+        spent = self.app.cpu_times()
+        return spent.user + spent.system
 
     def values(self, checkpoint: str, number: int) -> list:
         """Return what the page sends when Run is pressed, with the defaults of the page."""
@@ -236,26 +241,30 @@ def together(site: Site, number: int, press: Callable[[], Visit]) -> tuple[list[
 def crowds(app: Genarium, bare: Bare, checkpoints: list[str], visitors: list[int], pictures: list[int]) -> list[str]:
     """Measure visitors that come at once -> lines of a table."""
     lines = [
-        "| checkpoint | visitors | pictures each | pictures a second | one by one | ratio | first preview, s | result, s "
+        "| checkpoint | visitors | pictures each | pictures a second | one by one | ratio | processor ms a picture, one by one / together | first preview, s | result, s "
         "| slowest / fair share | errors | memory, MiB | bare: result, s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for checkpoint in checkpoints:
         for each in pictures:
             values = app.values(checkpoint, each)
             alone = statistics.median(app.press(app.event["id"], values).result for _ in range(3))
             for number in visitors:
-                before = time.monotonic()
+                before, spent = time.monotonic(), app.processor()
                 in_turn = [app.press(app.event["id"], values) for _ in range(min(number, IN_TURN))]
                 slowly = len(in_turn) * each / (time.monotonic() - before)
+                cost_in_turn = (app.processor() - spent) / len(in_turn) / each
+                spent = app.processor()
                 seen, took, memory = together(app, number, partial(app.press, app.event["id"], values))
+                cost = (app.processor() - spent) / number / each
                 plain, _, _ = together(bare, number, partial(bare.press, bare.event, [each]))
                 good = [visit for visit in seen if not visit.problem]
                 for problem in sorted({visit.problem for visit in (*in_turn, *seen, *plain) if visit.problem}):
                     print(problem, file=sys.stderr)
                 rate = len(good) * each / took
                 lines.append(
-                    f"| {checkpoint} | {number} | {each} | {rate:.1f} | {slowly:.1f} | {rate / slowly:.2f} | {seconds([v.first for v in good])} "
+                    f"| {checkpoint} | {number} | {each} | {rate:.1f} | {slowly:.1f} | {rate / slowly:.2f} "
+                    f"| {1000 * cost_in_turn:.0f} / {1000 * cost:.0f} | {seconds([v.first for v in good])} "
                     f"| {seconds([v.result for v in good])} | {max(v.result for v in good) / (alone * number):.2f} "
                     f"| {len(seen) - len(good)} | {memory:.0f} | {seconds([v.result for v in plain if not v.problem])} |"
                 )

@@ -10,7 +10,7 @@ In bfloat16 and on a GPU no such rule is known, and other processors may have ot
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -59,10 +59,11 @@ def _kernels_are_steady(threads: int) -> bool:
     generator = torch.Generator().manual_seed(0)
     rows, maps = (torch.randn(16, 64, *size, generator=generator) for size in ((), (7, 7)))
     maps = maps.to(memory_format=torch.channels_last)
-    tried = [(SteadyLinear(64, 256), rows), (SteadyConv2d(64, 64, 3, padding=1), maps), (SteadyConv2d(64, 64, 1), maps)]
+    convolutions = [SteadyConv2d(64, 64, 3, padding=1), SteadyConv2d(64, 64, 1)]
+    tried: list[tuple[Any, torch.Tensor]] = [(SteadyLinear(64, 256), rows), *((one, maps) for one in convolutions)]
     for layer, x in tried:
         layer.requires_grad_(False).weight.normal_(generator=generator)
-        cast(Any, layer).to(memory_format=torch.channels_last)
+        layer.to(memory_format=torch.channels_last)
         many = layer(x)
         if not all(torch.equal(layer(x[:number]), many[:number]) for number in (1, 2, 3, 5, 6, 10)):
             return False

@@ -111,9 +111,10 @@ class Site:
         event = http.post("/gradio_api/call/generate", json={"data": data}).raise_for_status().json()["event_id"]
         text = http.get(f"/gradio_api/call/generate/{event}").raise_for_status().text
         took = time.monotonic() - began
-        if not text.startswith("event: complete"):
+        _, complete, data = text.partition("event: complete\ndata: ")  # heartbeats may come before
+        if not complete:
             raise RuntimeError(text[:500])
-        files, report = json.loads(text.partition("data: ")[2].splitlines()[0])
+        files, report = json.loads(data.splitlines()[0])
         return took, {**report, "files": files}
 
 

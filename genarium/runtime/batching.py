@@ -24,7 +24,7 @@ from genarium.runtime.execution import PREVIEW_SECONDS, SURE_SECONDS, Progress, 
 from genarium.runtime.request import Request
 from genarium.runtime.results import Pictures, part_of, result_class
 
-MOST_SAMPLES = 32  # in a joint batch: on two cores more than 16 gain little, and each step becomes longer
+MOST_SAMPLES = 16  # in a joint batch: on two cores more gain little, and each step becomes longer
 
 
 @dataclass(frozen=True)

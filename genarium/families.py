@@ -17,7 +17,7 @@ from genarium import paths
 from genarium.errors import Broken, PluginError
 from genarium.files import parse_yaml
 from genarium.interrupts import watch_interrupts
-from genarium.tasks import controls_of, tasks_of
+from genarium.outlines import Kept, Outline, outline_of
 
 ENTRY_POINT_GROUP = "genarium.families"
 
@@ -104,6 +104,16 @@ class Family:
             PluginError: it cannot be imported.
         """
         return self.pipeline if isinstance(self.pipeline, type) else self._imported(self.pipeline)
+
+    @functools.cached_property
+    def outline(self) -> Outline:
+        """What the pipeline class declares. `discover` knows it from an earlier start, or else imports the class.
+
+        Raises:
+            PluginError: the class cannot be imported.
+            InputError: a task's method has a parameter that no control fits.
+        """
+        return outline_of(self.pipeline_class())
 
     def plane_class(self) -> type[Any] | None:
         """Import and return the class by which the family learns points of the plane; None if it does not.
@@ -197,7 +207,7 @@ class Families:
     def taking(self, class_name: str) -> Family | None:
         """Return the family that can load checkpoints of a pipeline class: its own, or a stock one that it adopts."""
         for family in self:
-            if class_name == family.pipeline_class().__name__ or class_name in family.stock:
+            if class_name == family.outline.class_name or class_name in family.stock:
                 return family
         return None
 
@@ -207,7 +217,7 @@ class Families:
 
     def known_classes(self) -> str:
         """Return the classes that some family can load, pipelines and single models, for messages."""
-        own = {family.pipeline_class().__name__ for family in self}
+        own = {family.outline.class_name for family in self}
         return ", ".join(sorted(own.union(*((*family.stock, *family.stock_models) for family in self))))
 
     def recipe_folders(self) -> tuple[Path, ...]:
@@ -243,6 +253,7 @@ def discover(folder: Path | None = None, installed: bool = True) -> Families:
             package = point.dist.name if point.dist else "?"
             doors.append((f"package {package} ({point.value})", point.load))
 
+    kept = Kept()
     offered: list[tuple[str, list[Family]]] = []
     broken: list[Broken] = []
     with watch_interrupts() as pressed:
@@ -253,13 +264,14 @@ def discover(folder: Path | None = None, installed: bool = True) -> Families:
                 if not added:
                     raise PluginError("register(add) added no family")
                 for family in added:
-                    _check(family)
+                    _check(family, kept)
             except BaseException as error:  # SystemExit and KeyboardInterrupt too, unless somebody pressed Ctrl-C
                 if pressed.is_set():
                     raise
                 broken.append(Broken.by(origin, error))
             else:
                 offered.append((origin, added))
+    kept.save()
 
     found: dict[str, Family] = {}
     origins: dict[str, str] = {}
@@ -302,16 +314,20 @@ def _module_of_file(path: Path) -> ModuleType:
     return module
 
 
-def _check(family: Any) -> None:
+def _check(family: Any, kept: Kept) -> None:
     if not isinstance(family, Family):
         raise PluginError(f"add() takes a genarium.families.Family, not {type(family).__name__}")
     if not family.name or not family.name.replace("-", "_").isidentifier() or family.name != family.name.lower():
         raise PluginError(f"a family's name is lower-case letters, digits, - and _, not {family.name!r}")
     if "en" not in family.description:
         raise PluginError(f"family {family.name}: the description needs English text under 'en'")
-    pipeline_class = family.pipeline_class()
-    components = pipeline_class._get_signature_keys(pipeline_class)[0]
-    for name in {*family.stock_components.values(), *family.stock_models.values()} - set(components):
-        raise PluginError(f"family {family.name}: {pipeline_class.__name__} has no component {name!r}")
-    for task in tasks_of(pipeline_class):
-        controls_of(pipeline_class, task, family.controls)  # a page that cannot be drawn is the plugin's fault
+    known = kept.get(family.pipeline)
+    if known is not None:
+        vars(family)["outline"] = known  # where `cached_property` looks first
+    outline = family.outline
+    for name in {*family.stock_components.values(), *family.stock_models.values()} - set(outline.components):
+        raise PluginError(f"family {family.name}: {outline.class_name} has no component {name!r}")
+    for task in outline.tasks:
+        outline.controls(task.name, family.controls)  # a page that cannot be drawn is the plugin's fault
+    if known is None:
+        kept.add(family.pipeline, outline)

@@ -73,3 +73,12 @@ def visitors_cache() -> Path:
     from huggingface_hub import constants
 
     return Path(os.environ.get("GENARIUM_HUB_CACHE") or os.path.join(constants.HF_HOME, "genarium"))
+
+
+def cache() -> Path:
+    """Return the folder for what can be made anew at any time, such as outlines of pipelines."""
+    given = os.environ.get("GENARIUM_CACHE")
+    if given:
+        return Path(given)
+    place = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(place) if place else Path(os.path.expanduser("~/.cache"))) / "genarium"

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 # before anything imports gradio, huggingface_hub or torch
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# one for all tests of a user, and not the user's own: starts of the app beside the tests are quick by it
+os.environ["GENARIUM_CACHE"] = str(Path(tempfile.gettempdir()) / f"genarium-tests-{getattr(os, 'getuid', int)()}")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests start servers beside themselves, on few cores
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # side by side, each on its share of the cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))

@@ -14,7 +14,7 @@ from genarium.errors import CheckpointError, InputError
 from genarium.families import Family
 from genarium.files import read_json
 from genarium.recipe import Recipe
-from genarium.tasks import ANY, CLASSES, Control, Modality, Task, controls_of, find_tasks, needed_by, tasks_of
+from genarium.tasks import ANY, CLASSES, Control, Modality, Task, controls_of, find_tasks
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Checkpoint:
         """The optional components that are not there, such as the transformer of an auto-encoder that came alone."""
         if self.is_foreign:
             return frozenset()
-        optional = self.family.pipeline_class()._optional_components
+        optional = self.family.outline.optional_components
         return frozenset(name for name in optional if self.index.get(name) in (None, [None, None]))
 
     @cached_property
@@ -47,8 +47,8 @@ class Checkpoint:
         """What it can do: the tasks whose method its class has, and whose components are there."""
         if self.is_foreign:
             return {task.name: task for task in find_tasks().values() if task.draws}
-        pipeline_class = self.family.pipeline_class()
-        return {t.name: t for t in tasks_of(pipeline_class) if needed_by(pipeline_class, t) not in self.lacking}
+        outline = self.family.outline
+        return {t.name: t for t in outline.tasks if outline.needs.get(t.method) not in self.lacking}
 
     @property
     def modality(self) -> Modality:
@@ -69,9 +69,10 @@ class Checkpoint:
             able = ", ".join(self.tasks) or "nothing"
             lacks = f" It has no {' and no '.join(sorted(self.lacking))}." if self.lacking else ""
             raise CheckpointError(f"{self.name} ({self.family.title}) cannot {task}; it can: {able}.{lacks}")
-        known = controls_of(
-            self.family.pipeline_class(), self.tasks[task], self.family.controls, skip_others=self.is_foreign
-        )
+        if self.is_foreign:
+            known = controls_of(self.family.pipeline_class(), self.tasks[task], skip_others=True)
+        else:
+            known = self.family.outline.controls(task, self.family.controls)
         controls, lacking = {}, self.lacking if self.class_names else self.lacking | {CLASSES}
         for name, every in known.items():
             control = every.without(lacking)
@@ -116,8 +117,10 @@ class Checkpoint:
         """Return whether a task accepts classes: the checkpoint names them and the task's method takes them."""
         if task not in self.tasks or not self.tasks[task].method:
             return False
-        method = getattr(self.family.pipeline_class(), self.tasks[task].method)
-        return bool(self.class_names) and "class_labels" in inspect.signature(method).parameters
+        if self.is_foreign:
+            method = getattr(self.family.pipeline_class(), self.tasks[task].method)
+            return bool(self.class_names) and "class_labels" in inspect.signature(method).parameters
+        return bool(self.class_names) and self.family.outline.calls[task].takes_classes
 
     @property
     def condition_names(self) -> dict[str, tuple[str, ...]]:

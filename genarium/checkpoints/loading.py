@@ -5,10 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Any, cast
-
-import diffusers
-import torch
+from typing import TYPE_CHECKING, Any, cast
 
 from genarium import trust
 from genarium.checkpoints.building import BUILDING
@@ -17,14 +14,25 @@ from genarium.checkpoints.folder import MODEL_INDEX
 from genarium.checkpoints.limits import check_limits
 from genarium.errors import CheckpointError
 
+if TYPE_CHECKING:
+    import torch
 
-def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
+
+def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dtype: torch.dtype | None = None):
     """Load the weights with the installed class, each component placed by accelerate's device map.
+
+    Args:
+        checkpoint: to be loaded.
+        device: where its networks go.
+        dtype: of their weights; float32 unless given.
 
     Raises:
         CheckpointError: a component of an unknown class, weights that are missing, damaged or not safetensors, or a
             configuration that asks for more than the weights can fill.
     """
+    import torch  # here, because the first page and `list` load nothing
+
+    dtype = dtype or torch.float32
     if checkpoint.is_foreign:
         with BUILDING:
             return trust.load(checkpoint.name, checkpoint.folder, device, dtype)
@@ -65,9 +73,12 @@ def _only_variant(folder: Path) -> str | None:
 
 
 def _load_component(checkpoint, pipeline_class, name, library, class_name, device, dtype):
+    import diffusers
+    import torch
+
     if library is None:
         return None
-    source = diffusers
+    source: Any = diffusers
     if library != "diffusers":
         # a component of the family's own: the file of this name beside the installed pipeline
         package = pipeline_class.__module__.rpartition(".")[0]

@@ -57,8 +57,8 @@ def fit(
     from genarium.data.own.prepare import prepare
     from genarium.families import discover
     from genarium.files import check_writable, write_json
-    from genarium.fitting.draft import check_name, check_own, draft, to_yaml
-    from genarium.fitting.fit import DATA, begin_anew
+    from genarium.fitting.draft import DATA, check_name, check_own, draft, to_yaml
+    from genarium.fitting.fit import begin_anew
     from genarium.fitting.fit import fit as fit_recipe
     from genarium.recipe import DataSpec, load_recipe
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -150,13 +148,3 @@ def bits_per_dim(nats: float, dimensions: int, of: str = "density") -> float:
         raise ValueError(f"of: choose 'density' or 'mass', not {of!r}.")
     cell = math.log(2 / 255) if of == "density" else 0.0
     return (-nats / dimensions - cell) / math.log(2)
-
-
-def percentile(score: float, quantiles: Sequence[float]) -> float:
-    """Return the percentage of ordinary images that score lower.
-
-    Args:
-        score: of an image.
-        quantiles: of ordinary images' scores, rising, at even levels 0 ... 1.
-    """
-    return float(np.interp(score, quantiles, np.linspace(0, 100, len(quantiles))))

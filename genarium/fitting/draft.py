@@ -14,9 +14,9 @@ from genarium.data.own.found import Found
 from genarium.errors import InputError, RecipeError
 from genarium.families import Families, Family, Material
 from genarium.recipe import DataSpec, Recipe, read_recipe
-from genarium.tasks import modality_of
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,46}[a-z0-9])?")
+DATA = "data.npz"  # the prepared pictures, beside the recipe
 OWNER = "local"  # stands for the owner of data and checkpoint until they are published
 STEPS = 1000  # of a draft, until the speed is measured
 STEPS_OF_AVERAGE = 10  # so many times the average's memory is the shortest training that it suits
@@ -25,7 +25,7 @@ MOST_IMAGES = 10_000_000  # nobody has the time for more
 
 def offered(families: Families) -> list[Family]:
     """Return the families that can begin with somebody's own pictures."""
-    return [f for f in families if f.starter is not None and modality_of(f.pipeline_class()) == "image"]
+    return [f for f in families if f.starter is not None and f.outline.modality == "image"]
 
 
 def check_name(name: str) -> str:

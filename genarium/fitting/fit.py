@@ -16,7 +16,7 @@ from genarium.evaluation.evaluate import evaluate
 from genarium.evaluation.figure import measurable, parts_of
 from genarium.families import Families
 from genarium.files import write_text
-from genarium.fitting.draft import timed, to_yaml
+from genarium.fitting.draft import DATA, timed, to_yaml
 from genarium.fitting.speed import measure
 from genarium.hardware import describe_hardware
 from genarium.parallel import join
@@ -27,7 +27,6 @@ from genarium.training.run_folder import RunFolder
 from genarium.training.watch import Clock, Watch
 
 STEPS_SHARE = 0.75  # of the time is for steps; the rest for samples, saved states, and what follows the last step
-DATA = "data.npz"
 
 Tell = Callable[[str, dict[str, Any]], None]
 

@@ -12,9 +12,7 @@ import queue
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, Stopped
@@ -23,6 +21,9 @@ from genarium.runtime.crews import Turn
 from genarium.runtime.execution import PREVIEW_SECONDS, SURE_SECONDS, Progress, Run
 from genarium.runtime.request import Request
 from genarium.runtime.results import Pictures, part_of, result_class
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_SAMPLES = 16  # in a joint batch: on two cores more gain little, and each step becomes longer
 

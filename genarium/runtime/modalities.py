@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import PIL.Image
-import torch
 
 from genarium.checkpoints import Checkpoint
 from genarium.media.pictures import Invert, fit_picture, open_picture, to_pictures
 from genarium.media.sounds import fit_sound, read_sound
 from genarium.media.spectrogram import mel_picture
 from genarium.tasks import Modality
+
+if TYPE_CHECKING:
+    import torch
 
 PREVIEWED_SECONDS = 10  # of sound in a preview: the newest
 PREVIEWED_SIDE = 256  # pixels of a picture in a preview: each is sent in each preview
@@ -76,7 +78,7 @@ class Images(Medium):
     def preview(self, checkpoint: Checkpoint, outputs: Sequence[Any], sample: torch.Tensor) -> list[PIL.Image.Image]:
         step = math.ceil(max(sample.shape[-2:]) / PREVIEWED_SIDE)
         sample = sample[..., ::step, ::step]
-        pixels = ((sample / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)  # [N, C, H, W]
+        pixels = ((sample / 2 + 0.5).clamp(0, 1) * 255).round().byte()  # [N, C, H, W]
         done = [picture for output in outputs for picture in getattr(output, "images", ())]
         return [picture.reduce(step) for picture in done] + to_pictures(pixels.permute(0, 2, 3, 1).numpy())
 

@@ -5,12 +5,11 @@ Pipelines are shared by all visitors and never changed.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections import OrderedDict
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from genarium.catalogue import Catalogue, find_checkpoints
 from genarium.checkpoints import Checkpoint, load_pipeline
@@ -18,13 +17,16 @@ from genarium.environment import gigabytes
 from genarium.errors import CheckpointError
 from genarium.families import discover
 from genarium.messages import quoted
-from genarium.parallel import join
-from genarium.runtime.steady import steady
 from genarium.runtime.trial import try_loading
+
+if TYPE_CHECKING:
+    import torch
 
 
 def pick_device() -> torch.device:
     """Return Accelerate's choice: the GPU of this process where there is one, else the CPU."""
+    from genarium.parallel import join  # here, because the first page needs neither torch nor accelerate
+
     return join().device
 
 
@@ -33,6 +35,8 @@ def pick_dtype(device: torch.device) -> torch.dtype:
 
     A CPU needs AMX for that. With AVX512-BF16 alone, small networks were measured to be no faster than in float32.
     """
+    import torch
+
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
@@ -59,15 +63,33 @@ class PipelineCache:
         max_guests: int = 8,
     ):
         self.catalogue = catalogue or find_checkpoints(discover())
-        self.device = torch.device(device) if device else pick_device()
-        self.dtype = dtype or pick_dtype(self.device)
-        self.memory_budget = memory_budget or _memory_budget(self.device)
+        self._device, self._dtype = device, dtype
+        self._memory_budget = memory_budget or _given_budget()
         self.max_guests = max_guests
         self._loaded: OrderedDict[str, Any] = OrderedDict()
         self._guests: OrderedDict[str, Checkpoint] = OrderedDict()
         self._lock = threading.Lock()  # of the three dictionaries
         self._loading: dict[str, threading.Lock] = {}
         self._needs: dict[str, int] = {}  # bytes of memory for one sample of a guest
+
+    # ---- hardware: torch is asked when the first pipeline is loaded, not when the app starts ----
+
+    @functools.cached_property
+    def device(self) -> torch.device:
+        """Where pipelines are loaded."""
+        import torch
+
+        return torch.device(self._device) if self._device else pick_device()
+
+    @functools.cached_property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return self._dtype or pick_dtype(self.device)
+
+    @functools.cached_property
+    def memory_budget(self) -> int:
+        """Bytes of weights that are kept loaded."""
+        return self._memory_budget or _usual_budget(self.device)
 
     # ---- guests: checkpoints that come while the app runs ----
 
@@ -159,6 +181,8 @@ class PipelineCache:
             with self._lock:
                 if name in self._loaded:
                     return self._loaded[name]
+            from genarium.runtime.steady import steady  # here, because it imports torch
+
             pipeline = load_pipeline(self.checkpoint(name), self.device, self.dtype)
             steady(pipeline)
             count_evaluations(pipeline)
@@ -192,6 +216,7 @@ def count_evaluations(pipeline) -> None:
 
     Only calls of `forward` count, and not other methods such as the `encode` and `decode` of an auto-encoder.
     """
+    import torch
 
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
@@ -200,19 +225,33 @@ def count_evaluations(pipeline) -> None:
 
 def _count(module, args, kwargs) -> None:
     """Count the samples of a pass. A function of the module, so that a pipeline can be pickled and its networks saved."""
+    import torch
+
     tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor) and value.ndim > 1)
     EVALUATIONS.samples += len(next(tensors, ()))
 
 
 def _weight_bytes(pipeline) -> int:
+    import torch
+
     modules = [c for c in pipeline.components.values() if isinstance(c, torch.nn.Module)]
     return sum(t.numel() * t.element_size() for m in modules for t in (*m.parameters(), *m.buffers()))
 
 
-def _memory_budget(device: torch.device) -> int:
+def _given_budget() -> int | None:
+    """Return the bytes that the operator allows; None if the operator says nothing.
+
+    Raises:
+        InputError: the variable is no number above 0.
+    """
     given = os.environ.get("GENARIUM_MEMORY_GB")
-    if given:
-        return round(gigabytes("GENARIUM_MEMORY_GB", given) * 2**30)
+    return round(gigabytes("GENARIUM_MEMORY_GB", given) * 2**30) if given else None
+
+
+def _usual_budget(device: torch.device) -> int:
+    """Return a quarter of the memory."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory // 4
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4

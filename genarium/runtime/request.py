@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
 from genarium.messages import listed, quoted
 from genarium.runtime.classes import labels_of
-from genarium.tasks import ANY, find_tasks, optional_inputs
+from genarium.tasks import ANY, find_tasks
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_SEED = 2**63 - 1
 MAX_IMAGES = 10_000
@@ -143,11 +145,13 @@ class Request:
         chosen = (name for name, value in self.parameters.items() if value != ANY and name in controls)
         if not any(controls[name].choices_from for name in chosen):
             return task.inputs
-        optional = optional_inputs(checkpoint.family.pipeline_class(), task)
+        optional = checkpoint.family.outline.calls[self.task].optional
         return tuple(name for name in task.inputs if name not in optional)
 
     def generators(self, start: int, stop: int) -> list[torch.Generator]:
         """Return one generator for each of the samples start ... stop - 1."""
+        import torch  # here, because requests are checked and written without it
+
         return [torch.Generator().manual_seed((self.seed + i) % (MAX_SEED + 1)) for i in range(start, stop)]
 
 

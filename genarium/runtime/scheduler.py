@@ -6,14 +6,13 @@ One runtime serves all visitors. What a run changes lives in that run (execution
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from genarium.catalogue import Catalogue
 from genarium.checkpoints import Checkpoint
@@ -27,9 +26,11 @@ from genarium.runtime.modalities import MEDIA
 from genarium.runtime.pipelines import PipelineCache
 from genarium.runtime.request import Request
 from genarium.runtime.results import Result, Several
-from genarium.runtime.steady import can_be_steady
 from genarium.runtime.turns import Turns
 from genarium.runtime.visitors import VISITOR, Stop, Visitor
+
+if TYPE_CHECKING:
+    import torch
 
 try:
     import spaces  # type: ignore[import-not-found]  # on ZeroGPU Spaces only, and before CUDA is first used
@@ -79,10 +80,17 @@ class Runtime(PipelineCache):
         self.max_batch = max_batch
         self.max_seconds = max_seconds or max_run_seconds()
         self.costs = Costs()
-        self.joins = joins and can_be_steady(self.device, self.dtype)
+        self._joins = joins
         self._turns = Turns(concurrency)
         self._compute = on_gpu(self._events)
         self._compute_once = on_gpu(self._once)
+
+    @functools.cached_property
+    def joins(self) -> bool:
+        """Whether runs of several visitors are computed in one batch."""
+        from genarium.runtime.steady import can_be_steady  # here, because it imports torch
+
+        return self._joins and can_be_steady(self.device, self.dtype)
 
     def stream(
         self, request: Request, inputs: Mapping[str, Any] | None = None, stop: threading.Event | None = None

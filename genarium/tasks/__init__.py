@@ -28,7 +28,6 @@ from genarium.tasks.controls import (
     Control,
     controls_of,
     help_of,
-    needed_by,
     optional_inputs,
 )
 from genarium.tasks.declaration import Modality, Task
@@ -59,7 +58,6 @@ __all__ = [
     "has_method",
     "help_of",
     "modality_of",
-    "needed_by",
     "optional_inputs",
     "tasks_of",
 ]

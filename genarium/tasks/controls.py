@@ -115,11 +115,6 @@ def optional_inputs(pipeline_class: type, task: Task) -> frozenset[str]:
     return frozenset(name for name in task.inputs if parameters[name].default is None)
 
 
-def needed_by(pipeline_class: type, task: Task) -> str | None:
-    """Return the optional component that a task needs by the class attribute `needs`, or None."""
-    return getattr(pipeline_class, "needs", {}).get(task.method)
-
-
 def controls_of(
     pipeline_class: type,
     task: Task,
@@ -143,15 +138,32 @@ def controls_of(
     method = getattr(pipeline_class, task.method)
     where = f"{pipeline_class.__name__}.{task.method}"
     controls = function_controls(method, where, HOST_PARAMETERS.union(task.inputs), skip_others)
-    for name, change in (refinements or {}).items():
-        if name not in controls:
+    return refine(controls, refinements or {}, where)
+
+
+def refine(
+    controls: Mapping[str, Control], refinements: Mapping[str, Mapping[str, Any]], where: str
+) -> dict[str, Control]:
+    """Return the controls with the changes that a plugin makes to them.
+
+    Args:
+        controls: by parameter.
+        refinements: parameter -> changed fields of its control; of other parameters they do not count.
+        where: the controls are found, for messages.
+
+    Raises:
+        InputError: an unknown field.
+    """
+    refined = dict(controls)
+    for name, change in refinements.items():
+        if name not in refined:
             continue
         unknown = set(change) - set(Control.__dataclass_fields__)
         if unknown:
             near = difflib.get_close_matches(unknown.pop(), Control.__dataclass_fields__, n=1)
             raise InputError(f"{where}: {name}: a control has no such field; did you mean {near}?")
-        controls[name] = replace(controls[name], **change)
-    return controls
+        refined[name] = replace(refined[name], **change)
+    return refined
 
 
 def function_controls(

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from genarium.catalogue import Catalogue
 from genarium.errors import Broken
 from genarium.families import Family
-from genarium.tasks import tasks_of
 from genarium.ui.picker import family_html, named_html
 from genarium.ui.texts import Texts, in_both_of, markup
 
@@ -38,7 +37,7 @@ def _family(catalogue: Catalogue, family: Family, texts: Texts) -> str:
         f'<li><a href="{html.escape(p.url)}" target="_blank" rel="noopener">{html.escape(p.title)}</a></li>'
         for p in family.papers
     )
-    can = ", ".join(texts.of(task).both("tab") for task in tasks_of(family.pipeline_class()))
+    can = ", ".join(texts.of(task).both("tab") for task in family.outline.tasks)
     has = " · ".join(named_html(c) for c in catalogue.checkpoints.values() if c.family.name == family.name) or "–"
     origin = html.escape(catalogue.families.origins[family.name])
     return (

@@ -12,7 +12,7 @@ from genarium.errors import InputError
 from genarium.families import Family
 from genarium.runtime.classes import shortest_cycle
 from genarium.runtime.request import Request, choose_labels
-from genarium.tasks import Control, Task, controls_of
+from genarium.tasks import Control, Task
 from genarium.ui.texts import TaskTexts
 
 DICE = "() => String(Math.floor(Math.random() * 2 ** 32))"
@@ -43,7 +43,7 @@ class FamilyControls:
         self.varying: dict[str, set[str]] = {}
         first = next(iter(checkpoints.values()), None)
         for family in families:
-            name, every = family.name, controls_of(family.pipeline_class(), task, family.controls)
+            name, every = family.name, family.outline.controls(task.name, family.controls)
             each = [self.shown(c) for c in checkpoints.values() if c.family.name == name]
             each = each or [{n: control for n, control in every.items() if not control.choices_from}]
             built = {n: next((own[n] for own in each if n in own), every[n]) for n in every if not every[n].hidden}

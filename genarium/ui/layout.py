@@ -15,7 +15,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from genarium.errors import Broken
 from genarium.runtime import Runtime
-from genarium.tasks import Task, find_tasks, tasks_of
+from genarium.tasks import Task, find_tasks
 from genarium.ui import history, provenance, sending, wall
 from genarium.ui.about import build_about
 from genarium.ui.answers import answer_in_words
@@ -102,7 +102,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
 
 def _build_first_page(app: gr.Blocks, runtime: Runtime, tasks: list[Task], broken: list[Broken], texts: Texts) -> str:
     """Build the page with the tabs, and return the style sheets of its parts."""
-    able = {task.name for family in runtime.catalogue.families for task in tasks_of(family.pipeline_class())}
+    able = {task.name for family in runtime.catalogue.families for task in family.outline.tasks}
     with app:
         _build_head(texts, runtime)
         current = Current()

@@ -14,7 +14,6 @@ import gradio as gr
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import GenariumError, HubError, InputError
-from genarium.hub.publish import export, upload
 from genarium.runtime import Runtime
 from genarium.ui.picker import hub_link
 from genarium.ui.runs import problem_html, status_html
@@ -108,6 +107,8 @@ class PublishPanel:
         return found
 
     def _send(self, found: Checkpoint, repo_id: str, private: bool, token: str) -> str:
+        from genarium.hub.publish import export, upload  # here, because it imports torch and diffusers
+
         with tempfile.TemporaryDirectory(prefix="genarium-export-") as folder:
             exported = export(found, Path(folder) / found.stem, self.runtime.catalogue.families, repo_id)
             return upload(exported, private, token=token)

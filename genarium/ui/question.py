@@ -11,7 +11,7 @@ from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
 from genarium.families import Family
 from genarium.runtime.request import Request, parse_number, parse_seed
-from genarium.tasks import Modality, Task, modality_of
+from genarium.tasks import Modality, Task
 from genarium.ui.controls import ClassChooser, FamilyControls, seed_row
 from genarium.ui.inputs import INPUTS
 from genarium.ui.picker import Picker
@@ -47,7 +47,7 @@ class Question:
         self.task, self.texts, self.find = task, texts, find
         first = next(iter(checkpoints.values()), None)
         # what the families work on: each kind has inputs and an answer of its own, of which the page shows one
-        able = {modality_of(f.pipeline_class()) for f in families}
+        able = {f.outline.modality for f in families}
         modalities = [modality for modality in INPUTS if modality in able]
         self.first: Modality = first.modality if first is not None else modalities[0]  # shown when the page is opened
         self.picker = Picker(checkpoints, texts, find)

@@ -18,7 +18,7 @@ from genarium.media.pictures import read_request
 from genarium.messages import quoted
 from genarium.runtime import Progress, Result, Runtime
 from genarium.runtime.request import Request
-from genarium.tasks import Task, can_do
+from genarium.tasks import Task
 from genarium.ui.answers import said
 from genarium.ui.events import QUIET, VISITORS
 from genarium.ui.history import remember
@@ -60,7 +60,7 @@ class TaskTab:
         """
         self.task, self.runtime, self.current = task, runtime, current
         self.checkpoints = runtime.catalogue.offering(task.name)
-        self.families = [f for f in runtime.catalogue.families if can_do(f.pipeline_class(), task)]
+        self.families = [f for f in runtime.catalogue.families if task.name in f.outline.calls]
         markup(f'<div class="intro">{texts.both("intro")}</div>')
         words = f'<p class="about">{Texts.both("no_checkpoint")}</p>'
         self.note = markup(words, visible=not self.checkpoints, elem_id=f"{task.name}-none")

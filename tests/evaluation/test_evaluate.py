@@ -24,10 +24,10 @@ from genarium.evaluation.measures import (
     area_under_roc,
     bits_per_dim,
     frechet_distance,
-    percentile,
     precision_recall,
     reconstruction_quality,
 )
+from genarium.evaluation.quantiles import percentile
 from genarium.files import write_json
 from genarium.media.pictures import read_request
 from genarium.parallel import map_batches

@@ -110,7 +110,7 @@ class Judge:
 
     def percentile(self, score: float) -> float | None:
         """Return the per cent of ordinary pictures that score lower; None if none are known."""
-        from genarium.evaluation.measures import percentile
+        from genarium.evaluation.quantiles import percentile
 
         return percentile(score, self.normal.tolist()) if len(self.normal) > 1 else None
 

@@ -1,13 +1,19 @@
 """What the card shows of anomaly scores, where a model does nothing else: test images and where they are strange."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import PIL.Image
 
 from genarium.card.part import CardPart, Example, HubTask, picture, save_sheet
 from genarium.checkpoints import Checkpoint
-from genarium.evaluation.images import ImageEvaluation
 from genarium.media.pictures import grid, heat_map
 from genarium.recipe import Recipe
 from genarium.runtime.request import Request
+
+if TYPE_CHECKING:
+    from genarium.evaluation.images import ImageEvaluation
 
 COLUMNS = 10
 FILE = "heat_maps.png"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from genarium.checkpoints import Checkpoint
-from genarium.evaluation.measures import percentile
+from genarium.evaluation.quantiles import percentile
 from genarium.tasks.anomaly.calibration import USUAL_PERCENT
 from genarium.tasks.anomaly.results import Scores
 from genarium.ui.panels import Panel

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from genarium.checkpoints import Checkpoint
-from genarium.evaluation.measures import percentile
+from genarium.evaluation.quantiles import percentile
 from genarium.media.pictures import heat_map, save_picture
 from genarium.runtime.results import RunContext, RunResult
 from genarium.tasks.anomaly.calibration import Judge, judge_of

@@ -12,7 +12,7 @@ import PIL.Image
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError
-from genarium.evaluation.measures import percentile
+from genarium.evaluation.quantiles import percentile
 from genarium.media.pictures import heat_map
 from genarium.runtime import Progress, Result, Runtime
 from genarium.runtime.request import Request

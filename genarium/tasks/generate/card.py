@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from typing import TYPE_CHECKING
 
 import PIL.Image
 
 from genarium.card.facts import needs_remote_code
 from genarium.card.part import CardPart, Example, HubTask, load_sheet, picture, save_sheet
 from genarium.checkpoints import Checkpoint
-from genarium.evaluation.images import ImageEvaluation
 from genarium.media.pictures import grid
 from genarium.recipe import Recipe
 from genarium.runtime.request import Request, choose_labels
+
+if TYPE_CHECKING:
+    from genarium.evaluation.images import ImageEvaluation
 
 COLUMNS, ROWS = 10, 5
 MAX_FIELDS = 160  # receptive fields

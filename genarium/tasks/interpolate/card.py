@@ -1,9 +1,15 @@
 """What the card shows of interpolations: steps from one test image to another."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from genarium.card.part import CardPart, picture, save_sheet
-from genarium.evaluation.images import ImageEvaluation
 from genarium.media.pictures import grid
 from genarium.runtime.request import Request
+
+if TYPE_CHECKING:
+    from genarium.evaluation.images import ImageEvaluation
 
 FRAMES, PAIRS = 8, 4
 

@@ -1,12 +1,18 @@
 """What the card shows of reconstructions: test images, what the model makes of them, and the dictionary if it has one."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from genarium.card.part import CardPart, picture, save_sheet
-from genarium.evaluation.images import ImageEvaluation
 from genarium.files import write_file
 from genarium.media.pictures import grid, save_picture, to_pictures
 from genarium.runtime.request import Request
+
+if TYPE_CHECKING:
+    from genarium.evaluation.images import ImageEvaluation
 
 COLUMNS = 10
 DICTIONARY_COLUMNS = 56

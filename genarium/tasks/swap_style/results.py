@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from genarium.runtime.results import Pictures, RunContext, Sounds
 
@@ -63,5 +62,7 @@ def _style_map(run: RunContext, result: Any) -> StyleMap | None:
         output = run.pipeline.style_map(list(given.values()))
     except ValueError:  # a silent result has no place on the map, but it is a result
         return None
+    import torch
+
     points = torch.as_tensor(output.points).float().cpu().numpy()
     return StyleMap(tuple(output.names[: len(points) - len(given)]), tuple(given), points)

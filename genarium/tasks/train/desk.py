@@ -17,8 +17,7 @@ from genarium.data.own.sources import MIB, shown
 from genarium.data.own.words import Refused
 from genarium.errors import GenariumError
 from genarium.files import write_text
-from genarium.fitting.draft import check_name, check_own, draft, offered, to_yaml
-from genarium.fitting.fit import DATA
+from genarium.fitting.draft import DATA, check_name, check_own, draft, offered, to_yaml
 from genarium.hub.data_sets import parse_id
 from genarium.recipe import DataSpec, Recipe, read_recipe
 from genarium.rights import Rights

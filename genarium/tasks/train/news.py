@@ -13,7 +13,6 @@ import PIL.Image
 from genarium.evaluation.figure import figure_of
 from genarium.files import read_json
 from genarium.runtime import Runtime
-from genarium.tasks import tasks_of
 from genarium.tasks.train.guests import guest_name
 from genarium.tasks.train.lane import Lane
 from genarium.tasks.train.shelf import Box, Shelf
@@ -54,7 +53,7 @@ class News:
 
     def _tasks_of(self, family: str) -> list[str]:
         """Return the tabs on which checkpoints of a family are offered."""
-        tasks = tasks_of(self.runtime.catalogue.families[family].pipeline_class())
+        tasks = self.runtime.catalogue.families[family].outline.tasks
         return [task.name for task in tasks if not task.address]
 
     def _set_news(self, box: Box, seen: Mapping[Any, Any]) -> dict[str, Any]:

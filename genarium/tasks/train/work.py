@@ -107,7 +107,7 @@ def fit(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     from genarium.data.own.prepare import prepare
     from genarium.data.own.sources import Limits
     from genarium.families import discover
-    from genarium.fitting.fit import DATA
+    from genarium.fitting.draft import DATA
     from genarium.fitting.fit import fit as fit_recipe
     from genarium.recipe import DataSpec, load_recipe
     from genarium.training.watch import Clock

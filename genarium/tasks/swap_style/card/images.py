@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import PIL.Image
 
 from genarium.card.part import CardPart, Example, HubTask, load_sheet, picture, save_sheet
 from genarium.checkpoints import Checkpoint
-from genarium.evaluation.images import ImageEvaluation
 from genarium.media.pictures import grid
 from genarium.recipe import Recipe
 from genarium.runtime.request import Request
+
+if TYPE_CHECKING:
+    from genarium.evaluation.images import ImageEvaluation
 
 CONTENTS = 8
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
 
 from genarium.card.part import CardPart, Example, HubTask, save_sheet
 from genarium.checkpoints import Checkpoint
-from genarium.evaluation.audio import AudioEvaluation
 from genarium.files import matcher, new_folder
 from genarium.media.pictures import in_inferno
 from genarium.recipe import AudioSpec, Recipe
-from genarium.tasks.swap_style.figures.voices import convert
+
+if TYPE_CHECKING:
+    from genarium.evaluation.audio import AudioEvaluation
 
 NUM_CONVERSIONS = 3
 MAX_SECONDS = 3  # of a sound on the card
@@ -26,6 +28,8 @@ def draw(evaluation: AudioEvaluation) -> None:
     The clips are those of the recipe's last data set. Its licence applies to the files, so that data set must permit it.
     """
     import soundfile
+
+    from genarium.tasks.swap_style.figures.voices import convert  # here, because pages read the card without torch
 
     folder = evaluation.checkpoint.folder
     data = evaluation.load(evaluation.spec.test_split, names=evaluation.spec.names[-1:])

@@ -16,6 +16,7 @@ from typing import Any
 from genarium import paths
 from genarium.errors import Broken, PluginError
 from genarium.files import parse_yaml
+from genarium.imports import HEAVY
 from genarium.interrupts import watch_interrupts
 from genarium.outlines import Kept, Outline, outline_of
 
@@ -136,10 +137,11 @@ class Family:
 
     def _imported(self, what: str | Callable[[], Any]) -> Any:
         try:
-            if callable(what):
-                return what()
-            module, _, name = what.partition(":")
-            return getattr(importlib.import_module(module), name)
+            with HEAVY:
+                if callable(what):
+                    return what()
+                module, _, name = what.partition(":")
+                return getattr(importlib.import_module(module), name)
         except Exception as error:  # whatever a plugin's module does wrong must not stop the app
             raise PluginError(f"family {self.name}: {what} cannot be imported: {error!r}") from error
 

@@ -2,8 +2,10 @@
 
 `mend()` is called when `genarium` is imported. It changes how two packages are imported from then on:
 
-    gradio       writes a .pyi file for editors beside the definition of each component, 80 in a start; no longer
-    diffusers    imports torch's compiler and scipy.stats, which few of its functions use; they import them when called
+    gradio       writes a .pyi file for editors beside the definition of each component, 80 in a start; no longer.
+                 It imports its command line, which is then imported when `gradio.deploy` is called, and pandas, which is
+                 imported when a cached function is given a table. Signatures of constructors are looked up once each
+    diffusers    imports torch's compiler, scipy.stats and scipy.integrate, which few of its functions use; they import them when called
 
 What is imported already stays as it is. A version of a package that lacks what is changed here is left as it is.
 """
@@ -13,7 +15,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.abc
+import inspect
 import sys
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -22,7 +27,13 @@ from typing import Any, cast
 Mend = Callable[[Callable[[], None], ModuleType], None]  # executes a module, by the function that it is given
 
 COMPILER = "torch._dynamo"
+# Held by who imports torch, diffusers or pipelines while the app runs. Two threads that import parts of one package at once
+# can each wait for a module of the other, and Python then hands out one that is half imported.
+HEAVY = threading.RLock()
 STATISTICS = "scipy.stats"
+INTEGRALS = "scipy.integrate"
+COMMANDS = "gradio.cli"
+TABLES = "pandas"
 
 
 def mend() -> None:
@@ -36,8 +47,12 @@ class _Mender(importlib.abc.MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         execute: Mend
-        if fullname == "gradio.component_meta":
-            execute = _without_stubs
+        if fullname == "gradio":
+            execute = _without_commands
+        elif fullname == "gradio.caching":
+            execute = _without_tables
+        elif fullname in ("gradio.component_meta", "gradio.blocks"):
+            execute = _quickly
         elif fullname.startswith("diffusers."):
             execute = _without_extras
         else:
@@ -56,14 +71,66 @@ def _executed(execute: Mend, usual: Callable[[ModuleType], None], module: Module
     execute(functools.partial(usual, module), module)
 
 
-def _without_stubs(execute: Callable[[], None], module: ModuleType) -> None:
+def _without_commands(execute: Callable[[], None], module: ModuleType) -> None:
+    if COMMANDS in sys.modules:
+        execute()
+        return
+    stand_in = ModuleType(COMMANDS)
+
+    def deploy(*arguments: Any, **options: Any) -> Any:
+        return importlib.import_module(COMMANDS).deploy(*arguments, **options)
+
+    cast(Any, stand_in).deploy = deploy  # all that the package takes from there
+    sys.modules[COMMANDS] = stand_in
+    try:
+        execute()
+    finally:
+        if sys.modules.get(COMMANDS) is stand_in:
+            del sys.modules[COMMANDS]
+            if vars(module).get("cli") is stand_in:
+                del cast(Any, module).cli
+
+
+def _without_tables(execute: Callable[[], None], module: ModuleType) -> None:
+    with _deferred(TABLES):
+        execute()
+
+
+def _quickly(execute: Callable[[], None], module: ModuleType) -> None:
     execute()
     if hasattr(module, "create_or_modify_pyi"):
         cast(Any, module).create_or_modify_pyi = lambda *_: None
+    if getattr(module, "inspect", None) is inspect:
+        cast(Any, module).inspect = _Inspect("inspect")
+
+
+class _Inspect(ModuleType):
+    """Stands for `inspect` in a module that asks for the signatures of the same constructors again and again."""
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self._known: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(inspect, name)
+
+    def signature(self, function: Any) -> Any:
+        return self._remembered("signature", function)
+
+    def getfullargspec(self, function: Any) -> Any:
+        return self._remembered("getfullargspec", function)
+
+    def _remembered(self, what: str, function: Any) -> Any:
+        if not inspect.isfunction(function):
+            return getattr(inspect, what)(function)
+        known = self._known.setdefault(function, {})
+        if what not in known:
+            known[what] = getattr(inspect, what)(function)
+        return known[what]
 
 
 def _without_extras(execute: Callable[[], None], module: ModuleType) -> None:
-    with _deferred(STATISTICS), _marks_deferred():
+    with _deferred(STATISTICS), _deferred(INTEGRALS), _marks_deferred():
         if module.__name__ != "diffusers.utils.torch_utils" or COMPILER in sys.modules:
             execute()
             return

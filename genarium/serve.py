@@ -11,6 +11,8 @@ from genarium.environment import KEEPING, check_environment, check_port
 from genarium.errors import GenariumError
 from genarium.temporary import own_folder
 
+UNSEEN_SECONDS = 3.0  # after the pages are built; by then torch is imported also where nobody looks at the first page
+
 
 def main(arguments_given: Sequence[str] | None = None, program: str | None = None) -> None:
     """Start the app, and return when it has ended.
@@ -90,7 +92,11 @@ def _build():
     own_folder()
     from genarium.catalogue import find_checkpoints
     from genarium.families import discover
-    from genarium.runtime import Runtime
+    from genarium.runtime import Runtime, Warming
     from genarium.ui import build_app
 
-    return build_app(Runtime(find_checkpoints(discover())))
+    runtime = Runtime(find_checkpoints(discover()))
+    warming = Warming(runtime)
+    built = build_app(runtime, warming.begin)
+    warming.begin_after(UNSEEN_SECONDS)
+    return built

@@ -13,6 +13,7 @@ from genarium.checkpoints.checkpoint import Checkpoint
 from genarium.checkpoints.folder import MODEL_INDEX
 from genarium.checkpoints.limits import check_limits
 from genarium.errors import CheckpointError
+from genarium.imports import HEAVY
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +31,8 @@ def load_pipeline(checkpoint: Checkpoint, device: torch.device | str = "cpu", dt
         CheckpointError: a component of an unknown class, weights that are missing, damaged or not safetensors, or a
             configuration that asks for more than the weights can fill.
     """
-    import torch  # here, because the first page and `list` load nothing
-
+    with HEAVY:
+        import torch  # here, because the first page and `list` load nothing
     dtype = dtype or torch.float32
     if checkpoint.is_foreign:
         with BUILDING:

@@ -12,6 +12,7 @@ crews.py        a run's part in the turns, and runs that compute together
 flows.py        what each visitor has had, by which turns are given
 batching.py     runs of several visitors in one batch
 steady.py       layers whose numbers do not depend on the batch
+warming.py      what the first request needs, got ready while the first page is being looked at
 costs.py        how long a run will take
 execution.py    one run through one pipeline: its batches and its progress
 modalities.py   what pictures and sound do differently
@@ -25,6 +26,7 @@ from genarium.runtime.results import Pictures, Result, RunResult, Several, Sound
 from genarium.runtime.scheduler import Runtime
 from genarium.runtime.turns import Outlook
 from genarium.runtime.visitors import Stop, Visitor
+from genarium.runtime.warming import Warming
 
 __all__ = [
     "EVALUATIONS",
@@ -39,5 +41,6 @@ __all__ = [
     "Sounds",
     "Stop",
     "Visitor",
+    "Warming",
     "pick_dtype",
 ]

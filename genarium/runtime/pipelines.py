@@ -16,6 +16,7 @@ from genarium.checkpoints import Checkpoint, load_pipeline
 from genarium.environment import gigabytes
 from genarium.errors import CheckpointError
 from genarium.families import discover
+from genarium.imports import HEAVY
 from genarium.messages import quoted
 from genarium.runtime.trial import try_loading
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 def pick_device() -> torch.device:
     """Return Accelerate's choice: the GPU of this process where there is one, else the CPU."""
-    from genarium.parallel import join  # here, because the first page needs neither torch nor accelerate
-
+    with HEAVY:
+        from genarium.parallel import join  # here, because the first page needs neither torch nor accelerate
     return join().device
 
 
@@ -77,8 +78,8 @@ class PipelineCache:
     @functools.cached_property
     def device(self) -> torch.device:
         """Where pipelines are loaded."""
-        import torch
-
+        with HEAVY:
+            import torch
         return torch.device(self._device) if self._device else pick_device()
 
     @functools.cached_property

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Literal
 
+from genarium.imports import HEAVY
+
 Modality = Literal["image", "audio"]  # what a model works on
 
 
@@ -65,9 +67,10 @@ class Task:
             The module; None if the folder has none of this name.
         """
         full_name = f"{self.package}.{name}"
-        if not self.package or importlib.util.find_spec(full_name) is None:
-            return None
-        return importlib.import_module(full_name)
+        with HEAVY:  # many parts import torch
+            if not self.package or importlib.util.find_spec(full_name) is None:
+                return None
+            return importlib.import_module(full_name)
 
     def texts(self) -> dict[str, dict[str, str]]:
         """Read texts.yaml of the task's folder: a text by key and language. Empty if there is no such file."""

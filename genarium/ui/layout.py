@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import gradio as gr
+import gradio.utils
 from gradio.routes import App
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -32,6 +34,7 @@ from genarium.ui.picker import choices_of
 from genarium.ui.problems import for_scripts
 from genarium.ui.readers import know_visitors
 from genarium.ui.sending import connect_sending, takes_pictures
+from genarium.ui.sight import FirstSight
 from genarium.ui.starts import CSS as STARTS_CSS
 from genarium.ui.starts import START_JS, open_starts, starts_html
 from genarium.ui.storage import STORAGE
@@ -48,31 +51,34 @@ HOUR = 3600  # seconds
 ACCESS_JS = Path(__file__).with_name("access.js").read_text(encoding="utf-8")
 
 
-def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
+def build_app(runtime: Runtime, seen: Callable[[], None] | None = None) -> tuple[gr.Blocks, dict[str, Any]]:
     """Return the app, and what `launch` needs to know to show it as designed. Loads no weights.
 
     Args:
         runtime: runs the requests of all visitors.
+        seen: is called each time that the first page has been sent.
     """
     show_notes()
     describe_pages()
     spare_sessions()
     texts = Texts()
     tasks, broken = _usable_tasks()
-    # Files of results are deleted a day after they were made.
-    app = gr.Blocks(title="Genarium", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR))
     pages = [task for task in tasks if task.address]
-    with _assembled_later(app):
+    with _assembled_later():
+        # Files of results are deleted a day after they were made.
+        app = gr.Blocks(title="Genarium", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR))
+        cast(Any, app).get_config_file = dict  # made by `launch`
         choices_of(runtime.catalogue.checkpoints.values(), texts)  # pages that are built later have these names, too
         style = _build_first_page(app, runtime, tasks, broken, texts)
         for task in pages:
             _build_page(app, task, runtime, texts)
+        app.queue(max_size=256, api_open=False)  # no way past the queue
+        del cast(Any, app).get_config_file
     texts.name_pages({"": TEXTS["home"][1]} | {task.address: texts.of(task).plain("tab", "zh") for task in pages})
     answer_in_words(app)
     know_visitors(app)
     spare_outputs(app)
     _keep_examples(app)
-    app.queue(max_size=256, api_open=False)  # no way past the queue
     forget_functions(app)
     forget_statistics(app)
     forget_file_names(app)
@@ -93,6 +99,7 @@ def build_app(runtime: Runtime) -> tuple[gr.Blocks, dict[str, Any]]:
                 # Gradio itself compresses scripts and styles only. The gate reads answers, so it stands before the compression.
                 Middleware(GZipMiddleware, minimum_size=1024, compresslevel=6),
                 Middleware(Gate, blocks=app),
+                *([Middleware(FirstSight, then=seen)] if seen else []),
             ],
             "routes": picture_routes(),
         },
@@ -134,19 +141,20 @@ def _build_first_page(app: gr.Blocks, runtime: Runtime, tasks: list[Task], broke
 
 
 @contextlib.contextmanager
-def _assembled_later(app: gr.Blocks) -> Iterator[None]:
-    """Keep Gradio from making its web application and its config anew after each page, which took half of the building.
+def _assembled_later() -> Iterator[None]:
+    """Keep Gradio from making its web application anew after each page, which took a third of the building.
 
-    `queue` and `launch` make both from what was built by then.
+    `launch` makes it from what was built by then.
     """
     usual, changed = App.create_app, cast(Any, App)
-    cast(Any, app).get_config_file = dict
+    within, asked = gradio.utils.is_in_or_equal, cast(Any, gradio.utils)
     changed.create_app = staticmethod(lambda *_, **__: None)
+    asked.is_in_or_equal = functools.cache(within)  # a few pictures are the examples of all tasks
     try:
         yield
     finally:
         changed.create_app = staticmethod(usual)
-        del cast(Any, app).get_config_file
+        asked.is_in_or_equal = within
 
 
 def _keep_examples(app: gr.Blocks) -> None:

@@ -132,5 +132,5 @@ def strip(samples: list[PIL.Image.Image]) -> PIL.Image.Image:
 def _webp(picture: PIL.Image.Image) -> bytes:
     """Return a picture as WebP: without loss where its samples are small enough to show each pixel as it is."""
     data = io.BytesIO()
-    picture.save(data, format="WEBP", lossless=picture.height < SIDE, quality=88, method=6)
+    picture.save(data, format="WEBP", lossless=picture.height < SIDE, quality=88, method=4)
     return data.getvalue()

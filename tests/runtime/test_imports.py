@@ -12,18 +12,24 @@ WITHOUT_EXTRAS = """
 import sys
 import genarium
 import torch
-from diffusers import DPMSolverMultistepScheduler, UNet2DModel
+from diffusers import DPMSolverMultistepScheduler, LMSDiscreteScheduler, UNet2DModel
 from diffusers.hooks.first_block_cache import FBCHeadBlockHook
 from diffusers.utils.torch_utils import is_compiled_module
 
 usual = torch.compiler.disable
 assert "torch._dynamo" not in sys.modules and "scipy.stats" not in sys.modules
+assert "scipy.integrate" not in sys.modules
+lms = LMSDiscreteScheduler()  # by integrals of scipy.integrate
+lms.set_timesteps(4)
+assert lms.get_lms_coefficient(2, 1, 0)
 assert not hasattr(usual, "deferred"), "torch is as it was"
 line = torch.nn.Linear(2, 2)
 assert not is_compiled_module(line) and "torch._dynamo" not in sys.modules
 scheduler = DPMSolverMultistepScheduler(use_beta_sigmas=True)  # by the quantiles of scipy.stats
 scheduler.set_timesteps(4)
 import scipy.stats
+import scipy.integrate
+assert scipy.integrate is sys.modules["scipy.integrate"] and scipy.integrate.__file__
 assert scipy.stats is sys.modules["scipy.stats"] and scipy.stats.__file__ and len(scheduler.timesteps) == 4
 compiled = torch.compile(line, backend="eager")
 assert is_compiled_module(compiled) and not is_compiled_module(line)
@@ -46,7 +52,35 @@ print("as it should be")
 """
 
 
-@pytest.mark.parametrize("program", [WITHOUT_EXTRAS, WITHOUT_STUBS])
+WITHOUT_TABLES = """
+import sys
+import genarium
+import gradio
+assert not {"pandas", "gradio.cli"}.intersection(sys.modules)
+from gradio.caching import _hash_repr
+same = _hash_repr(print)
+assert "pandas" in sys.modules  # asked whether this is a table
+import pandas
+assert _hash_repr(pandas.DataFrame({"a": [1]})) == _hash_repr(pandas.DataFrame({"a": [1]})) != same
+import gradio.cli
+assert gradio.cli.cli and gradio.cli.deploy.__module__.startswith("gradio.cli") and gradio.deploy is not gradio.cli.deploy
+print("as it should be")
+"""
+SIGNATURES = """
+import inspect
+import genarium
+import gradio
+import gradio.blocks
+for component in (gradio.Image, gradio.Slider, gradio.Row):
+    for _ in range(2):
+        assert gradio.blocks.inspect.signature(component.__init__) == inspect.signature(component.__init__)
+assert gradio.blocks.inspect.signature(print) == inspect.signature(print)
+assert gradio.blocks.inspect.isclass(int) and inspect.signature is not gradio.blocks.inspect.signature
+print("as it should be")
+"""
+
+
+@pytest.mark.parametrize("program", [WITHOUT_EXTRAS, WITHOUT_STUBS, WITHOUT_TABLES, SIGNATURES])
 def test_what_is_left_out_at_an_import_works_when_it_is_asked_for(program):
     done = subprocess.run([sys.executable, "-c", program], cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "as it should be" in done.stdout, done.stderr

@@ -153,7 +153,7 @@ def test_a_page_has_an_address_and_is_built_when_it_is_opened(install, tiny_chec
     app, look = build_app(runtime)
     assert ("line-up", "Line up", True) in app.pages and "line_up.panel" not in sys.modules
     assert "Which" in look["i18n"].translations["en"].values()
-    layout = app.config["page"]["line-up"]
+    layout = app.get_config_file()["page"]["line-up"]
     opens = [fn for fn in app.fns.values() if fn.renderable is not None and fn._id in layout["dependencies"]]
     assert len(opens) == 1
     shown = [b for b in app.blocks.values() if isinstance(b, gr.HTML) and "masthead" in str(b.value)]

@@ -1,0 +1,61 @@
+"""What the first request needs, got ready in the background: torch, diffusers, and the first checkpoint."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from genarium.errors import GenariumError
+from genarium.imports import HEAVY
+from genarium.runtime.scheduler import Runtime, spaces
+
+SWITCH_SECONDS = 0.0005  # after which an import lets other threads go on: the page is being fetched meanwhile
+
+
+class Warming:
+    """Imports torch and diffusers, and loads the checkpoint that the page shows first, in a thread of its own.
+
+    A request that comes earlier waits for it, or does the rest itself. On a ZeroGPU Space everything is imported at once: a
+    run is a fork of the app there, and a fork in the middle of an import would wait for it forever.
+
+    Args:
+        runtime: of the app.
+    """
+
+    def __init__(self, runtime: Runtime):
+        self.runtime = runtime
+        self._begun = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="warming")
+        if spaces is not None:
+            self._begun.acquire()
+            self._work()
+
+    def begin(self) -> None:
+        """Begin, unless it has begun already. Returns at once."""
+        if self._begun.acquire(blocking=False):
+            self._thread.start()
+
+    def begin_after(self, seconds: float) -> None:
+        """Begin in some seconds, if nothing else has made it begin by then."""
+        timer = threading.Timer(seconds, self.begin)
+        timer.daemon = True
+        timer.start()
+
+    def wait(self) -> None:
+        """Return when all is ready."""
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _work(self) -> None:
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(min(usual, SWITCH_SECONDS))
+        try:
+            with HEAVY:
+                _ = self.runtime.device  # imports torch and accelerate
+            first = next(iter(self.runtime.catalogue.checkpoints), None)
+            if first is not None and spaces is None:
+                self.runtime.pipeline(first)
+        except (GenariumError, ImportError, OSError):
+            pass  # whoever asks for the checkpoint is told why it cannot be loaded
+        finally:
+            sys.setswitchinterval(usual)

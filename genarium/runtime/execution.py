@@ -8,10 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import PIL.Image
-import torch
 
 from genarium.checkpoints import Checkpoint
 from genarium.errors import InputError, Stopped
@@ -21,6 +20,9 @@ from genarium.runtime.pipelines import EVALUATIONS
 from genarium.runtime.request import Request
 from genarium.runtime.results import Result, result_class
 from genarium.runtime.turns import Outlook
+
+if TYPE_CHECKING:
+    import torch
 
 NOTHING_KNOWN = Outlook()
 SURE_SECONDS = 2.0  # of computing, after which its first steps say how long a run takes

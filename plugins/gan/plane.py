@@ -119,7 +119,8 @@ class GANPlane(Plane):
             clip=clip,
         )
         plane = cls(pipeline)
-        if objective.startswith("wgan"):  # its generator steps more seldom, and a critic of bounded slope stands larger steps
+        # The generator of a WGAN steps more seldom, and a critic of bounded slope stands larger steps.
+        if objective.startswith("wgan"):
             plane.learning_rate = 5e-3
         return plane
 

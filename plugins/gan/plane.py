@@ -120,7 +120,7 @@ class GANPlane(Plane):
         )
         plane = cls(pipeline)
         # The generator of a WGAN steps more seldom, and a critic of bounded slope stands larger steps.
-        if objective.startswith("wgan"):
+        if objective == "wgan_gp":
             plane.learning_rate = 5e-3
         return plane
 

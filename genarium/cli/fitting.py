@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,10 +19,10 @@ FACTS = "fit.json"  # what a fit was begun with
 
 
 def fit(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            metavar="FOLDER",
+            metavar="FOLDER...",
             help="A folder of pictures, of sub-folders that are classes, or of Parquet files; a .zip; or user/name of a data set on the Hub.",
         ),
     ],
@@ -64,7 +65,10 @@ def fit(
 
     name, families = check_name(out.resolve().name), discover()
     folder = run_folder or paths.runs() / "fit" / name
-    brought, beside, hub_source = bring(source, folder)
+    parts = [bring(source, folder) for source in sources]
+    brought = [file for part in parts for file in part.files]
+    beside = [one for part in parts for one in part.left_out]
+    hub_source = ", ".join(part.name for part in parts if part.name)
     found = look_through(brought, beside=beside, source=hub_source)
     for line in describe(found):
         typer.echo(line)
@@ -103,15 +107,27 @@ def fit(
     typer.echo(f"{out}: genarium.load({str(out)!r}); or put the folder into checkpoints/ for the app.")
 
 
-def bring(source: str, folder: Path) -> tuple[list[tuple[str, Path]], Sequence[LeftOut], str]:
+@dataclass(frozen=True)
+class Brought:
+    """What a source gave.
+
+    Args:
+        files: names and paths, as `look_through` takes them.
+        left_out: files of a data set that were not fetched.
+        name: of the data set on the Hub, or "".
+    """
+
+    files: Sequence[tuple[str, Path]]
+    left_out: Sequence[LeftOut] = ()
+    name: str = ""
+
+
+def bring(source: str, folder: Path) -> Brought:
     """Return the files of a folder or a .zip, or fetch those of a data set of the Hub with this machine's own token.
 
     Args:
         source: a path, or "user/name" or "user/name@revision" where there is no such path.
         folder: of the run, which gets what is fetched.
-
-    Returns:
-        Names and paths of the files; those that were not fetched; and what the data set is called.
 
     Raises:
         Refused: it is neither, or the data set has no pictures.
@@ -124,7 +140,7 @@ def bring(source: str, folder: Path) -> tuple[list[tuple[str, Path]], Sequence[L
 
     path = Path(source)
     if path.exists():
-        return [(path.name, path)], (), ""
+        return Brought([(path.name, path)])
     try:
         data_sets.parse_id(source)
     except Refused:
@@ -133,7 +149,8 @@ def bring(source: str, folder: Path) -> tuple[list[tuple[str, Path]], Sequence[L
     license = f", license {offer.license}" if offer.license else ""
     typer.echo(f"{offer.name}{license}: {len(offer.files)} files, {offer.size / 1e6:.1f} MB")
     check_writable(folder)
-    return data_sets.fetch(offer, folder / "hub"), offer.left_out, offer.name
+    place = folder / "hub" / offer.repo_id.replace("/", "--")
+    return Brought(data_sets.fetch(offer, place), offer.left_out, offer.name)
 
 
 def describe(found: Found) -> list[str]:

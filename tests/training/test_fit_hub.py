@@ -34,6 +34,18 @@ def test_a_folder_of_this_name_goes_before_the_hub(hub, bars, tmp_path, monkeypa
     assert looked.exit_code == 0 and "5 pictures" in looked.output and not hub.requests
 
 
+def test_false_alarms_are_learnt_with_the_pictures_of_before(hub, bars, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "alarms").mkdir()
+    for i in range(50, 55):
+        (tmp_path / f"alarms/{i}.png").write_bytes(drawing(i))
+    looked = CliRunner().invoke(
+        app, ["fit", "user/bars", "alarms", "--out", "bars", "--look", "--run-folder", str(tmp_path / "run")]
+    )
+    assert looked.exit_code == 0, looked.output
+    assert "17 pictures" in looked.output and "classes: lying 6, standing 6" in looked.output
+
+
 @pytest.mark.parametrize(
     ("source", "said"), [("no-folder", "no file or folder"), ("user/none", "no user/none on the Hub")]
 )

@@ -197,7 +197,8 @@ def main():
 
 {chr(10).join(lines)}
 
-`python benchmarks/slider.py --moves {options.moves}` on {describe_hardware(torch.device("cpu"), torch.float32)}.
+`python benchmarks/slider.py --moves {options.moves} --checkpoints {" ".join(options.checkpoints)}` on
+{describe_hardware(torch.device("cpu"), torch.float32)}.
 
 A move sets a slider of a picture's code. Its time ends when Chromium has decoded the picture that the server sends back. The
 bare event is a slider of a Gradio app with nothing else on its page, which returns the same picture, kept ready. Moves of both

@@ -21,7 +21,6 @@ from genarium.tasks.explore.panel_plane import picture_html
 from genarium.tasks.explore.panel_units import UnitSwitches
 from genarium.ui.answers import said
 from genarium.ui.pages import Current, Page
-from genarium.ui.panels import large
 from genarium.ui.texts import markup
 from genarium.ui.words import gloss_html
 
@@ -147,7 +146,7 @@ class CodeSection:
     async def _live(self, name: str, code: Any) -> str:
         drawn = (await self.explorer.decode(name, coding.stack([code])))[0]
         said = gloss_html(self.explorer.checkpoint(name), self.texts, code) if isinstance(code, str) else ""
-        return f'<div class="picked">{picture_html(large(drawn), self.texts.both("live") + said)}</div>'
+        return f'<div class="picked">{picture_html(drawn, self.texts.both("live") + said)}</div>'
 
     @property
     def _controls(self) -> list[Any]:

@@ -11,7 +11,8 @@ from genarium.environment import KEEPING, check_environment, check_port
 from genarium.errors import GenariumError
 from genarium.temporary import own_folder
 
-UNSEEN_SECONDS = 3.0  # after the pages are built; by then torch is imported also where nobody looks at the first page
+UNSEEN_SECONDS = 3.0  # after the launch, torch is imported also where nobody has looked at the first page
+REACH_SECONDS = 60.0  # in which the app must answer itself
 
 
 def main(arguments_given: Sequence[str] | None = None, program: str | None = None) -> None:
@@ -60,7 +61,7 @@ def main(arguments_given: Sequence[str] | None = None, program: str | None = Non
             os.environ[rights.VARIABLE] = value
         if trust.trusted():
             print(trust.WARNING, file=sys.stderr)
-        app, look = _build()
+        app, look, warming = _build()
     except GenariumError as error:  # a setting that cannot be understood
         parser.error(str(error))
     except KeyboardInterrupt:
@@ -70,6 +71,7 @@ def main(arguments_given: Sequence[str] | None = None, program: str | None = Non
             server_name=arguments.host,
             server_port=port,
             share=arguments.share,
+            prevent_thread_lock=True,
             mcp_server=importlib.util.find_spec("mcp") is not None,  # comes with gradio[mcp]
             **look,
         )
@@ -85,18 +87,35 @@ def main(arguments_given: Sequence[str] | None = None, program: str | None = Non
         parser.error(
             f"cannot listen on {where}: another program is there, or it is not allowed. Choose another --port or --host."
         )
+    warming.launched(UNSEEN_SECONDS)
+    app.block_thread()
 
 
 def _build():
     """Build the pages. Gradio is imported here, after the variables that it reads on import were checked and set."""
     own_folder()
+    from gradio import networking
+
     from genarium.catalogue import find_checkpoints
     from genarium.families import discover
     from genarium.runtime import Runtime, Warming
     from genarium.ui import build_app
 
+    networking.url_ok = _answers
     runtime = Runtime(find_checkpoints(discover()))
     warming = Warming(runtime)
-    built = build_app(runtime, warming.begin)
-    warming.begin_after(UNSEEN_SECONDS)
-    return built
+    return *build_app(runtime, warming.seen), warming
+
+
+def _answers(url: str) -> bool:
+    """Return whether the app answers at its own address, as Gradio asks at the end of a launch.
+
+    Gradio waits three seconds for it. A visitor who asks for a picture at once makes the app import torch just then, which on a
+    busy machine takes longer.
+    """
+    import httpx
+
+    try:
+        return httpx.head(url, timeout=REACH_SECONDS, verify=False).status_code < 400
+    except (ConnectionError, httpx.TransportError):
+        return False

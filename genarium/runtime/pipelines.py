@@ -5,7 +5,6 @@ Pipelines are shared by all visitors and never changed.
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 from collections import OrderedDict
@@ -64,7 +63,8 @@ class PipelineCache:
         max_guests: int = 8,
     ):
         self.catalogue = catalogue or find_checkpoints(discover())
-        self._device, self._dtype = device, dtype
+        self._device: torch.device | str | None = device
+        self._dtype = dtype
         self._memory_budget = memory_budget or _given_budget()
         self.max_guests = max_guests
         self._loaded: OrderedDict[str, Any] = OrderedDict()
@@ -75,22 +75,32 @@ class PipelineCache:
 
     # ---- hardware: torch is asked when the first pipeline is loaded, not when the app starts ----
 
-    @functools.cached_property
+    # No `cached_property`, which holds a lock of its own meanwhile: two threads could each wait for the other's.
+
+    @property
     def device(self) -> torch.device:
         """Where pipelines are loaded."""
-        with HEAVY:
-            import torch
-        return torch.device(self._device) if self._device else pick_device()
+        if self._device is None:
+            self._device = pick_device()
+        elif isinstance(self._device, str):
+            with HEAVY:
+                import torch
+            self._device = torch.device(self._device)
+        return self._device
 
-    @functools.cached_property
+    @property
     def dtype(self) -> torch.dtype:
         """The type of the weights."""
-        return self._dtype or pick_dtype(self.device)
+        if self._dtype is None:
+            self._dtype = pick_dtype(self.device)
+        return self._dtype
 
-    @functools.cached_property
+    @property
     def memory_budget(self) -> int:
         """Bytes of weights that are kept loaded."""
-        return self._memory_budget or _usual_budget(self.device)
+        if self._memory_budget is None:
+            self._memory_budget = _usual_budget(self.device)
+        return self._memory_budget
 
     # ---- guests: checkpoints that come while the app runs ----
 

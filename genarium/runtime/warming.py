@@ -6,7 +6,6 @@ import sys
 import threading
 
 from genarium.errors import GenariumError
-from genarium.imports import HEAVY
 from genarium.runtime.scheduler import Runtime, spaces
 
 SWITCH_SECONDS = 0.0005  # after which an import lets other threads go on: the page is being fetched meanwhile
@@ -24,22 +23,36 @@ class Warming:
 
     def __init__(self, runtime: Runtime):
         self.runtime = runtime
-        self._begun = threading.Lock()
+        self._lock = threading.Lock()
+        self._launched = self._seen = self._begun = False
         self._thread = threading.Thread(target=self._work, name="warming")
         if spaces is not None:
-            self._begun.acquire()
+            self._begun = True
             self._work()
 
-    def begin(self) -> None:
-        """Begin, unless it has begun already. Returns at once."""
-        if self._begun.acquire(blocking=False):
-            self._thread.start()
+    def seen(self) -> None:
+        """Begin because the first page has been sent; not before the app is launched. Returns at once."""
+        with self._lock:
+            self._seen = True
+            self._begin()
 
-    def begin_after(self, seconds: float) -> None:
-        """Begin in some seconds, if nothing else has made it begin by then."""
-        timer = threading.Timer(seconds, self.begin)
+    def launched(self, unseen: float) -> None:
+        """Say that the app is launched. Gradio has asked it for a page then, and would not have waited while torch is imported.
+
+        Args:
+            unseen: seconds after which it begins though nobody has looked at the first page.
+        """
+        with self._lock:
+            self._launched = True
+            self._begin()
+        timer = threading.Timer(unseen, self.seen)
         timer.daemon = True
         timer.start()
+
+    def _begin(self) -> None:
+        if self._launched and self._seen and not self._begun:
+            self._begun = True
+            self._thread.start()
 
     def wait(self) -> None:
         """Return when all is ready."""
@@ -50,8 +63,7 @@ class Warming:
         usual = sys.getswitchinterval()
         sys.setswitchinterval(min(usual, SWITCH_SECONDS))
         try:
-            with HEAVY:
-                _ = self.runtime.device  # imports torch and accelerate
+            _ = self.runtime.device  # imports torch and accelerate
             first = next(iter(self.runtime.catalogue.checkpoints), None)
             if first is not None and spaces is None:
                 self.runtime.pipeline(first)

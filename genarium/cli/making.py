@@ -79,7 +79,7 @@ def evaluate(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="distance, nearness, reconstruction, likelihood, anomaly, explore, codebook, words, critic, mixing, swap_style "
+            help="distance, second_judge, nearness, reconstruction, likelihood, anomaly, explore, codebook, words, critic, mixing, swap_style "
             "or speed; of voices: similarity, content, distortion, reconstruction, anomaly or speed. Repeat for more; by default "
             "all."
         ),

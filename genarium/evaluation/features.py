@@ -28,11 +28,12 @@ class EfficientNetLite0(nn.Module):
     title = "EfficientNet-Lite0, ImageNet, 1280 features, 112 px"
     num_features = 1280
     input_size = 112
+    variant = 0  # of EfficientNet-Lite
 
     def __init__(self):
         super().__init__()
         try:
-            self.network = load_efficientnet(self.input_size)
+            self.network = load_efficientnet(self.input_size, self.variant)
         except ImportError as error:
             raise NotMeasurableError(str(error)) from error
 
@@ -40,6 +41,21 @@ class EfficientNetLite0(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Compute features float32 [N, 1280] of images uint8 [N, 3, H, W]."""
         return self.network.extract_features(resized(images, self.input_size)).mean(dim=(2, 3))
+
+
+class EfficientNetLite2(EfficientNetLite0):
+    """The same for the larger EfficientNet-Lite2: the second judge, by which no setting is chosen.
+
+    Images are scaled to 128 pixels, half of what the network was trained on.
+
+    Raises:
+        NotMeasurableError: the packages are not installed.
+    """
+
+    name = "efficientnet-lite2"
+    title = "EfficientNet-Lite2, ImageNet, 1280 features, 128 px"
+    input_size = 128
+    variant = 2
 
 
 class Inception(nn.Module):
@@ -73,7 +89,7 @@ class Inception(nn.Module):
         return self.network(images).reshape(len(images), -1).float()
 
 
-NETWORKS = {network.name: network for network in (EfficientNetLite0, Inception)}
+NETWORKS = {network.name: network for network in (EfficientNetLite0, EfficientNetLite2, Inception)}
 
 
 def load_network(features: str | nn.Module) -> nn.Module:

@@ -19,7 +19,7 @@ from torch import nn
 from genarium.data.images import ImageData
 from genarium.errors import CheckpointError, GenariumError, RecipeError
 from genarium.evaluation.evaluate import evaluate
-from genarium.evaluation.features import EfficientNetLite0, extract, load_network
+from genarium.evaluation.features import EfficientNetLite0, EfficientNetLite2, extract, load_network
 from genarium.evaluation.measures import (
     area_under_roc,
     bits_per_dim,
@@ -121,11 +121,12 @@ def test_efficientnet_features_do_not_depend_on_the_batch():
     features = extract(network, images)
     assert features.shape == (3, EfficientNetLite0.num_features) and features.dtype == torch.float32
     assert torch.allclose(features[1:2], extract(network, images[1:2].expand(-1, 3, -1, -1)), atol=1e-4)
+    assert EfficientNetLite2.num_features == EfficientNetLite0.num_features and EfficientNetLite2.variant == 2
     assert features.std(0).max() > 0.05, "different images have different features"
 
 
 def test_networks_that_cannot_be_had_are_refused_with_words():
-    with pytest.raises(GenariumError, match="efficientnet-lite0 or inception"):
+    with pytest.raises(GenariumError, match="efficientnet-lite0 or efficientnet-lite2 or inception"):
         load_network("vgg")
     with pytest.raises(GenariumError, match="num_features"):
         load_network(nn.Identity())
@@ -144,6 +145,7 @@ class FourNumbers(nn.Module):
 
     num_features = 4
     name = "four-numbers"
+    title = "means of four quarters"
 
     def forward(self, images):
         return nn.functional.adaptive_avg_pool2d(images.float(), 2).mean(1).flatten(1) / 255
@@ -156,6 +158,7 @@ def data_spec(name: str) -> DataSpec:
 @pytest.fixture
 def mine(tiny_checkpoints, tmp_path, monkeypatch):
     """A copy of tiny-vae to be evaluated, with its recipe and test images; "digits" are 8 white squares."""
+    monkeypatch.setattr("genarium.tasks.generate.second_judge.EfficientNetLite2", FourNumbers)
     folder = tmp_path / "mine"
     shutil.copytree(tiny_checkpoints / "tiny-vae", folder)
     squares = np.zeros((8, 28, 28, 1), np.uint8)
@@ -191,6 +194,7 @@ def test_evaluate_writes_figures_quantiles_and_card(mine):
     assert result == json.loads((folder / "evaluation.json").read_text())
     metrics = {(m["name"], m.get("score")): m for m in result["metrics"]}
     assert {name for name, _ in metrics} == {
+        *("second_frechet_distance", "second_frechet_distance_of_real"),
         *("frechet_distance", "frechet_distance_of_real", "precision", "recall", "psnr", "ssim", "log_likelihood"),
         *("bits_per_dim", "auroc_other_data", "auroc_noise", "auroc_one_class", "seconds_per_image", "map_share"),
     }
@@ -198,7 +202,9 @@ def test_evaluate_writes_figures_quantiles_and_card(mine):
     distance = metrics["frechet_distance", None]
     assert distance["n"] == 12 and distance["features"] == "four-numbers" and "temperature 0.5" in distance["protocol"]
     assert metrics["auroc_noise", "elbo"]["against"] == "uniform noise" and ("auroc_noise", "reconstruction") in metrics
-    assert len(cache) == 1
+    assert len(cache) == 1, "here both judges are one network"
+    assert metrics["second_frechet_distance", None]["value"] == distance["value"]
+    assert "second judge" in (folder / "README.md").read_text()
 
     index = json.loads((folder / "model_index.json").read_text())
     quantiles = index.pop("anomaly_quantiles")

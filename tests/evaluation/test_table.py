@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from conftest import ID2LABEL, build_tiny
+from torch import nn
 from typer.testing import CliRunner
 
 import genarium.recipe
@@ -25,6 +26,15 @@ training: {{images: 2500}}
 card: {{time: "3 minutes alone, 2500 images"}}
 evaluation: {{num_samples: 8, num_test_images: 8}}
 """
+
+
+class FourMeans(nn.Module):
+    """A second judge of no weight: means of the four quarters."""
+
+    name, title, num_features = "four-means", "four means", 4
+
+    def forward(self, images):
+        return nn.functional.adaptive_avg_pool2d(images.float(), 2).mean(1).flatten(1) / 255
 
 
 def metric(part, name, value, **more):
@@ -173,16 +183,17 @@ card: {time: 3 minutes}
 
 def test_what_is_lacking_is_the_parts_without_figures(runtime):
     catalogue = runtime.catalogue
-    assert lacking(catalogue["one"]) == ["nearness", "likelihood", "explore"]
-    assert lacking(catalogue["two"]) == ["nearness", "explore"]
+    assert lacking(catalogue["one"]) == ["second_judge", "nearness", "likelihood", "explore"]
+    assert lacking(catalogue["two"]) == ["second_judge", "nearness", "explore"]
     assert sorted(lacking(catalogue["four"])) == [
-        *("anomaly", "distance", "explore", "likelihood", "nearness", "reconstruction", "speed"),
+        *("anomaly", "distance", "explore", "likelihood", "nearness", "reconstruction", "second_judge", "speed"),
     ]
     recipe = genarium.recipe.find_recipe("dit-fashion-mnist")
     assert images_seen(recipe) == sum(stage.images for stage in recipe.training.stages)
 
 
 def test_all_measures_what_is_lacking_and_writes_the_table(runtime, house, monkeypatch):
+    monkeypatch.setattr("genarium.tasks.generate.second_judge.EfficientNetLite2", FourMeans)
     for name in ("two", "three", "four"):
         (house / f"checkpoints/{name}/model_index.json").unlink()
     pixels = np.random.default_rng(0).integers(0, 256, (12, 28, 28, 1), np.uint8)

@@ -26,7 +26,7 @@ from genarium.hardware import describe_hardware
 from genarium.parallel import join
 from genarium.runtime import EVALUATIONS
 from genarium.runtime.request import choose_labels
-from genarium.tasks.generate import memorisation, mixing, nearness
+from genarium.tasks.generate import memorisation, mixing, nearness, second_judge
 
 NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments
 TIMED_IMAGES, TIMED_RUNS = 16, 3
@@ -272,6 +272,7 @@ PARTS = (
         rank=lambda measured: _distance(measured)[1].get("value", float("inf")),
         note=_floor,
     ),
+    second_judge.PART,
     nearness.PART,
     mixing.PART,
     memorisation.PART,

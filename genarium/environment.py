@@ -23,6 +23,8 @@ def prepare() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    # After so many events Gradio summarises them all, in pandas, for a page that this app does not have. Its own number is 1.
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
     imports.mend()
 
 

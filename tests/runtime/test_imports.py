@@ -57,6 +57,9 @@ import sys
 import genarium
 import gradio
 assert not {"pandas", "gradio.cli"}.intersection(sys.modules)
+with gradio.Blocks() as app:
+    app._queue.events_recorded = 1
+    assert app._queue.compute_analytics_summary({"event": {}}) and "pandas" not in sys.modules  # after each event
 from gradio.caching import _hash_repr
 same = _hash_repr(print)
 assert "pandas" in sys.modules  # asked whether this is a table

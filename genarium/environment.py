@@ -23,7 +23,9 @@ def prepare() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    # After so many events Gradio summarises them all, in pandas, for a page that this app does not have. Its own number is 1.
+    # Gradio keeps the last 10,000 events and summarises them all at the end of each, in pandas, for a page that this app does
+    # not have. So it keeps one, and would summarise after so many events.
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
     os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
     imports.mend()
 

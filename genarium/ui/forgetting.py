@@ -55,17 +55,6 @@ def forget_functions(app: gr.Blocks) -> None:
     queue.process_time_per_fn = Times()
 
 
-def forget_statistics(app: gr.Blocks) -> None:
-    """Let the queue of an app compute no statistics of events. To be called after `queue`.
-
-    At each end of an event it would make a table of the last 10,000 events, for a page of statistics that this app does not
-    have.
-    """
-    queue: Any = app._queue
-    queue.compute_analytics_summary = lambda records: queue.cached_event_analytics_summary
-    queue.ANALYTICS_MAX_EVENTS = 1
-
-
 def forget_file_names(app: gr.Blocks) -> None:
     """Let an app remember the files of a visit's components in one set. To be called when the pages are built."""
     app.temp_file_sets = FileNames(app.temp_file_sets)

@@ -22,7 +22,7 @@ from genarium.ui import history, provenance, sending, wall
 from genarium.ui.about import build_about
 from genarium.ui.answers import answer_in_words
 from genarium.ui.endpoints import build_endpoints
-from genarium.ui.forgetting import forget_file_names, forget_functions, forget_statistics, share_file_names
+from genarium.ui.forgetting import forget_file_names, forget_functions, share_file_names
 from genarium.ui.gate import Gate
 from genarium.ui.head import ICON, describe_pages, picture_routes
 from genarium.ui.history import build_history
@@ -80,7 +80,6 @@ def build_app(runtime: Runtime, seen: Callable[[], None] | None = None) -> tuple
     spare_outputs(app)
     _keep_examples(app)
     forget_functions(app)
-    forget_statistics(app)
     forget_file_names(app)
     return app, {
         "theme": make_theme(),

@@ -55,6 +55,7 @@ app, look = build_app(runtime)
 tabs = [b.id for b in app.blocks.values() if isinstance(b, gr.Tab)]
 assert tabs[5] == "residual" and tabs[6:] == ["hub", "about"]
 assert "Residual" in look["i18n"].translations["en"].values()
+app.config = app.get_config_file()  # as a launch does
 assert "does not give back" in json.dumps(app.get_api_info()["named_endpoints"]["/residual"])
 to_pictures(np.load(sys.argv[1]))[0].save("image.png")
 call = next(fn.fn for fn in app.fns.values() if fn.api_name == "residual")

@@ -11,6 +11,7 @@ import pytest
 from genarium.catalogue import find_checkpoints
 from genarium.cli import add_task
 from genarium.errors import InputError
+from genarium.families import discover as discover_families
 from genarium.runtime import Request, Runtime, Several
 from genarium.tasks import Task, discovery, find_tasks, tasks_of
 from genarium.ui import build_app
@@ -147,9 +148,9 @@ def test_a_task_can_ask_something_else_of_a_pipeline_than_a_method(install, fami
 # ---- pages, and several checkpoints ----
 
 
-def test_a_page_has_an_address_and_is_built_when_it_is_opened(install, tiny_checkpoints, families):
+def test_a_page_has_an_address_and_is_built_when_it_is_opened(install, tiny_checkpoints):
     install("line_up", texts="tab: {en: Line up, zh: 并排}\nquestion: {en: Which, zh: 哪一个}\n", **LINE_UP)
-    runtime = Runtime(find_checkpoints(families), device="cpu")
+    runtime = Runtime(find_checkpoints(discover_families(installed=False)), device="cpu")
     app, look = build_app(runtime)
     assert ("line-up", "Line up", True) in app.pages and "line_up.panel" not in sys.modules
     assert "Which" in look["i18n"].translations["en"].values()
@@ -184,9 +185,9 @@ def test_tabs_remember_the_current_checkpoint_and_picture_for_pages(tiny_checkpo
             assert page.checkpoint == next(iter(runtime.catalogue.offering("reconstruct"))) and page.picture == ""
 
 
-def test_a_request_of_several_checkpoints_gives_what_each_gives_alone(install, tiny_checkpoints, families):
+def test_a_request_of_several_checkpoints_gives_what_each_gives_alone(install, tiny_checkpoints):
     install("line_up", **LINE_UP)
-    runtime = Runtime(find_checkpoints(families), device="cpu")
+    runtime = Runtime(find_checkpoints(discover_families(installed=False)), device="cpu")
     request = Request("tiny-vae", "line_up", 3, 2, (0, 1), {"num_inference_steps": 2}, others=("tiny-ddpm",))
     events = list(runtime.stream(request))
     together = events[-1]

@@ -203,8 +203,8 @@ def main():
 A move sets a slider of a picture's code. Its time ends when Chromium has decoded the picture that the server sends back. The
 bare event is a slider of a Gradio app with nothing else on its page, which returns the same picture, kept ready. Moves of both
 alternate, {options.moves} of each. The browser, both apps and other programs shared the machine; the load was
-{os.getloadavg()[0]:.0f}. *Decoder alone* and *processor time* are what an idle core would take: the decoder on one thread, and all that the
-server does for a move. {verdict}
+{os.getloadavg()[0]:.0f}. *Decoder alone* and *processor time* are seconds of a core, which other programs lengthen much less: the decoder on one thread,
+and all that the server does for a move. {verdict}
 """
     print("\n" + text)
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -332,7 +332,8 @@ def test_models_side_by_side_have_codes_of_one_kind(tmp_path):
         make(bits if kind == "binary" else elongated(40), kind).save(tmp_path / name / "explore.npz")
         checkpoints[name] = SimpleNamespace(name=name, folder=tmp_path / name, family=SimpleNamespace(name=name))
     catalogue = SimpleNamespace(offering=lambda task: checkpoints)
-    runtime = SimpleNamespace(checkpoint=checkpoints.__getitem__, catalogue=catalogue)
+    runtime = Runtime.__new__(Runtime)
+    vars(runtime).update(checkpoint=checkpoints.__getitem__, catalogue=catalogue)
     explorer = Explorer(runtime)
     assert [explorer.partner_of(name) for name in kinds] == ["c", "", "a"]
 

@@ -125,7 +125,7 @@ def main():
 
 {chr(10).join(table)}
 
-`python benchmarks/autoencoder_vs_pythae.py --seconds {options.seconds:g} --seed {options.seed}`
+`python benchmarks/autoencoder_vs_pythae.py --seconds {options.seconds:g} --num-test-images {len(test)} --seed {options.seed}`
 on {describe_hardware(torch.device("cpu"), torch.float32)} (training in {precision_of(spec)} for all).
 
 Each had {options.seconds:g} seconds of processor time to train on one thread, at the same time as the others, with AdamW, a learning rate of

@@ -166,7 +166,9 @@ def trained():
 
 def test_a_share_of_pairs_gives_the_words_their_meaning(trained):
     batch = toy(30, 77)
-    assert trained.encode(batch["images"]) == [NAMES[k] for k in batch["texts"]]
+    pairs = zip(trained.encode(batch["images"]), batch["texts"], strict=True)
+    right = sum(words == NAMES[k] for words, k in pairs)
+    assert right >= 27, "of 30; which ones depends on the rounding of the processor and on the number of threads"
     restored = trained.reconstruct(batch["images"], output_type="pt")
     assert restored.words == trained.encode(batch["images"])
     assert (restored.images - (batch["images"] / 2 + 0.5)).abs().mean() < 0.1  # the style too is read off the picture

@@ -151,10 +151,10 @@ def trained():
     modules = pipeline.trainable("words")
     optimizer = torch.optim.Adam([p for m in modules.values() for p in m.parameters()], 5e-3)
     generator = torch.Generator().manual_seed(0)
-    for step in range(150):
+    for step in range(250):
         others = torch.randint(3, (32,), generator=generator)
         batch = toy(32, step) | {"texts": others, "paired": toy(8, step % 4)}
-        loss, parts = pipeline.loss(batch, generator, step / 150)
+        loss, parts = pipeline.loss(batch, generator, step / 250)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

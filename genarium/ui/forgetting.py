@@ -62,8 +62,8 @@ def forget_file_names(app: gr.Blocks) -> None:
 
 def share_file_names(app: gr.Blocks) -> None:
     """Let the components that were just built for a visit write down their files where uploads are written down."""
-    session: Any = LocalContext.blocks_config.get()
-    for number, block in session.blocks.items():
+    session: Any = LocalContext.blocks_config.get(None)  # of the visit
+    for number, block in session.blocks.items() if session else ():
         if number not in app.default_config.blocks:
             block.temp_files = app.upload_file_set
 
@@ -88,10 +88,12 @@ class Unread:
         if not queue.pending_event_ids_session.get(session) and not READERS.open(session):
             self._drop(queue, session)
 
-    def count(self, queue: Any, client: str) -> int:
-        """Return how many sessions of a client have a result that nobody reads."""
+    def bound(self, queue: Any, client: str, most: int) -> None:
+        """Forget the oldest results of a client that nobody reads, beyond so many."""
         self._look(queue)
-        return sum(self._clients.get(session) == client for session in self._since)
+        unread = [session for session in self._since if self._clients.get(session) == client]
+        for session in unread[: max(0, len(unread) - most)]:
+            self._drop(queue, session)
 
     def sweep(self, app: Any) -> None:
         """Forget results that waited for too long, and names of files that were deleted; at most once a minute."""

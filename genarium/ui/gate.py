@@ -18,7 +18,7 @@ from genarium.ui.forgetting import Unread
 from genarium.ui.readers import READERS, VISITS
 from genarium.ui.storage import MIB, STORAGE
 
-CALLS_PER_CLIENT = 24  # events of a client that wait, run, or have a result that nobody reads
+CALLS_PER_CLIENT = 24  # events of a client that wait or run, and results of it that nobody reads
 UPLOADS_PER_CLIENT = 4  # at the same time
 UPLOADS = 16  # of all clients at the same time
 MAX_BODY = 4 * MIB  # of a request that uploads no file
@@ -151,14 +151,14 @@ class Gate:
         """Return why an event of this client is refused, or None. Events that nobody reads leave the queue first."""
         queue = self.queue
         self._unread.sweep(self.blocks)
+        self._unread.bound(queue, client, CALLS_PER_CLIENT)
         for event in list(queue.event_ids_to_events.values()):
             if READERS.left(event):
                 await queue.clean_events(event_id=event._id)
         waiting = sum(_client(event) == client for event in queue.event_ids_to_events.values())
-        waiting += self._unread.count(queue, client)
         if waiting < CALLS_PER_CLIENT:
             return None
-        return f"{waiting} of your calls wait, run or were not read; at most {CALLS_PER_CLIENT} may. Read the results of those first."
+        return f"{waiting} of your calls wait or run; at most {CALLS_PER_CLIENT} may. Read the results of those first."
 
     async def _upload(self, client: str, scope: Any, receive: Any, send: Any) -> None:
         if self._uploads[client] >= UPLOADS_PER_CLIENT or sum(self._uploads.values()) >= UPLOADS:

@@ -41,7 +41,7 @@ def test_a_client_s_calls_are_counted(served, monkeypatch):
     with served.runtime.turn(Stop()):  # nothing is computed meanwhile
         answers = [post(served.http, "generate", ONE) for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 2
-        assert "3 of your calls wait, run or were not read" in answers[-1].json()["detail"]
+        assert "3 of your calls wait or run" in answers[-1].json()["detail"]
     events = [answer.json()["event_id"] for answer in answers[:3]]
     assert [read(served.http, "generate", event)[0] for event in events] == ["complete"] * 3
     until(lambda: waiting(served) == 0)

@@ -6,7 +6,6 @@ One runtime serves all visitors. What a run changes lives in that run (execution
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import queue
 import threading
@@ -18,6 +17,7 @@ from genarium.catalogue import Catalogue
 from genarium.checkpoints import Checkpoint
 from genarium.environment import max_run_seconds
 from genarium.errors import GenariumError, InputError, Stopped
+from genarium.imports import HEAVY
 from genarium.runtime.batching import MOST_SAMPLES, JointRun, Part, kind_of
 from genarium.runtime.costs import Costs, Job, too_long
 from genarium.runtime.crews import Joinable, Turn
@@ -81,16 +81,24 @@ class Runtime(PipelineCache):
         self.max_seconds = max_seconds or max_run_seconds()
         self.costs = Costs()
         self._joins = joins
+        self._steady: bool | None = None  # not tried yet
         self._turns = Turns(concurrency)
         self._compute = on_gpu(self._events)
         self._compute_once = on_gpu(self._once)
 
-    @functools.cached_property
+    @property
     def joins(self) -> bool:
         """Whether runs of several visitors are computed in one batch."""
-        from genarium.runtime.steady import can_be_steady  # here, because it imports torch
+        if self._steady is None:  # no `cached_property`, for the reason that pipelines.py gives
+            device, dtype = self.device, self.dtype
+            with HEAVY:
+                from genarium.runtime.steady import can_be_steady
+            self._steady = can_be_steady(device, dtype)
+        return self._joins and self._steady
 
-        return self._joins and can_be_steady(self.device, self.dtype)
+    @joins.setter
+    def joins(self, value: bool) -> None:
+        self._joins = self._steady = value
 
     def stream(
         self, request: Request, inputs: Mapping[str, Any] | None = None, stop: threading.Event | None = None

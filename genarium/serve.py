@@ -12,7 +12,6 @@ from genarium.errors import GenariumError
 from genarium.temporary import own_folder
 
 UNSEEN_SECONDS = 3.0  # after the launch, torch is imported also where nobody has looked at the first page
-REACH_SECONDS = 60.0  # in which the app must answer itself
 
 
 def main(arguments_given: Sequence[str] | None = None, program: str | None = None) -> None:
@@ -94,28 +93,11 @@ def main(arguments_given: Sequence[str] | None = None, program: str | None = Non
 def _build():
     """Build the pages. Gradio is imported here, after the variables that it reads on import were checked and set."""
     own_folder()
-    from gradio import networking
-
     from genarium.catalogue import find_checkpoints
     from genarium.families import discover
     from genarium.runtime import Runtime, Warming
     from genarium.ui import build_app
 
-    networking.url_ok = _answers
     runtime = Runtime(find_checkpoints(discover()))
     warming = Warming(runtime)
     return *build_app(runtime, warming.seen), warming
-
-
-def _answers(url: str) -> bool:
-    """Return whether the app answers at its own address, as Gradio asks at the end of a launch.
-
-    Gradio waits three seconds for it. A visitor who asks for a picture at once makes the app import torch just then, which on a
-    busy machine takes longer.
-    """
-    import httpx
-
-    try:
-        return httpx.head(url, timeout=REACH_SECONDS, verify=False).status_code < 400
-    except (ConnectionError, httpx.TransportError):
-        return False

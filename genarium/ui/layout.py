@@ -32,6 +32,7 @@ from genarium.ui.notices import show_notes
 from genarium.ui.pages import Current, build_contents, open_page
 from genarium.ui.picker import choices_of
 from genarium.ui.problems import for_scripts
+from genarium.ui.reach import be_patient
 from genarium.ui.readers import know_visitors
 from genarium.ui.sending import connect_sending, takes_pictures
 from genarium.ui.sight import FirstSight
@@ -61,6 +62,7 @@ def build_app(runtime: Runtime, seen: Callable[[], None] | None = None) -> tuple
     show_notes()
     describe_pages()
     spare_sessions()
+    be_patient()
     texts = Texts()
     tasks, broken = _usable_tasks()
     pages = [task for task in tasks if task.address]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from genarium.data.own.sources import MIB, Limits
+from genarium.data.own.entries import MIB, Limits
 from genarium.errors import InputError
 
 VARIABLE = "GENARIUM_ALLOW_TRAINING"

@@ -133,7 +133,7 @@ def bring(source: str, folder: Path) -> Brought:
         Refused: it is neither, or the data set has no pictures.
         HubError: the data set cannot be had.
     """
-    from genarium.data.own.sources import Limits
+    from genarium.data.own.entries import Limits
     from genarium.data.own.words import Refused
     from genarium.files import check_writable
     from genarium.hub import data_sets

@@ -26,8 +26,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from genarium.data.own.entries import MIB, TABLE, Limits, shown
 from genarium.data.own.found import LEAST, LeftOut
-from genarium.data.own.sources import MIB, TABLE, Limits, shown, training_part
+from genarium.data.own.sources import training_part
 from genarium.data.own.words import Refused
 from genarium.errors import HubError, InputError
 from genarium.files import remove_tree

@@ -12,9 +12,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from genarium.data.own.entries import FREE_BYTES, MIB, Limits
 from genarium.data.own.found import look_through
 from genarium.data.own.prepare import choose_held_out, prepare
-from genarium.data.own.sources import FREE_BYTES, MIB, Limits, label_folders
+from genarium.data.own.sources import label_folders
 from genarium.data.own.words import WORDS, Refused, said
 
 SMALL = Limits(pictures=50, bytes=40 * MIB, file_bytes=4 * MIB, megapixels=200, entries=400, ratio=60, classes=10)

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 from tables import drawing, parquet
 
+from genarium.data.own.entries import MIB, Limits
 from genarium.data.own.found import look_through
 from genarium.data.own.prepare import prepare
-from genarium.data.own.sources import MIB, Limits, training_part
+from genarium.data.own.sources import training_part
 from genarium.data.own.tables import chosen_rows
 from genarium.data.own.words import Refused
 

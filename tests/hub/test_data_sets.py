@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from tables import drawing, parquet
 
+from genarium.data.own.entries import MIB, Limits
 from genarium.data.own.found import look_through
-from genarium.data.own.sources import MIB, Limits
 from genarium.data.own.words import Refused, said
 from genarium.hub.data_sets import fetch, look, parse_id
 from genarium.hub.download import RemoteFile

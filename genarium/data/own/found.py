@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from genarium.data.own.sources import Entry, Limits, Unreadable, label_folders, open_entries
+from genarium.data.own.entries import Entry, Limits, Unreadable
+from genarium.data.own.sources import label_folders, open_entries
 from genarium.data.own.words import BRIEFLY, WORDS, Refused, said
 from genarium.errors import InputError
 from genarium.media.decoding import open_picture

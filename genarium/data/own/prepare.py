@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from genarium.data.own.entries import Limits, Unreadable
 from genarium.data.own.found import Found
-from genarium.data.own.sources import Limits, Unreadable, open_entries
+from genarium.data.own.sources import open_entries
 from genarium.errors import DataError, InputError
 from genarium.files import write_file
 from genarium.media.decoding import open_picture

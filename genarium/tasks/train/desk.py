@@ -13,7 +13,7 @@ from typing import Any
 
 from gradio.utils import get_upload_folder
 
-from genarium.data.own.sources import MIB, shown
+from genarium.data.own.entries import MIB, shown
 from genarium.data.own.words import Refused
 from genarium.errors import GenariumError
 from genarium.files import write_text

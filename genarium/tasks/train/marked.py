@@ -7,7 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
-from genarium.data.own.sources import shown
+from genarium.data.own.entries import shown
 from genarium.files import write_text
 from genarium.tasks.train.guests import guest_name
 from genarium.tasks.train.lane import Lane, looking_kind

@@ -62,7 +62,7 @@ def reason_of(error: Exception) -> list[str]:
 
 def fetch(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     """Fetch a data set of the Hub as everybody may have it, without a token, and look through its files."""
-    from genarium.data.own.sources import Limits
+    from genarium.data.own.entries import Limits
     from genarium.files import write_json
     from genarium.hub import data_sets
 
@@ -80,8 +80,8 @@ def fetch(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
 
 def look(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     """Look through the files of a set."""
+    from genarium.data.own.entries import Limits
     from genarium.data.own.found import LeftOut, look_through
-    from genarium.data.own.sources import Limits
     from genarium.files import write_json
 
     note = _Note(folder)
@@ -104,8 +104,8 @@ def look(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
 
 def fit(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
     """Prepare the data of a training where there are none yet, and train."""
+    from genarium.data.own.entries import Limits
     from genarium.data.own.prepare import prepare
-    from genarium.data.own.sources import Limits
     from genarium.families import discover
     from genarium.fitting.draft import DATA
     from genarium.fitting.fit import fit as fit_recipe

@@ -1,4 +1,4 @@
-"""A run's part in the turns, and crews: runs that compute together. The rules are told in turns.py."""
+"""A run's part in the turns, and crews: runs that compute together. The rules are described in turns.py."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Turn:
     ):
         self.turns, self.visitor, self.stop, self.joinable = turns, visitor, stop, joinable
         self.rest = math.inf if rest is None else rest
-        self.later = 0.0  # seconds of computing after what `pause` is told of
+        self.later = 0.0  # seconds of computing after what `pause` is given
         self.number = 0  # in the order of coming
         self.waits = self.begun = False
         self.rode = False  # whether another's thread computes, or computed, this run
@@ -119,7 +119,7 @@ class Turn:
     def take_along(self, most: int) -> list[Turn]:
         """Take along waiting runs of the same kind, and return them: from now on this thread computes for them too.
 
-        Each ends its waiting with `rode` set when it is told to `leave`, or when it is stopped.
+        Each ends its waiting with `rode` set when its `leave` is called, or when it is stopped.
 
         Args:
             most: samples of all together.

@@ -1,4 +1,4 @@
-"""Flows: whose runs want to compute, how much each has had, and who of them is next. The rule is told in turns.py."""
+"""Flows: whose runs want to compute, how much each has had, and who of them is next. The rule is described in turns.py."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Warming:
             if first is not None and spaces is None:
                 self.runtime.pipeline(first)
         except (GenariumError, ImportError, OSError):
-            pass  # whoever asks for the checkpoint is told why it cannot be loaded
+            pass  # the next request for the checkpoint reports why it cannot be loaded
         finally:
             sys.setswitchinterval(usual)
             _give_back()

@@ -52,7 +52,7 @@ async def follow(
     # In the visitor's context: a ZeroGPU Space finds there whose quota the run is on.
     visit = contextvars.copy_context()
     threading.Thread(target=visit.run, args=(pump,), name=f"follow {request.task}", daemon=True).start()
-    told, seen, event = loop.time(), False, None  # when the page was told something, and whether it saw pictures
+    reported, seen, event = loop.time(), False, None  # when something was reported to the page, and whether it saw pictures
     try:
         while True:
             with contextlib.suppress(TimeoutError):
@@ -67,15 +67,15 @@ async def follow(
                 raise Stopped("Stopped.")
             if isinstance(event, Progress):
                 first = bool(event.pictures) and not seen
-                if not first and loop.time() - told < QUIET_SECONDS * event.outlook.others:
+                if not first and loop.time() - reported < QUIET_SECONDS * event.outlook.others:
                     continue
                 seen = seen or first
-            elif event is None and loop.time() - told < BEAT:
+            elif event is None and loop.time() - reported < BEAT:
                 continue
             yield event
             if isinstance(event, Result):
                 return
-            told, event = loop.time(), None
+            reported, event = loop.time(), None
     finally:
         stop.set()
 

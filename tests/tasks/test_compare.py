@@ -228,9 +228,9 @@ def test_a_folder_is_judged_whole_though_the_table_shows_its_first_pictures(runt
     assert Table(board, texts).html().count("<img") == 2 * MAX_COLUMNS
     compared = board.compared()
     assert f"{number} pictures" in notes_html(compared, texts)
-    told = report(compared)
-    assert len(told["together"]["consensus"]) == len(told["rows"][0]["figures"]) == number
-    assert len(told["together"]["spearman"]) == 2
+    reported = report(compared)
+    assert len(reported["together"]["consensus"]) == len(reported["rows"][0]["figures"]) == number
+    assert len(reported["together"]["spearman"]) == 2
     with PIL.Image.open(save_sheet(compared, tmp_path / "sheet.png")) as sheet:
         assert sheet.width < 130 * MAX_COLUMNS + 230
     with pytest.raises(InputError, match="Give 1 to"):

@@ -10,13 +10,13 @@ PAGES = [task for task in find_tasks().values() if task.address]
 TEXT = 16  # pixels: below it a phone enlarges the page when a field is touched
 FINGER = 40  # pixels
 TOO_SMALL = """([text, finger]) => {
-  const told = element => element.outerHTML.slice(0, 200);
+  const described = element => element.outerHTML.slice(0, 200);
   const shown = selector => [...document.querySelectorAll(selector)].filter(one => one.offsetParent && one.getBoundingClientRect().height > 0);
   const fields = 'input:not([type=range], [type=checkbox], [type=radio], [type=file]), textarea, select';
-  const small = shown(fields).filter(one => parseFloat(getComputedStyle(one).fontSize) < text).map(one => `text: ${told(one)}`);
+  const small = shown(fields).filter(one => parseFloat(getComputedStyle(one).fontSize) < text).map(one => `text: ${described(one)}`);
   const pressed = `button, [role=button], [role=tab], summary, ${fields}`;
-  const low = shown(pressed).filter(one => one.getBoundingClientRect().height < finger - 0.5).map(one => `height: ${told(one)}`);
-  const cut = shown(fields).filter(one => one.getBoundingClientRect().bottom > one.parentElement.getBoundingClientRect().bottom + 1).map(one => `cut: ${told(one)}`);
+  const low = shown(pressed).filter(one => one.getBoundingClientRect().height < finger - 0.5).map(one => `height: ${described(one)}`);
+  const cut = shown(fields).filter(one => one.getBoundingClientRect().bottom > one.parentElement.getBoundingClientRect().bottom + 1).map(one => `cut: ${described(one)}`);
   return [shown(pressed).length, [...small, ...low, ...cut]];
 }"""
 

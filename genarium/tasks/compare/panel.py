@@ -144,7 +144,7 @@ class ComparePage:
         comparison = self.offer.checked(self.question.comparison(data))
         board = Board(self.runtime, comparison, self.question.given(data))
         hidden = {self.verdicts: "", self.take_along: gr.update(visible=False)}
-        table, told = Table(board, self.texts), -math.inf
+        table, reported = Table(board, self.texts), -math.inf
         yield {**self.runs.busy, self.table: table.html(), **hidden}
         for request in board.jobs():
             async with contextlib.aclosing(follow(self.runtime, request, board.inputs)) as events:
@@ -156,9 +156,9 @@ class ComparePage:
                         continue
                     board.take(event)
                     news, now = table.news(), time.monotonic()
-                    if news is None and now - told < PAUSE:  # each update costs the server some milliseconds
+                    if news is None and now - reported < PAUSE:  # each update costs the server some milliseconds
                         continue
-                    told = now
+                    reported = now
                     yield self._progress(board, news)
         yield {**self.runs.ready, **self._done(board.compared())}
 

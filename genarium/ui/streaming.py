@@ -52,7 +52,7 @@ async def follow(
     # In the visitor's context: a ZeroGPU Space finds there whose quota the run is on.
     visit = contextvars.copy_context()
     threading.Thread(target=visit.run, args=(pump,), name=f"follow {request.task}", daemon=True).start()
-    reported, seen, event = loop.time(), False, None  # when something was reported to the page, and whether it saw pictures
+    reported, seen, event = loop.time(), False, None  # the last report, and whether the page saw pictures
     try:
         while True:
             with contextlib.suppress(TimeoutError):

@@ -11,9 +11,12 @@ from genarium.media.decoding import PICTURES, UNREADABLE_PICTURES
 from genarium.messages import printable, shortened
 
 MIB = 2**20
-ARCHIVES = frozenset(
-    ".zip .zipx .tar .gz .tgz .bz2 .tbz .xz .txz .lzma .zst .br .7z .rar .jar .cbz .cbr .iso .cab .whl .deb .rpm".split()
-)
+# fmt: off
+ARCHIVES = frozenset((
+    ".zip", ".zipx", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".xz", ".txz", ".lzma", ".zst", ".br", ".7z", ".rar", ".jar",
+    ".cbz", ".cbr", ".iso", ".cab", ".whl", ".deb", ".rpm",
+))
+# fmt: on
 ARCHIVE_MARKS = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"(\xb5/\xfd")
 OF_SYSTEM = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini", ".DS_Store"))
 TABLE = ".parquet"

@@ -18,7 +18,6 @@ import json
 import math
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
 
+from ports import free_port
 from real_app import RealApp
 
 import genarium
@@ -89,9 +89,7 @@ app.launch(server_name="127.0.0.1", server_port=int(sys.argv[2]), quiet=True)
 @contextlib.contextmanager
 def bare_app(pictures, folder):
     """Run the bare Gradio app in a process of its own, and give its address and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     given = folder / "pictures.json"
     given.write_text(json.dumps(pictures))
     process = subprocess.Popen([sys.executable, "-c", BARE, str(given), str(port)])

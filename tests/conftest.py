@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import pytest
 import torch
 from furnishing import furnish
 from hub_server import HubServer
+from ports import free_port
 
 from genarium import paths
 from genarium.catalogue import find_checkpoints
@@ -308,9 +308,7 @@ def served(tiny_checkpoints, tmp_path_factory):
     patch.setenv("GRADIO_TEMP_DIR", str(folder))
     runtime = Runtime(find_checkpoints(discover(installed=False)), device="cpu")
     blocks, look = build_app(runtime)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     _, url, _ = blocks.launch(
         server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, inbrowser=False, **look
     )

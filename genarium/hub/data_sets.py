@@ -33,7 +33,7 @@ from genarium.data.own.words import Refused
 from genarium.errors import HubError, InputError
 from genarium.files import remove_tree
 from genarium.hub.download import RemoteFile, download, visitor_errors
-from genarium.hub.offer import license_of, matching, parse_address, remote_file
+from genarium.hub.offer import AtCommit, license_of, matching, parse_address, remote_file
 from genarium.media.decoding import PICTURES
 
 MOST_FILES = 1000  # to fetch; each costs two requests, however small it is
@@ -50,7 +50,7 @@ KEYS: dict[tuple[type[BaseException], ...], str] = {
 
 
 @dataclass(frozen=True)
-class DataSetOffer:
+class DataSetOffer(AtCommit):
     """A data set at one commit, and what would be fetched of it.
 
     Args:
@@ -67,16 +67,6 @@ class DataSetOffer:
     files: tuple[RemoteFile, ...]
     left_out: tuple[LeftOut, ...]
     token: str | bool | None
-
-    @property
-    def name(self) -> str:
-        """What the data set is called here, which means the same for ever."""
-        return f"{self.repo_id}@{self.commit}"
-
-    @property
-    def size(self) -> int:
-        """Bytes to fetch."""
-        return sum(file.size for file in self.files)
 
 
 def parse_id(address: str) -> tuple[str, str | None]:

@@ -33,8 +33,26 @@ SHARDS = "diffusion_pytorch_model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
+class AtCommit:
+    """What a repository holds at one commit: a base class of offers."""
+
+    repo_id: str
+    commit: str
+    files: tuple[RemoteFile, ...]
+
+    @property
+    def name(self) -> str:
+        """The name here of what the repository holds, which means the same for ever."""
+        return f"{self.repo_id}@{self.commit}"
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch."""
+        return sum(file.size for file in self.files)
+
+
 @dataclass(frozen=True)
-class Offer:
+class Offer(AtCommit):
     """The content of a repository at one commit, and the part of it that would be fetched.
 
     `problem` says in a sentence why it cannot be used; it is empty where it can. `family` is the one that takes it, None
@@ -50,16 +68,6 @@ class Offer:
     license: str = ""
     problem: str = ""
     token: str | bool | None = None
-
-    @property
-    def name(self) -> str:
-        """The checkpoint's name here, which means the same for ever."""
-        return f"{self.repo_id}@{self.commit}"
-
-    @property
-    def size(self) -> int:
-        """Bytes to fetch."""
-        return sum(file.size for file in self.files)
 
 
 def parse_address(address: str) -> tuple[str, str | None]:

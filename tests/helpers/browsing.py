@@ -3,13 +3,13 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
 import pytest
+from ports import free_port
 
 from genarium import paths
 
@@ -55,9 +55,7 @@ def launched():
 @contextlib.contextmanager
 def serving(environment, folder):
     """The app as people start it, in a process of its own -> its address. What it says goes into the folder."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = folder / "log.txt"
     command = [sys.executable, str(paths.ROOT / "app.py"), "--host", "127.0.0.1", "--port", str(port)]
     with log.open("w") as output:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 300  # the cores may be busy
@@ -35,9 +35,7 @@ class RealApp:
         self.temporary.mkdir(exist_ok=True)
         given = {**os.environ, "TMPDIR": str(self.temporary), "GRADIO_TEMP_DIR": None, **(environment or {})}
         self.environment = {name: value for name, value in given.items() if value is not None}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.options = options
         self.process: Any = None

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 from genarium import paths
 
@@ -139,9 +140,7 @@ def test_its_steps_give_an_app_that_draws(dockerfile, as_user):
         if name == "RUN" and "pip install" in arguments:
             finish(as_user([word for word in shlex.split(arguments) if word != "--user"], cwd=app))
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     command = json.loads(dict(dockerfile)["CMD"])
     command[command.index("--port") + 1] = port
     log = (as_user.home / "log").open("w+")

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import json
 import re
-import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -18,6 +17,7 @@ import tiny_styles
 import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from ports import free_port
 from tabs import build_tab, task_texts
 from tiny_styles import speech
 from typer.testing import CliRunner
@@ -359,9 +359,7 @@ def test_names_on_a_map_cover_nothing():
 @pytest.fixture(scope="module")
 def client(app):
     blocks, look = app
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     _, url, _ = blocks.launch(
         server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, inbrowser=False, **look
     )

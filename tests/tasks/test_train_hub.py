@@ -31,10 +31,8 @@ def bars(hub, tmp_path, monkeypatch):
 
 @pytest.fixture
 def house(tmp_path):
-    made = House(tmp_path / "visitors")
-    made.lane.begin()
-    yield made
-    made.lane.close()
+    with House(tmp_path / "visitors") as made:
+        yield made
 
 
 @pytest.fixture

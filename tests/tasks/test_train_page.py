@@ -39,13 +39,20 @@ A, B = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
 
 
 class House:
-    """An app's trainings without its pages."""
+    """An app's trainings without its pages; a context manager in which its queue works."""
 
     def __init__(self, root, allowed=QUOTAS):
         self.shelf = Shelf(root)
         self.runtime = Runtime(Catalogue({}, (), FAMILIES), device="cpu")
         self.lane = Lane(self.shelf, lambda box: guests.arrive(self.runtime, box), allowed.hours)
         self.desk = Desk(self.runtime, self.shelf, self.lane, allowed, TEXTS)
+
+    def __enter__(self):
+        self.lane.begin()
+        return self
+
+    def __exit__(self, *_):
+        self.lane.close()
 
     def ask(self, visitor, what, client=CLIENT, **facts):
         return asyncio.run(self.desk.talk({"what": what, "visitor": visitor, **facts}, client))
@@ -93,10 +100,8 @@ def bars(tmp_path_factory):
 
 @pytest.fixture
 def house(tmp_path):
-    made = House(tmp_path / "visitors")
-    made.lane.begin()
-    yield made
-    made.lane.close()
+    with House(tmp_path / "visitors") as made:
+        yield made
 
 
 @pytest.fixture

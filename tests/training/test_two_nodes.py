@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import one_node
 import pytest
 import yaml
+from ports import free_port
 
 from genarium import paths
 from genarium.errors import InputError
@@ -25,9 +25,7 @@ class Nodes:
     """Two launchers, as on two machines, with one process each: torchrun's, or accelerate's with the file of docs/."""
 
     def __init__(self, work: str, folder: Path, launcher: str = "torchrun", **environment: str):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.folder, self.torchruns = folder, []
         self.logs = [(folder / f"node-{node}.txt").open("w") for node in range(2)]
         for node, log in enumerate(self.logs):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import PIL.Image
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from ports import free_port
 from tabs import build_tab, task_texts
 
 import genarium
@@ -52,9 +52,7 @@ def app(runtime):
 @pytest.fixture(scope="module")
 def client(app):
     blocks, look = app
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     _, url, _ = blocks.launch(
         server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, inbrowser=False, **look
     )

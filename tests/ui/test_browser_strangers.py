@@ -1,11 +1,10 @@
 """What a browser makes of other people's text, and signing in to publish: in a real one, with stand-ins for the Hub."""
 
-import socket
-
 import pytest
 from browsing import PATIENCE, open_tab
 from hub_server import User
 from playwright.sync_api import expect
+from ports import free_port
 
 from genarium.catalogue import find_checkpoints
 from genarium.errors import InputError
@@ -26,9 +25,7 @@ def page(hub, vae, browser, monkeypatch, tmp_path):
     monkeypatch.setattr("genarium.hub.publish.prove", lambda checkpoint: list(checkpoint.tasks))
     hub.tokens[TOKEN] = User("user")
     blocks, look = build_app(Runtime(find_checkpoints(discover(installed=False)), device="cpu"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with pytest.warns(UserWarning, match="does not support OAuth features outside"):
         blocks.launch(
             server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, inbrowser=False, **look

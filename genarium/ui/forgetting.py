@@ -6,6 +6,7 @@ function keeps the whole page. So the tables of the queue hold functions weakly 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import Any
@@ -18,6 +19,7 @@ from gradio.queueing import EventQueue, ProcessTime
 from genarium.ui.readers import READERS
 
 UNREAD_SECONDS = 300  # how long a result waits for the one who asked for it
+READ_SECONDS = 60  # how long a page is known after its results were read
 SWEEP_SECONDS = 60  # between two looks for what is gone
 
 
@@ -83,7 +85,15 @@ class Unread:
         """Remember whose session it is."""
         self._clients[session] = client
 
-    def read(self, queue: Any, session: str) -> None:
+    def page_read(self, queue: Any, session: str) -> None:
+        """Forget the session of a page whose connection has ended, unless it opens another one soon.
+
+        A page that sends several events at once can be answered before it has opened a connection for the last of them. It
+        opens the connection all the same, and would take an unknown session for the end of the app.
+        """
+        asyncio.get_running_loop().call_later(READ_SECONDS, self.call_read, queue, session)
+
+    def call_read(self, queue: Any, session: str) -> None:
         """Forget a session whose reader has gone, unless events of it are under way."""
         if not queue.pending_event_ids_session.get(session) and not READERS.open(session):
             self._drop(queue, session)
@@ -91,7 +101,8 @@ class Unread:
     def bound(self, queue: Any, client: str, most: int) -> None:
         """Forget the oldest results of a client that nobody reads, beyond so many."""
         self._look(queue)
-        unread = [session for session in self._since if self._clients.get(session) == client]
+        messages = queue.pending_messages_per_session
+        unread = [one for one in self._since if self._clients.get(one) == client and not messages[one].empty()]
         for session in unread[: max(0, len(unread) - most)]:
             self._drop(queue, session)
 

@@ -120,13 +120,15 @@ class Gate:
                 finally:
                     asyncio.get_running_loop().call_later(VISIT_GRACE_SECONDS, end_visit, visit[1])
             return
-        session = None
+        session, over = None, self._unread.page_read
         if found := READ.search(path):
             event = self.queue.event_ids_to_events.get(found[1])
             session = found[1] if event is None else event.session_hash
             if session not in self.queue.pending_messages_per_session:  # Gradio would break off in the middle
                 await _answer(send, 404, "There is no such call: its result was read, or the app was started anew.")
                 return
+            if session == found[1]:  # not one that goes on
+                over = self._unread.call_read
         elif DATA.search(path):
             session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [None])[0]
         if session is None:
@@ -136,7 +138,7 @@ class Gate:
                 with READERS.reading(session):
                     await self._stream(scope, receive, send)
             finally:
-                self._unread.read(self.queue, session)
+                over(self.queue, session)
 
     async def _stream(self, scope: Any, receive: Any, send: Any) -> None:
         """Let the app send its events. It raises a 404 in the middle of them when the visit ends meanwhile; nobody reads it."""

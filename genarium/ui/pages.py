@@ -88,14 +88,14 @@ def open_page(task: Task, runtime: Runtime, texts: TaskTexts, current: Current, 
     return Page(task, runtime, texts, current, name, picture if is_uploaded(picture) else "", query_of(visit))
 
 
-def shown_once() -> gr.Timer:
-    """Return a timer that ticks one time, when the contents of a page have been shown, so that events can fill them.
+def shown_once() -> Any:
+    """Return an event that happens one time, when the contents of a page have been shown; its `then` can fill them.
 
-    The browser stops it. By way of the server it would tick until the answer came, and do the work as often.
+    It is the tick of a timer, which the browser stops. By way of the server it would tick until the answer came, and do the
+    work as often.
     """
     timer = gr.Timer(0.2)
-    timer.tick(None, None, timer, js=STOP_TIMER, api_visibility="private", show_progress="hidden")
-    return timer
+    return timer.tick(None, None, timer, js=STOP_TIMER, api_visibility="private", show_progress="hidden")
 
 
 def build_contents(page: Page) -> None:

@@ -85,6 +85,24 @@ def test_a_call_that_was_read_leaves_no_messages(served):
     assert not set(calls) & (set(queue.pending_event_ids_session) | set(queue.pending_messages_per_session))
 
 
+def test_a_page_may_open_a_connection_after_all_its_results_were_read(served, page, monkeypatch):
+    """A page sends events at once, and opens a connection for the last of them when it was answered with the first."""
+    monkeypatch.setattr(forgetting, "READ_SECONDS", 3)
+    visit, queue = Visit(served.http), served.blocks._queue
+    visit.send(page, "tiny-vae", "")
+    with served.http.stream("GET", f"/gradio_api/queue/data?session_hash={visit.session}") as answer:
+        assert answer.status_code == 200
+        body = {"data": ["tiny-vae", ""], "fn_index": page["id"], "session_hash": visit.session, "trigger_id": None}
+        assert served.http.post("/gradio_api/queue/join", json=body).status_code == 200
+        messages = (json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line)
+        said = [one.get("msg") for one in messages if one["msg"] not in ("heartbeat", "estimation")]
+    assert said == ["process_starts", "process_completed", "close_stream"]
+    deadline = time.monotonic() + 30
+    while visit.session in queue.pending_messages_per_session and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert visit.session not in queue.pending_messages_per_session
+
+
 def test_results_that_nobody_reads_are_few_and_go(served, monkeypatch):
     monkeypatch.setattr(gate, "CALLS_PER_CLIENT", 2)
     queue, calls = served.blocks._queue, []

@@ -15,9 +15,9 @@ from genarium.media.pictures import to_pictures
 
 
 @pytest.fixture
-def visit(browser):
-    """A fresh browser's page; script errors fail the test."""
-    with visiting(browser, 1200, 1400) as page:
+def visit(browser, request):
+    """A fresh browser's page, in English or in a test's own language; script errors fail the test."""
+    with visiting(browser, 1200, 1400, getattr(request, "param", "en-US")) as page:
         yield page
 
 

@@ -121,7 +121,7 @@ class ComparePage:
         done.then(None, self.query, None, js=WRITE_ADDRESS, api_visibility="private")
         self.stop.click(self.runs.halt, None, self.stop, **QUIET)
         if run_now and start.task == "generate":  # the comparison of a link, once the page is there
-            shown_once().tick(self._run, asked, shown, **running)
+            shown_once().then(self._run, asked, shown, **running)
         self.question.connect()
         self.restore.upload(self._restore, self.restore, [*self.question.restored, self.status], **QUIET)
 

@@ -12,6 +12,7 @@ from genarium.tasks.explore.explorer import Explorer
 from genarium.tasks.explore.panel_code import CodeSection
 from genarium.tasks.explore.panel_map import MapSection
 from genarium.tasks.explore.panel_sum import SumSection
+from genarium.ui.events import LATEST
 from genarium.ui.pages import Page, shown_once
 from genarium.ui.picker import choices_of
 from genarium.ui.runs import status_html
@@ -87,7 +88,8 @@ def build(page: Page) -> None:
         js=WRITE_CHOICE,
         api_visibility="private",
     )
-    once = shown_once()
+    opened = shown_once()
+    chosen = checkpoint.input(lambda name: name, checkpoint, page.current.checkpoint, **LATEST)
     heading(page, "map")
     the_map = MapSection(page, explorer, checkpoint, beside)
     heading(page, "code")
@@ -96,4 +98,4 @@ def build(page: Page) -> None:
     arithmetic = SumSection(page, explorer, checkpoint)
 
     for section in (the_map, code, arithmetic):
-        section.connect(once, page.current)
+        section.connect(opened, chosen)

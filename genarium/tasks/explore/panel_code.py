@@ -20,13 +20,13 @@ from genarium.tasks.explore.panel_place import PicturePlace, strip_of
 from genarium.tasks.explore.panel_plane import picture_html
 from genarium.tasks.explore.panel_units import UnitSwitches
 from genarium.ui.answers import said
-from genarium.ui.pages import Current, Page
+from genarium.ui.events import LATEST
+from genarium.ui.pages import Page
 from genarium.ui.texts import markup
 from genarium.ui.words import gloss_html
 
 MAX_BITS = 128  # switches
 MAX_LEVELS = 8  # choices of a path
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
 FIRST = {"grey": "pullover-1", "digits": "digit-3", "emoji": "cookie-twemoji"}
 
 
@@ -80,40 +80,40 @@ class CodeSection:
         self.painter = GridPainter(texts, self.explorer)
         self.note = markup("", elem_id="explore-note")
 
-    def connect(self, once: gr.Timer, current: Current) -> None:
+    def connect(self, opened: Any, chosen: Any) -> None:
         """Connect the events; arguments as of `MapSection.connect`."""
         self.place.connect()
         name, code = self.checkpoint, self.code
         encoded = [code, self.live, self.side, self.sheet, self.note, *self._controls]
-        chosen = self.checkpoint.input(self._choose, [name, self.strip], [self.strip, *self.place.shown], **QUIET)
+        fitted = chosen.then(self._choose, [name, self.strip], [self.strip, *self.place.shown], **LATEST)
         # A page that opens fires several of these at once. `_follow` answers the first and finds the same question in the
         # others, whose answers would come late and undo what the visitor has changed meanwhile.
         question, followed = [self.asked, name, self.place.image], [self.asked, *encoded]
-        in_turn = {**QUIET, "concurrency_id": "explore-follow"}
-        gr.on([once.tick, self.place.image.change], self._follow, question, followed, **in_turn)
-        chosen.then(self._follow, question, followed, **{k: v for k, v in in_turn.items() if k != "trigger_mode"})
-        self.reset.click(self._encode, [name, self.place.image], encoded, **QUIET)
+        in_turn = {**LATEST, "concurrency_id": f"explore-follow-{id(self)}"}
+        for event in (opened.then, fitted.then, self.place.image.change):
+            event(self._follow, question, followed, **in_turn)
+        self.reset.click(self._encode, [name, self.place.image], encoded, **LATEST)
         moved = [code, self.live, self.which, self.value]
         for slider in self.axes:
-            slider.input(self._turn, [name, code, self.which, *self.axes], moved, **QUIET)
-            slider.release(self._sheet, [name, code], self.sheet, **QUIET)
-        self.which.input(self._look, [name, code, self.which], self.value, **QUIET)
-        self.value.input(self._set, [name, code, self.which, self.value], [code, self.live, *self.axes], **QUIET)
-        self.value.release(self._sheet, [name, code], self.sheet, **QUIET)
+            slider.input(self._turn, [name, code, self.which, *self.axes], moved, **LATEST)
+            slider.release(self._sheet, [name, code], self.sheet, **LATEST)
+        self.which.input(self._look, [name, code, self.which], self.value, **LATEST)
+        self.value.input(self._set, [name, code, self.which, self.value], [code, self.live, *self.axes], **LATEST)
+        self.value.release(self._sheet, [name, code], self.sheet, **LATEST)
         for component, kind, change in (
             (self.bits, "binary", lambda code, on: coding.switched(code, on, MAX_BITS)),
             (self.one, "one_hot", lambda code, one: torch.tensor(int(one))),
             (self.words, "words", lambda code, words: str(words)),
         ):
             component.input(
-                self._changing(kind, change), [name, code, component], [code, self.live, self.sheet], **QUIET
+                self._changing(kind, change), [name, code, component], [code, self.live, self.sheet], **LATEST
             )
         for radio in self.path:
             radio.input(
-                self._changing("path", self._along), [name, code, *self.path], [code, self.live, self.sheet], **QUIET
+                self._changing("path", self._along), [name, code, *self.path], [code, self.live, self.sheet], **LATEST
             )
         self.painter.connect(name, code, self.live)
-        self.units.connect(code, self._changed, [code, self.live, self.sheet], name, QUIET)
+        self.units.connect(code, self._changed, [code, self.live, self.sheet], name)
 
     # ---- a picture's code ----
 

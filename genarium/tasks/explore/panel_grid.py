@@ -13,13 +13,13 @@ from genarium.tasks.explore.explorer import Explorer, Held, held_by
 from genarium.tasks.explore.panel_map import numbers
 from genarium.tasks.explore.panel_plane import build_plane, code_grid_svg, picture_html
 from genarium.ui.answers import said
+from genarium.ui.events import LATEST
 from genarium.ui.files import keep_shown
 from genarium.ui.panels import large
 from genarium.ui.texts import TaskTexts, markup
 
 PALETTE = 40  # codes
 SWATCH = 40  # pixels
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
 
 
 class GridPainter:
@@ -99,9 +99,9 @@ class GridPainter:
             code: state with the code, `Held`.
             live: where the picture is shown.
         """
-        self.palette.select(self._take, self.codes, self.brush, **QUIET)
+        self.palette.select(self._take, self.codes, self.brush, **LATEST)
         self.grid.select(
-            self._paint, [name, code, self.brush], [code, live, self.grid], **{**QUIET, "trigger_mode": "multiple"}
+            self._paint, [name, code, self.brush], [code, live, self.grid], **{**LATEST, "trigger_mode": "multiple"}
         )
 
     def _take(self, palette: list[int], event: gr.SelectData) -> Any:

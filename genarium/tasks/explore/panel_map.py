@@ -16,14 +16,14 @@ from genarium.tasks.explore.explorer import Explorer, pick
 from genarium.tasks.explore.mapping import NESTED, CodeMap
 from genarium.tasks.explore.panel_plane import build_plane, map_svg, picture_html, sheet_svg
 from genarium.ui.answers import said
-from genarium.ui.pages import Current, Page
+from genarium.ui.events import LATEST
+from genarium.ui.pages import Page
 from genarium.ui.picker import title, title_html
 from genarium.ui.texts import class_name, markup
 from genarium.ui.words import words_html
 
 BOX_SIDE = 8  # pictures on a side of a box's sheet
 DRAWS = 32
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
 SIDES = ("a", "b")
 
 
@@ -67,24 +67,25 @@ class MapSection:
             self.sides = {letter: Side(letter, visible=letter == "a") for letter in SIDES}
         self.names = [checkpoint, beside]
 
-    def connect(self, once: gr.Timer, current: Current) -> None:
+    def connect(self, opened: Any, chosen: Any) -> None:
         """Connect the events.
 
         Args:
-            once: ticks when the page has been shown.
-            current: of the visitor.
+            opened: event, when the page has been shown.
+            chosen: event, when the visitor has chosen another checkpoint.
         """
         every = [component for side in self.sides.values() for component in side.all]
         shown = [self.partner, self.draw, self.seed, *every]
-        gr.on([once.tick, self.checkpoint.input, self.beside.change], self._show, self.names, shown, **QUIET)
-        self.checkpoint.input(lambda name: name, self.checkpoint, current.checkpoint, **QUIET)
-        self.partner.click(self._join, self.names, self.beside, **QUIET)
-        self.draw.click(self._draw, [*self.names, self.seed], [side.lots for side in self.sides.values()], **QUIET)
+        in_turn = {**LATEST, "concurrency_id": f"explore-show-{id(self)}"}  # so that the newest answer comes last
+        for event in (opened.then, chosen.then, self.beside.change):
+            event(self._show, self.names, shown, **in_turn)
+        self.partner.click(self._join, self.names, self.beside, **LATEST)
+        self.draw.click(self._draw, [*self.names, self.seed], [side.lots for side in self.sides.values()], **LATEST)
         picked = [side.picked for side in self.sides.values()]
         for letter, side in self.sides.items():
             for plane in (side.map, side.manifold):
-                plane.select(self._picking(letter), self.names, picked, **QUIET)
-                plane.submit(self._boxing(letter), self.names, side.lots, **QUIET)
+                plane.select(self._picking(letter), self.names, picked, **LATEST)
+                plane.submit(self._boxing(letter), self.names, side.lots, **LATEST)
 
     # ---- showing ----
 

@@ -13,12 +13,12 @@ from genarium.tasks.explore.explorer import Explorer
 from genarium.tasks.explore.panel_place import PicturePlace, strip_of
 from genarium.tasks.explore.panel_plane import picture_html
 from genarium.ui.answers import said
-from genarium.ui.pages import Current, Page
+from genarium.ui.events import LATEST
+from genarium.ui.pages import Page
 from genarium.ui.panels import large
 from genarium.ui.texts import markup
 from genarium.ui.words import words_html
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FIRST = {
     "a": {"grey": "pullover-1", "digits": "digit-8", "emoji": "grinning-face-with-sweat-fluent-3d"},
     "b": {"grey": "t-shirt-1", "digits": "digit-3", "emoji": "grinning-face-with-sweat-twemoji"},
@@ -39,20 +39,21 @@ class SumSection:
         self.run = gr.Button(self.texts("sum_run"), variant="primary", elem_id="explore-sum-run")
         self.answer = markup("", elem_id="explore-sum-answer")
 
-    def connect(self, once: gr.Timer, current: Current) -> None:
+    def connect(self, opened: Any, chosen: Any) -> None:
         """Connect the events; arguments as of `MapSection.connect`."""
         shown = [self.strip]
         for place in self.places:
             place.connect()
             shown += place.shown
-        chosen = self.checkpoint.input(self._choose, [self.checkpoint, self.strip], shown, **QUIET)
+        fitted = chosen.then(self._choose, [self.checkpoint, self.strip], shown, **LATEST)
         images = [place.image for place in self.places]
-        self.run.click(self._add, [self.checkpoint, *images], self.answer, **QUIET)
+        self.run.click(self._add, [self.checkpoint, *images], self.answer, **LATEST)
         # a page that opens fires all of these at once: `_follow` answers the first, and finds the same question in the others
-        changed = [once.tick, *(image.change for image in images)]
         asking, answered = [self.asked, self.checkpoint, *images], [self.asked, self.answer]
-        gr.on(changed, self._follow, asking, answered, trigger_mode="always_last", **QUIET)
-        chosen.then(self._follow, asking, answered, **QUIET)
+        in_turn = {**LATEST, "concurrency_id": f"explore-add-{id(self)}"}
+        gr.on([image.change for image in images], self._follow, asking, answered, **in_turn)
+        for event in (opened, fitted):
+            event.then(self._follow, asking, answered, **in_turn)
 
     def _choose(self, name: str, strip: str) -> list[Any]:
         checkpoint = self.explorer.checkpoint(name)

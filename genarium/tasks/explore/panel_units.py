@@ -14,6 +14,7 @@ from genarium.tasks.explore import codes as coding
 from genarium.tasks.explore.drawing import tight
 from genarium.tasks.explore.explorer import Explorer, Held, held_by
 from genarium.ui.answers import said
+from genarium.ui.events import LATEST
 from genarium.ui.files import data_url
 from genarium.ui.texts import TaskTexts
 
@@ -65,7 +66,7 @@ class UnitSwitches:
             f"{switches}</div></figure>"
         )
 
-    def connect(self, code: gr.State, answer: Any, outputs: list[Any], name: Any, quiet: dict[str, Any]) -> None:
+    def connect(self, code: gr.State, answer: Any, outputs: list[Any], name: Any) -> None:
         """Connect the switches.
 
         Args:
@@ -73,7 +74,6 @@ class UnitSwitches:
             answer: async (name, code) -> values for `outputs`, when the code has changed.
             outputs: components, the code first.
             name: component with the checkpoint.
-            quiet: options of the event.
         """
 
         async def turned(name: str, held: Held | None, event: gr.EventData) -> list[Any]:
@@ -90,7 +90,7 @@ class UnitSwitches:
             except GenariumError as error:
                 raise said(error) from error
 
-        self.html.select(turned, [name, code], outputs, **{**quiet, "trigger_mode": "multiple"})
+        self.html.select(turned, [name, code], outputs, **{**LATEST, "trigger_mode": "multiple"})
 
 
 # The page turns a switch itself and tells the server which. Arrow keys go from unit to unit, so that a keyboard need not

@@ -46,13 +46,15 @@ class Outlook:
 
     Args:
         before: runs that compute before it begins; 0 once it has begun.
-        others: all other runs that compute or wait.
+        others: all other runs that compute or wait, but for those that are computed with it.
         seconds: until it begins, or once it has begun until it ends; None where a run's length is not known.
+        together: runs of others that are computed with it, in one batch.
     """
 
     before: int = 0
     others: int = 0
     seconds: float | None = None
+    together: int = 0
 
 
 class Turns:
@@ -250,4 +252,5 @@ class Turns:
             if turn.begun:  # those who are computed together end together
                 seconds = max(seconds, turn.crew.rest)
             known = seconds if math.isfinite(seconds) else None
-            return Outlook(0 if turn.begun else before, self._all.number - 1, known)
+            together = len(turn.crew.members) - 1
+            return Outlook(0 if turn.begun else before, self._all.number - 1 - together, known, together)

@@ -95,10 +95,13 @@ def progress_html(event: Progress) -> str:
         words = [Texts.both("waits_one" if before == 1 else "waits", before=before)]
         words += [Texts.both("waits_time", time=time)] if left is not None and left >= 1 else []
         return status_html(" · ".join(words), waiting=True)
-    words = [Texts.both("running", step=event.step, total=event.total)]
+    words, together = [Texts.both("running", step=event.step, total=event.total)], event.outlook.together
+    if together:
+        words.append(Texts.both("together_one" if together == 1 else "together", together=together))
     if others:
         words.append(Texts.both("shares_one" if others == 1 else "shares", others=others))
-        words += [Texts.both("shares_time", time=time)] if left is not None and left >= 1 else []
+    if (others or together) and left is not None and left >= 1:
+        words.append(Texts.both("shares_time", time=time))
     return status_html(" · ".join(words), event.seconds, share=event.step / max(event.total, 1))
 
 

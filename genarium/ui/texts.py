@@ -109,6 +109,8 @@ TEXTS = {
     "waits_time": ("about {time}", "约 {time}"),
     "shares_one": ("in turn with 1 other run", "与另外 1 个任务轮流计算"),
     "shares": ("in turn with {others} other runs", "与另外 {others} 个任务轮流计算"),
+    "together_one": ("in one batch with 1 other run", "与另外 1 个任务同批计算"),
+    "together": ("in one batch with {together} other runs", "与另外 {together} 个任务同批计算"),
     "shares_time": ("about {time} left", "约剩 {time}"),
     "running": ("Step {step} of {total}", "第 {step} / {total} 步"),
     "done": ("Done in {seconds} on {device}, {dtype}", "完成，用时 {seconds}（{device}，{dtype}）"),

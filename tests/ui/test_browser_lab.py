@@ -1,5 +1,6 @@
 """The Lab in a real browser: a training to good samples, a lesson, a link, data drawn by hand, a phone."""
 
+import math
 import os
 
 import pytest
@@ -161,3 +162,20 @@ def test_data_drawn_by_hand_on_a_phone_in_chinese(visit):
     wait_for_ink(page, 0)
     expect(page.locator("#lab-status")).to_contain_text("步")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out"
+
+
+@pytest.mark.slow
+def test_points_of_a_file_are_learned_and_a_wrong_file_is_refused_in_words(visit, tmp_path):
+    good, wrong = tmp_path / "ring.csv", tmp_path / "names.csv"
+    angles = [i / 40 for i in range(251)]
+    good.write_text("x,y\n" + "".join(f"{100 + 3 * math.cos(a):.3f},{math.sin(a):.3f}\n" for a in angles))
+    wrong.write_text("name,colour\nshirt,red\n")
+    page = visit("?data=drawn&family=autoencoder&speed=50")
+    page.locator(".lab-file input").set_input_files(wrong)
+    expect(page.locator(".lab-problem")).to_contain_text("Line 2 of the file has no two numbers: 'shirt,red'")
+    page.locator(".lab-file input").set_input_files(good)
+    page.wait_for_url("**points=*", timeout=PATIENCE)
+    expect(page.locator(".lab-problem")).to_be_hidden()
+    page.locator("#lab-start").click()
+    wait_until(page, "() => Number(document.querySelector('#lab-status').dataset.step) > 0")
+    wait_for_ink(page, 0)

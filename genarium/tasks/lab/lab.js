@@ -157,6 +157,7 @@ class Lab {
   // Change what is learnt: a training that runs ends.
   change(make) {
     if (this.phase !== 'fresh') this.reset();
+    this.problemLine.hidden = true;  // it was about what is changed now
     const before = this.state.sides.length;
     make();
     this.show(this.state.sides.length !== before);

@@ -1,7 +1,7 @@
 """What a visitor reads when something cannot be done, in both languages.
 
-The host says it in English, for programs and the log too. problems.yaml knows the Chinese of what a visitor can come upon. A
-message that it does not know stays English.
+The host says it in English, for programs and the log too. problems.yaml knows the Chinese of what a visitor can come upon, and
+recipe_problems.yaml that of a recipe's fields. A message that they do not know stays English.
 """
 
 from __future__ import annotations
@@ -19,11 +19,21 @@ VALUE = re.compile(r"\{(\d+)\}")
 
 
 def in_chinese(message: str) -> str:
-    """Return the Chinese of a message; the message itself where there is none."""
-    for pattern, chinese in _patterns("problems"):
+    """Return the Chinese of a message; the message itself where there is none.
+
+    What is wrong with a recipe has a line for each field, and each line its own Chinese.
+    """
+    first, *fields = message.split("\n")
+    if fields and all(line.startswith("  ") for line in fields):
+        return "\n".join([first, *(_translated("recipe_problems", line) or line for line in fields)])
+    return _translated("problems", message) or message
+
+
+def _translated(name: str, message: str) -> str | None:
+    for pattern, chinese in _patterns(name):
         if found := re.fullmatch(pattern, message, re.DOTALL):
             return VALUE.sub(lambda place, values=found: values[int(place[1])], chinese)  # type: ignore[misc]
-    return message
+    return None
 
 
 def problem_words(message: str) -> str:
@@ -46,7 +56,7 @@ def messages(name: str = "problems") -> dict[str, str]:
     """Return the Chinese of each message by its English, with numbered places for values.
 
     Args:
-        name: of the file: "problems", or "phrases", which are what components and cards say.
+        name: of the file: "problems", "recipe_problems", or "phrases", which are what components and cards say.
     """
     text = Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8")
     return parse_yaml(text)

@@ -170,7 +170,11 @@ def test_an_outlook_is_the_whole_crew_s(house):
         big = house.come("big", 50, kind="a", samples=9, meanwhile=look)
         small = house.come("small", 50, kind="a", samples=3, meanwhile=look)
     for outlook in seen:
-        assert outlook.before == 0 and (outlook.others, outlook.together) == (0, 1) and outlook.seconds == pytest.approx(40 * STEP)
+        assert (
+            outlook.before == 0
+            and (outlook.others, outlook.together) == (0, 1)
+            and outlook.seconds == pytest.approx(40 * STEP)
+        )
 
 
 @pytest.mark.parametrize("seed", range(3))

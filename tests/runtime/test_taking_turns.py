@@ -315,7 +315,11 @@ def test_the_page_says_with_whom_a_run_shares():
     assert "Step 3 of 12" in shown and "in turn with 9 other runs" in shown and "about 7 min left" in shown
     assert "轮流" in shown and "in turn with 1 other run<" in progress(3, others=1)
     shown = progress(3, others=1, together=4, seconds=20.0)
-    assert "in one batch with 4 other runs" in shown and "in turn with 1 other run<" in shown and "about 20 s left" in shown
+    assert (
+        "in one batch with 4 other runs" in shown
+        and "in turn with 1 other run<" in shown
+        and "about 20 s left" in shown
+    )
     alone = progress(3, together=1, seconds=20.0)
     assert "in one batch with 1 other run<" in alone and "同批" in alone and "turn" not in alone and "left" in alone
     assert "turn" not in progress(3) and "left" not in progress(3, seconds=5.0), "alone, the bar says it"

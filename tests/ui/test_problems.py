@@ -5,8 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 import genarium
+from genarium.errors import RecipeError
+from genarium.recipe import read_recipe
 from genarium.ui import problems
 
 ROOT = Path(genarium.__file__).parent
@@ -62,7 +65,7 @@ def test_what_a_page_can_say_has_its_chinese(module):
     assert found and found - known == set()
 
 
-@pytest.mark.parametrize("name", ["problems", "phrases"])
+@pytest.mark.parametrize("name", ["problems", "phrases", "recipe_problems"])
 def test_a_chinese_message_has_no_value_that_the_english_lacks(name):
     for english, chinese in problems.messages(name).items():
         assert set(problems.VALUE.findall(chinese)) <= set(problems.VALUE.findall(english)), english
@@ -73,6 +76,36 @@ def test_values_are_put_in_and_markup_in_them_is_text():
     words = problems.problem_words("No class '<b>'; there are 0 boot.")
     assert "没有类别 &#x27;&lt;b&gt;&#x27;；there are 0 boot。" in words and "<b>" not in words
     assert problems.problem_words("Nobody <knows> this.") == "Nobody &lt;knows&gt; this."
+
+
+def test_a_recipe_s_fields_have_their_chinese():
+    """Every kind of mistake, as the recipe's reader says it: a library that says it otherwise is noticed here."""
+    text = (ROOT.parent / "hub_configs/vae-fashion-mnist.yaml").read_text("utf-8")
+    recipe = yaml.safe_load(text)
+    training = recipe["training"]
+    wrong = [
+        {**recipe, "familly": "vae"},
+        {**recipe, "qqq": 1},
+        {key: value for key, value in recipe.items() if key != "family"},
+        {**recipe, "name": 3},
+        {**recipe, "data": {**recipe["data"], "sample_size": "large"}},
+        {**recipe, "data": {**recipe["data"], "sample_size": 2.5}},
+        {**recipe, "data": {**recipe["data"], "sample_size": 0}},
+        {**recipe, "data": {**recipe["data"], "channels": 2}},
+        {**recipe, "training": {**training, "learning_rate": "fast"}},
+        {**recipe, "training": {**training, "warmup_steps": -1}},
+        {**recipe, "training": {**training, "ema_decay": 1.0}},
+        {**recipe, "training": {**training, "precision": "int4"}},
+        {**recipe, "training": {**training, "stages": [{"name": "a", "images": 5}], "images": 5}},
+        {**recipe, "training": 5},
+        {**recipe, "architecture": 5},
+    ]
+    for values in wrong:
+        with pytest.raises(RecipeError) as error:
+            read_recipe(yaml.safe_dump(values), "mine")
+        first, *lines = problems.in_chinese(str(error.value)).split("\n")
+        assert first == "mine:" and lines
+        assert all(re.search("[\u4e00-\u9fff]", line) for line in lines), lines
 
 
 def test_each_phrase_of_cards_stands_in_a_card():

@@ -16,6 +16,7 @@ from conftest import pictures
 from typer.testing import CliRunner
 
 from genarium.catalogue import find_checkpoints
+from genarium.checkpoints import Checkpoint
 from genarium.cli import app
 from genarium.errors import GenariumError, InputError
 from genarium.media.pictures import read_request, to_pictures
@@ -160,6 +161,13 @@ def test_the_page_begins_with_the_fast_ones(runtime, monkeypatch):
     measured = [seconds[name] for name in start.checkpoints[:-1]]
     assert measured == sorted(measured) and len(measured) > 1
     assert FEWEST <= start.number <= MOST and start.number * len(start.checkpoints) <= PICTURES
+
+
+def test_a_choice_of_all_checkpoints_of_a_data_set_is_known_as_that(runtime, monkeypatch):
+    monkeypatch.setattr(Checkpoint, "data", property(lambda one: "user/clothes" if one.name in PAIR else None))
+    offer = Offer(runtime.catalogue)
+    assert offer.common_data("generate", PAIR[::-1]) == "user/clothes"
+    assert offer.common_data("generate", PAIR[:1]) is None and offer.common_data("generate", None) is None
 
 
 def test_the_table_brings_news_of_rows_at_once_and_of_previews_now_and_then(runtime, monkeypatch):

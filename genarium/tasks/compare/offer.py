@@ -67,6 +67,11 @@ class Offer:
         """Return the names of the checkpoints of one data set that can do a task, the fast ones first."""
         return tuple(c.name for c in sorted((c for c in self.able(task) if c.data == data), key=_seconds))
 
+    def common_data(self, task: Any, names: Sequence[str] | None) -> str | None:
+        """Return the data set whose checkpoints for a task are exactly these; None if there is none."""
+        chosen = set(names or ())
+        return next((data for data in self.data_sets(task) if set(self.of_data(task, data)) == chosen), None)
+
     def data_sets(self, task: Any) -> list[str]:
         """Return the data of the checkpoints that can do a task."""
         return list(dict.fromkeys(c.data for c in self.able(task) if c.data))

@@ -51,6 +51,7 @@ class Question:
         )
         self.data = gr.Radio(
             self._data_choices(start.task),
+            value=self.offer.common_data(start.task, start.checkpoints),
             label=texts("data_set"),
             interactive=True,
             elem_id="compare-data",
@@ -188,8 +189,10 @@ class Question:
         places: list[Any] = [self.rows, self.columns, self.setting, self.values, self.number, self.class_name]
         places += [self.pictures, self.second, self.more, self.data]
         self.what.change(self._change_task, [self.what, self.rows], places, **QUIET)
-        self.data.input(self._choose_data, [self.what, self.data], [self.rows, self.setting, self.class_name], **QUIET)
-        self.rows.change(self._change_rows, [self.what, self.rows], [self.setting, self.class_name], **QUIET)
+        self.data.input(
+            self._choose_data, [self.what, self.data], [self.rows, self.setting, self.class_name, self.data], **QUIET
+        )
+        self.rows.change(self._change_rows, [self.what, self.rows], [self.setting, self.class_name, self.data], **QUIET)
         self.columns.change(
             self._change_columns,
             [self.what, self.columns],
@@ -203,7 +206,7 @@ class Question:
         kept = [name for name in names or () if name in able] or list(self.offer.alike(task, ""))
         return {
             self.rows: gr.update(choices=choices_of(self.offer.able(task), self.texts), value=kept),
-            self.data: gr.update(choices=self._data_choices(task), value=None),
+            self.data: gr.update(choices=self._data_choices(task), value=self.offer.common_data(task, kept)),
             self.columns: gr.update(choices=self._column_choices(task), value=SEED),
             self.pictures: gr.update(visible=task != "generate"),
             self.second: gr.update(visible=task == "interpolate"),
@@ -222,6 +225,7 @@ class Question:
         return {
             self.setting: gr.update(choices=self._settings(task, names)),
             self.class_name: gr.update(choices=self._class_choices(names)),
+            self.data: self.offer.common_data(task, names),
         }
 
     def _change_columns(self, task: str, columns: str) -> dict[Any, Any]:

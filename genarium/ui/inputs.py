@@ -95,7 +95,7 @@ class SoundInputs:
         self.components: dict[str, gr.Audio] = {}
         with gr.Column(visible=visible) as self.group:
             for name in task.inputs:
-                self._place(task, name, texts)
+                self._place(task, name, texts, visible)
             if task.inputs:
                 words = Texts.both("consent", minutes=MAX_SECONDS // 60)
                 markup(f'<p class="note">{words}</p>', elem_id=f"{task.name}-consent")
@@ -104,7 +104,7 @@ class SoundInputs:
         """Return no updates: the examples suit every checkpoint."""
         return {}
 
-    def _place(self, task: Task, name: str, texts: TaskTexts) -> None:
+    def _place(self, task: Task, name: str, texts: TaskTexts, visible: bool) -> None:
         self.components[name] = gr.Audio(
             type="filepath",
             label=texts(f"sound_{name}"),
@@ -112,18 +112,27 @@ class SoundInputs:
             buttons=[],
             elem_classes="sound",
             elem_id=f"{task.name}-sound-{name}",
+            visible=visible,  # by itself, too: for a visible one the browser loads players of sound and of video
         )
         refuse_damaged(self.components[name], lambda path: read_sound(path, HEARD))
         sounds = example_sounds()
-        gr.Examples(
-            [[str(path)] for path in sounds],
-            self.components[name],
+        # `gr.Examples` would hide the place again when one is clicked: it repeats all that the place was built with.
+        examples = gr.Dataset(
+            components=["audio"],
+            samples=[[str(path)] for path in sounds],
+            sample_labels=[path.stem.replace("-", " ") for path in sounds],
             label=texts("examples"),
-            example_labels=[path.stem.replace("-", " ") for path in sounds],
-            examples_per_page=len(sounds),
+            samples_per_page=len(sounds),
+            type="values",
             elem_id=f"{task.name}-sound-{name}-examples",
-            api_visibility="private",
-        ).dataset.elem_classes = ["voices"]
+            elem_classes=["voices"],
+        )
+        examples.click(_take, examples, self.components[name], **QUIET)
+
+
+def _take(sample: list[Any] | None) -> Any:
+    """Return the file of an example; without one, change nothing."""
+    return sample[0] if sample else gr.skip()
 
 
 INPUTS: dict[Modality, type[PictureInputs] | type[SoundInputs]] = {"image": PictureInputs, "audio": SoundInputs}

@@ -61,8 +61,14 @@ class Outcome:
             self.panels = {modality: panel(texts) for modality, panel in panels.items()}
             self.sending = Sending(task, others)
         with gr.Accordion(texts("python"), open=False, visible=False) as self.program:
+            # Not visible until it is filled: the browser loads an editor of code for it.
             self.snippet = gr.Code(
-                language="python", interactive=False, show_label=False, buttons=["copy"], wrap_lines=True
+                language="python",
+                interactive=False,
+                show_label=False,
+                buttons=["copy"],
+                wrap_lines=True,
+                visible=False,
             )
             markup(f'<p class="note">{Texts.both("link_note")}</p>')
         self.query = gr.Textbox(visible=False)  # of the link to the result
@@ -138,7 +144,7 @@ class Outcome:
             **self.sending.show(result, checkpoint),
             **panel.fill(result, checkpoint, data),
             self.program: gr.update(visible=True),
-            self.snippet: to_python(result.request, checkpoint),
+            self.snippet: gr.update(value=to_python(result.request, checkpoint), visible=True),
             self.query: urlencode(request_to_parts(result.request, checkpoint)),
         }
 

@@ -98,7 +98,7 @@ class Gallery(Panel[Pictures]):
 
     def fill(self, result: Pictures, checkpoint: Checkpoint, data: Mapping[Any, Any]) -> dict[Any, Any]:
         files = keep_results(result)
-        return {self.gallery: gr.update(value=files, columns=columns(len(files)), selected_index=None)}
+        return {self.gallery: filled(files, columns(len(files)))}
 
 
 def picture(label: Any, **options: Any) -> gr.Image:
@@ -131,9 +131,13 @@ def captions(result: Pictures, checkpoint: Checkpoint) -> list[str]:
 
 
 def gallery(label: Any) -> gr.Gallery:
-    """Return a place for several pictures of a result."""
+    """Return a place for several pictures of a result, to be shown by `filled`.
+
+    While it is not visible, the browser does without the scripts of Gradio's gallery, which play videos, too.
+    """
     return gr.Gallery(
         label=label,
+        visible=False,
         format="png",
         interactive=False,
         object_fit="contain",
@@ -141,6 +145,16 @@ def gallery(label: Any) -> gr.Gallery:
         buttons=["download", "download_all", "fullscreen"],
         elem_classes=["pixels", "sheet"],
     )
+
+
+def filled(files: Sequence[Any], columns: int) -> Any:
+    """Return an update that shows pictures in a `gallery`, none of them chosen.
+
+    Args:
+        files: paths, or pairs of a path and a caption.
+        columns: of pictures.
+    """
+    return gr.update(value=files, columns=columns, selected_index=None, visible=True)
 
 
 def large(picture: PIL.Image.Image) -> PIL.Image.Image:

@@ -25,8 +25,14 @@ class Player:
 
     def __init__(self, label: Any, elem_id: str | None = None):
         with gr.Column(min_width=240, elem_classes="player") as self.group:
+            # Not visible until it is filled: the browser loads players of sound and of video for it.
             self.sound = gr.Audio(
-                label=label, interactive=False, buttons=["download"], elem_classes="sound", elem_id=elem_id
+                label=label,
+                interactive=False,
+                buttons=["download"],
+                elem_classes="sound",
+                elem_id=elem_id,
+                visible=False,
             )
             self.seen = markup("")
 
@@ -36,7 +42,7 @@ class Player:
 
     def fill(self, path: str, seen: str) -> dict[Any, Any]:
         """Return updates that show the file at `path`, and below it the HTML of `seen_html`."""
-        return {self.group: gr.update(visible=True), self.sound: path, self.seen: seen}
+        return {self.group: gr.update(visible=True), self.sound: gr.update(value=path, visible=True), self.seen: seen}
 
     def show(self, samples: np.ndarray, rate: int, name: str) -> dict[Any, Any]:
         """Return updates that show a recording as the model heard it."""

@@ -203,7 +203,7 @@ class Question:
         """What `_turn_to` updates."""
         if len(self.inputs) < 2:
             return []
-        groups = [inputs.group for inputs in self.inputs.values()]
+        groups = [part for own in self.inputs.values() for part in (*own.components.values(), own.group)]
         return [self.modality, *groups, *([self.invert] if self.invert is not None else [])]
 
     def _turn_to(self, modality: Modality) -> dict[Any, Any]:
@@ -211,6 +211,7 @@ class Question:
         if len(self.inputs) < 2:
             return {}
         updates: dict[Any, Any] = {own.group: gr.update(visible=m == modality) for m, own in self.inputs.items()}
+        updates |= {place: gr.update(visible=True) for place in self.inputs[modality].components.values()}
         if self.invert is not None:
             updates[self.invert] = gr.update(visible=self.inputs[modality].invertible)
         return {**updates, self.modality: modality}

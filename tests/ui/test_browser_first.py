@@ -27,6 +27,8 @@ def address(tiny_checkpoints, tmp_path_factory):
 def page(browser, address):
     """One visitor's page for the tests of this module, in their order. Errors of its scripts fail the last of them."""
     with visiting(browser) as page:
+        page.asked = []
+        page.on("request", lambda request: page.asked.append(request.url))
         page.goto(address)
         expect(page.locator("#generate-run")).to_be_visible()
         yield page
@@ -41,6 +43,8 @@ def test_stored_samples_are_there_before_anything_was_run(page):
     expect(page.locator(".wall img")).to_have_count(2)
     page.wait_for_function("() => [...document.querySelectorAll('.wall img')].every(image => image.naturalWidth > 28)")
     expect(page.locator("#history").get_by_role("link")).to_have_count(0)
+    heavy = re.compile(r"/assets/(hls|Gallery|StaticAudio|Video|python)-")
+    assert page.asked and not list(filter(heavy.search, page.asked)), "players and editors come when they are needed"
 
 
 def test_the_picker_shows_a_sample_before_each_name(page):

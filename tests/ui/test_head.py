@@ -5,7 +5,7 @@ import re
 import PIL.Image
 from gradio import routes
 
-from genarium.ui.head import DESCRIPTION, ICON, PREVIEW, TEMPLATES, describe_pages, described
+from genarium.ui.head import DESCRIPTION, ICON, PREVIEW, TEMPLATES, describe_pages, described, without_twins
 
 MOST = 250_000  # bytes of the first page's HTML, compressed
 
@@ -24,6 +24,17 @@ def test_only_the_description_changes():
     before = '<head><meta charset="utf-8" /><meta\nname="viewport" content="a" /><meta property="og:x"\ncontent="y" /></head>'
     after = described(before)
     assert '<meta\nname="viewport" content="a" />' in after and "og:x" not in after and after.endswith("</head>")
+
+
+def test_chinese_words_are_sent_once(served):
+    words = {"en": {"run": "Run"}, "zh": {"run": "运行"}, "zh-CN": {"run": "运行"}, "zh-TW": {"run": "執行"}}
+    brief = without_twins({"title": "x", "i18n_translations": words})
+    assert brief == {"title": "x", "i18n_translations": {name: words[name] for name in ("en", "zh", "zh-TW")}}
+    assert without_twins({"title": "x", "i18n_translations": None}) == {"title": "x", "i18n_translations": None}
+    page = served.http.get("/").text
+    sent = re.findall(r'"(en|zh[-TWCN]*)": ?\{"', page)
+    assert sorted(sent) == ["en", "zh"], "the page copies the words of the others"
+    assert served.http.get("/config").json()["i18n_translations"]["zh-CN"], "programs get them all"
 
 
 def test_a_page_goes_over_the_wire_compressed(served):

@@ -16,7 +16,7 @@ from genarium.tasks.check.histogram import histogram_svg, scale_of
 from genarium.tasks.check.looking import Look
 from genarium.tasks.check.panel_question import Stakes
 from genarium.ui.files import keep
-from genarium.ui.panels import gallery, picture
+from genarium.ui.panels import filled, gallery, picture
 from genarium.ui.runs import seconds, status_html
 from genarium.ui.texts import TaskTexts, markup
 
@@ -113,7 +113,7 @@ class Outcome:
         }
         return {
             self.found: found,
-            self.sheet: gr.update(value=files, columns=6, selected_index=None),
+            self.sheet: filled(files, 6),
             self.kept: "",
             **{self.take[name]: path for name, path in made.items()},
             **self._drawn(found, stakes),

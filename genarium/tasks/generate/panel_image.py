@@ -13,7 +13,7 @@ from genarium.runtime import Pictures
 from genarium.ui.files import columns, keep_picture, keep_results
 from genarium.ui.film import build_film, film_html
 from genarium.ui.panels import Panel as Base
-from genarium.ui.panels import captioned, captions, gallery
+from genarium.ui.panels import captioned, captions, filled, gallery
 from genarium.ui.texts import TaskTexts
 
 
@@ -42,9 +42,7 @@ class Panel(Base[Pictures]):
         sheet = grid([enlarge(p, 112) for p in result.pictures], wide, gap=8)
         name = f"{checkpoint.stem}-seed{result.request.seed}-sheet.png"
         return {
-            self.gallery: gr.update(
-                value=captioned(files, captions(result, checkpoint)), columns=wide, selected_index=None
-            ),
+            self.gallery: filled(captioned(files, captions(result, checkpoint)), wide),
             self.download: gr.update(value=keep_picture(sheet, name, result.request)),
             self.film: film_html(result.frames, result.frame_steps),
         }

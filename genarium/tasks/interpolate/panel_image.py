@@ -11,7 +11,7 @@ from genarium.checkpoints import Checkpoint
 from genarium.runtime import Pictures
 from genarium.ui.files import keep_animation, keep_results
 from genarium.ui.panels import Panel as Base
-from genarium.ui.panels import captioned, gallery, keep_large, picture
+from genarium.ui.panels import captioned, filled, gallery, keep_large, picture
 from genarium.ui.texts import TaskTexts
 
 
@@ -45,7 +45,5 @@ class Panel(Base[Pictures]):
             self.b: keep_large(result.inputs[1]),
             self.animation: keep_animation(result.pictures, f"{checkpoint.stem}-interpolation.webp"),
             self.gif: gr.update(value=keep_animation(result.pictures, f"{checkpoint.stem}-interpolation.gif")),
-            self.strip: gr.update(
-                value=captioned(files, result.words or numbers), columns=min(8, len(files)), selected_index=None
-            ),
+            self.strip: filled(captioned(files, result.words or numbers), min(8, len(files))),
         }

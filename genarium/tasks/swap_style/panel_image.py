@@ -12,7 +12,7 @@ from genarium.tasks.swap_style.panel_map import map_html
 from genarium.tasks.swap_style.results import SwappedPictures
 from genarium.ui.files import columns, keep_results
 from genarium.ui.panels import Panel as Base
-from genarium.ui.panels import gallery, keep_large, picture
+from genarium.ui.panels import filled, gallery, keep_large, picture
 from genarium.ui.texts import TaskTexts, markup
 
 
@@ -44,6 +44,6 @@ class Panel(Base[SwappedPictures]):
         return {
             self.content: keep_large(content),
             self.style: gr.update(visible=bool(style), value=keep_large(style[0]) if style else None),
-            self.gallery: gr.update(value=files, columns=columns(len(files)), selected_index=None),
+            self.gallery: filled(files, columns(len(files))),
             self.map: map_html(result.style_map, self.texts),
         }

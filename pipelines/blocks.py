@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 
@@ -24,12 +23,13 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.activation = nn.SiLU()
         nn.init.zeros_(self.conv2.weight)
         nn.init.constant_(self.conv2.get_parameter("bias"), 0.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = self.conv1(F.silu(x))  # [B, C, H, W]
-        return x + self.conv2(F.silu(h))  # [B, C, H, W]
+        h = self.conv1(self.activation(x))  # [B, C, H, W]
+        return x + self.conv2(self.activation(h))  # [B, C, H, W]
 
 
 def shrinking_layers(channels: int, widths: Sequence[int], num_blocks: int) -> list[nn.Module]:

@@ -157,6 +157,7 @@ class DiscreteDecoder(ModelMixin, ConfigMixin):
         super().__init__()
         inputs, widths = code_size, tuple(block_out_channels)
         self.nodes = nn.ParameterList()
+        self.squash = nn.Sigmoid()
         if code != "binary":
             inputs = embedding_dim
             for level in range(depth + 1):
@@ -184,7 +185,7 @@ class DiscreteDecoder(ModelMixin, ConfigMixin):
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Return images float32 [B, C, S, S] in [-1, 1], of what `forward` takes."""
-        return self(z).sigmoid() * 2 - 1
+        return self.squash(self(z)) * 2 - 1
 
     def vectors(self, weights: list[torch.Tensor]) -> torch.Tensor:
         """Return the vectors of nodes on relaxed paths.
@@ -222,6 +223,7 @@ class BitPrior(ModelMixin, ConfigMixin):
         super().__init__()
         sizes = (num_bits, *([width] * num_layers), num_bits)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+        self.activation = nn.SiLU()
         self.classes = nn.Embedding(num_classes + 1, width)  # the last row: none is given
 
     def masks(self, device: torch.device) -> list[torch.Tensor]:
@@ -254,7 +256,7 @@ class BitPrior(ModelMixin, ConfigMixin):
         masks = self.masks(bits.device)
         for i, (layer, mask) in enumerate(zip(self.layers, masks, strict=True)):
             h = F.linear(h, layer.get_parameter("weight") * mask, layer.get_parameter("bias"))
-            h = F.silu(h + given) if i < len(masks) - 1 else h
+            h = self.activation(h + given) if i < len(masks) - 1 else h
         return h.float()
 
     def log_probability(self, bits: torch.Tensor, class_labels: torch.Tensor | None = None) -> torch.Tensor:

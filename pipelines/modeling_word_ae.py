@@ -83,6 +83,7 @@ class Writer(nn.Module):
         self.style = nn.Parameter(torch.randn(max(num_styles, 1), word_dim))
         # each word at its place, and all of them whatever their order
         self.mix = nn.Sequential(nn.Linear((length + 2) * word_dim, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
+        self.activation = nn.SiLU()
         self.first = nn.Linear(hidden, BOTTLENECK * self.side**2)
         self.entry = nn.Conv2d(BOTTLENECK, widths[-1], 3, padding=1)
         following = (*reversed(widths[:-1]), channels)
@@ -96,14 +97,14 @@ class Writer(nn.Module):
         """Draw words [B, L, V + 1] in styles [B, K], both one-hot or relaxed: float32 [B, C, S, S]."""
         embedded = words.to(self.embedding.dtype) @ self.embedding  # [B, L, word_dim]
         h = torch.cat([embedded.flatten(1), embedded.sum(1), styles.to(self.style.dtype) @ self.style], 1)
-        h = F.silu(self.mix(h))  # [B, hidden]
+        h = self.activation(self.mix(h))  # [B, hidden]
         x = self.first(h).unflatten(1, (BOTTLENECK, self.side, self.side))
-        x = self.entry(F.silu(x))  # [B, W, s, s]
+        x = self.entry(self.activation(x))  # [B, W, s, s]
         for blocks, shift, up in zip(self.blocks, self.shifts, self.ups, strict=True):
             x = x + shift(h)[:, :, None, None]
             for block in cast(nn.ModuleList, blocks):
                 x = block(x)
-            x = F.pixel_shuffle(up(F.silu(x)), 2)  # twice as large
+            x = F.pixel_shuffle(up(self.activation(x)), 2)  # twice as large
         return x.float()
 
 

@@ -242,8 +242,7 @@ def test_a_flood_deletes_no_example(served, monkeypatch):
     """Neither by the budget of all, nor by that of one who uploads an example again, nor by age."""
     kept = {path for block in served.blocks.blocks.values() for path in block.keep_in_cache}
     examples = {path for path in map(str, served.folder.rglob("*.png")) if path in kept}
-    sounds = {path for path in map(str, served.folder.rglob("*.flac")) if path in kept}
-    assert len(examples) > 20 and len(sounds) >= 8
+    assert len(examples) > 20
     one = sorted(examples)[0]
     again = upload(served.http, Path(one).read_bytes(), one.rsplit("/", 1)[1])["path"]
     assert again == one, "equal contents are one file"
@@ -256,7 +255,7 @@ def test_a_flood_deletes_no_example(served, monkeypatch):
     (served.folder / storage.LOCK).unlink()
     delete_files_created_by_app(served.blocks, -1)
     left = set(map(str, served.folder.rglob("*.*")))
-    assert examples | sounds <= left
+    assert examples <= left
     assert post(served.http, "generate", {"data": ["tiny-vae", 1, "any", 0, {}]}).status_code == 200
 
 

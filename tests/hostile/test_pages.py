@@ -118,7 +118,7 @@ def test_units_of_another_checkpoint_or_another_kind_of_code(section):
     calls = []
     with gr.Blocks(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(explored.units.html, "select", lambda function, *arguments, **options: calls.append(function))
-        explored.units.connect(gr.State(), explored._changed, [gr.State()] * 3, gr.Dropdown(), {})
+        explored.units.connect(gr.State(), explored._changed, [gr.State()] * 3, gr.Dropdown())
     (turned,) = calls
     event = SimpleNamespace(_data={"unit": 0, "on": True})
     for code in (torch.tensor(3), torch.zeros(2, 2), "red cat"):

@@ -1,5 +1,6 @@
 """Runs of several visitors in one batch: the pictures of each as if it were alone, and each visitor on their own."""
 
+import copy
 import queue
 import threading
 from dataclasses import replace
@@ -17,6 +18,7 @@ from genarium.runtime.batching import JointRun, Part, kind_of
 from genarium.runtime.costs import Costs
 from genarium.runtime.crews import Joinable
 from genarium.runtime.results import Pictures, part_of
+from genarium.runtime.steady import STEADY
 from genarium.runtime.turns import Turns
 from genarium.runtime.visitors import Visitor
 
@@ -273,3 +275,23 @@ def test_costs_are_learnt_of_the_batch(catalogue, runtime):
     known = runtime.costs._means[("tiny-ddpm", "generate")]
     assert set(known) == {(6).bit_length()}, "as of six samples at once"
     assert runtime.costs.seconds((checkpoint, asked(0, 6).checked(checkpoint), {}), 64) > 0
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("activation", [torch.nn.SiLU(), torch.nn.GELU(), torch.nn.GELU("tanh"), torch.nn.Sigmoid()])
+def test_activations_of_a_sample_do_not_depend_on_the_others(activation, layout):
+    """Also where the numbers fill no vectors, where threads share them, and where they do not lie one after another."""
+    activation = copy.deepcopy(activation)
+    plain = activation(torch.ones(1))
+    activation.__class__ = STEADY[type(activation)]
+    for size in ((5, 7, 7), (8, 3, 5), (33, 41, 29)):
+        x = 3 * torch.randn(6, *size, generator=torch.Generator().manual_seed(0))
+        x = x.to(memory_format=layout)
+        every = activation(x)
+        assert every.shape == x.shape and torch.allclose(
+            every, type(activation).__mro__[1].forward(activation, x), atol=1e-4
+        )
+        for number in (1, 2, 5):
+            assert torch.equal(activation(x[:number]), every[:number])
+        assert torch.equal(activation(x[:, 1:3]), every[:, 1:3])
+    assert torch.allclose(activation(torch.ones(1)), plain)

@@ -273,17 +273,17 @@ def test_a_swap_of_voices_fills_players_spectrograms_codes_and_the_map(runtime, 
     updates = ask(tab, "voices", clips)
     panel, last = tab.outcome.panels["audio"], updates[-1]
     assert last[panel.group]["visible"] and "Done in" in last[tab.outcome.status]
-    made = last[panel.made.sound]
+    made = last[panel.made.sound]["value"]
     request = Request.from_dict(sounds.read_request(made))
     assert request.checkpoint == "voices" and request.parameters["speaker"] == "any"
     seen = last[panel.made.seen]
     assert seen.count("data:image/png") == 2 and "codes" in seen and "in-zh" in seen
     for player in (panel.source, panel.target):
-        assert soundfile.info(last[player.sound]).samplerate == 16000
+        assert soundfile.info(last[player.sound]["value"]).samplerate == 16000
         with pytest.raises(InputError):  # a visitor's own voice is not called synthetic
-            sounds.read_request(last[player.sound])
+            sounds.read_request(last[player.sound]["value"])
     assert "tiny/low" in last[panel.map] and last[panel.map].count("<path") == 6
-    assert "genarium.audio" in last[tab.outcome.snippet]
+    assert "genarium.audio" in last[tab.outcome.snippet]["value"]
     named = ask(tab, "voices", clips[:1], speaker="tiny/high")[-1]
     assert not named[panel.target.group]["visible"] and named[panel.map].count("<path") == 4
 
@@ -298,11 +298,13 @@ def test_a_swap_of_pictures_fills_the_gallery_and_the_map(runtime):
 def test_the_other_tabs_take_sound(runtime, clips):
     tab = tab_of(runtime, "reconstruct")
     last = ask(tab, "voices", clips[:1])[-1]
-    assert sounds.read_request(last[tab.outcome.panels["audio"].made.sound])["task"] == "reconstruct"
+    assert sounds.read_request(last[tab.outcome.panels["audio"].made.sound]["value"])["task"] == "reconstruct"
     tab = tab_of(runtime, "interpolate")
     panel, last = tab.outcome.panels["audio"], ask(tab, "voices", clips)[-1]
     assert len(last[panel.takes]) == 5 == last[panel.which]["maximum"]
-    assert len({path for path, _ in last[panel.takes]}) == 5 and last[panel.made.sound] == last[panel.takes][0][0]
+    assert (
+        len({path for path, _ in last[panel.takes]}) == 5 and last[panel.made.sound]["value"] == last[panel.takes][0][0]
+    )
     tab = tab_of(runtime, "anomaly")
     panel, last = tab.outcome.panels["audio"], ask(tab, "voices", clips[:1])[-1]
     assert "ordinary test samples" in last[panel.verdict] and "<polyline" in last[panel.heard.seen]

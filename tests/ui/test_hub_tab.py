@@ -128,7 +128,7 @@ def test_load_offers_it_on_this_visitors_tabs_and_it_runs(page, hub, monkeypatch
     visit = SimpleNamespace(session_hash="a")
     done = collect(generate._run({**data, question.picker.dropdown: name}, visit))[-1]
     assert "Done in" in done[outcome.status] and len(done[outcome.panels["image"].gallery]["value"]) == 16
-    assert f'genarium.load("{name}")' in done[outcome.snippet]
+    assert f'genarium.load("{name}")' in done[outcome.snippet]["value"] and done[outcome.snippet]["visible"]
 
 
 def test_what_was_looked_at_is_what_is_loaded(page, hub):

@@ -7,7 +7,7 @@ An evaluation's work is counted by PyTorch's own counter of floating-point opera
 at a step of its default setting, guidance included, and is timed by itself: the best and the median of many runs. Times of the
 operations are those of torch.profiler, which makes the whole slower, so only their shares stand in the table.
 
-The table goes to the screen and to docs/benchmarks/profile.md. (A script called profile.py would hide a module of the standard
+The table goes to the screen and to docs/benchmarks/profile_network.md. (A script called profile.py would hide a module of the standard
 library from all scripts in this folder.)
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -78,11 +78,17 @@ def network_and_input(pipeline, number):
     return network, given[0]
 
 
+def of_convolution(x, weight, *_, out_shape=None, **__):
+    """Return the operations of a convolution of the given shapes, which PyTorch's counter does not know by this name."""
+    return conv_flop_count(list(x), list(weight), list(out_shape))
+
+
 @torch.inference_mode()
 def measure(pipeline, number, seconds):
     """Return the operations of an evaluation, the best and the median of its seconds, and the share of each kind of operation."""
     network, (args, kwargs) = network_and_input(pipeline, number)
-    with FlopCounterMode(display=False) as counter:
+    counted = {torch.ops.aten.mkldnn_convolution: of_convolution}  # as genarium/runtime/steady.py calls it
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
         network(*args, **kwargs)
     times, end = [], time.perf_counter() + seconds
     while len(times) < 5 or time.perf_counter() < end:
@@ -111,7 +117,7 @@ def main():
     parser.add_argument("--pictures", nargs="+", type=int, default=[1, 2, 16])
     parser.add_argument("--seconds", type=float, default=3.0, help="for each row")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/profile.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/profile_network.md")
     options = parser.parse_args()
     dtype = getattr(torch, options.dtype)
     top = peak(dtype, options.seconds)

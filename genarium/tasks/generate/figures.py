@@ -27,6 +27,7 @@ from genarium.parallel import join
 from genarium.runtime import EVALUATIONS
 from genarium.runtime.request import choose_labels
 from genarium.tasks.generate import memorisation, mixing, nearness, second_judge
+from genarium.tasks.generate.second_judge import DISTANCE_OF_REAL as BY_SECOND
 
 NEIGHBOURS = 3  # k of precision and recall, as in the paper's experiments
 TIMED_IMAGES, TIMED_RUNS = 16, 3
@@ -216,11 +217,18 @@ def _evaluations_cell(measured: Measured) -> str:
 
 
 def _floor(checkpoints: Sequence[Measured]) -> str:
-    """Return a sentence on the distance that other real images have. It grows as the number of images falls."""
-    found = [metric for m in checkpoints if (metric := m.find("frechet_distance_of_real"))]
-    values = {metric["n"]: metric["value"] for metric in reversed(found)}
-    said = [f"{values[n]:.0f} with {n} images" for n in sorted(values, reverse=True)]
-    return f"Other real images get a Fréchet distance of {', of '.join(said)}." if said else ""
+    """Return sentences on the distance that other real images have, by both judges. It grows as the number of images falls."""
+    judges = (
+        ("Other real images get a Fréchet distance of", FRECHET_OF_REAL),
+        ("The second judge gives them one of", BY_SECOND),
+    )
+    sentences = []
+    for begin, figure in judges:
+        found = [metric for m in checkpoints if (metric := m.find(figure.name))]
+        values = {metric["n"]: metric["value"] for metric in reversed(found)}
+        said = [f"{values[n]:.0f} with {n} images" for n in sorted(values, reverse=True)]
+        sentences += [f"{begin} {', of '.join(said)}."] if said else []
+    return " ".join(sentences)
 
 
 DISTANCE_COLUMNS = (

@@ -62,7 +62,7 @@ def measure(evaluation: ImageEvaluation) -> list[Metric]:
 
 COLUMN = Column(
     "second judge",
-    lambda measured: measured.show("{:.2f}", DISTANCE.name),
+    lambda measured: measured.show("{:.0f}", DISTANCE.name),
     "the same distance in the features of EfficientNet-Lite2, which no setting was chosen by.",
 )
 PART = Part(NAME, "image", "__call__", (DISTANCE, DISTANCE_OF_REAL), measure, columns=(COLUMN,))

@@ -154,9 +154,6 @@ def test_each_sees_their_own_previews(runtime, monkeypatch):
         result = result_of(thread)
         seen = [event.pictures for event in thread.made if isinstance(event, Progress) and event.pictures]
         assert seen and {len(shown) for shown in seen} == {request.batch_size}
-        assert {event.outlook.together for event in thread.made if isinstance(event, Progress) and event.pictures} == {
-            2
-        }
         last = np.stack([np.asarray(picture, np.int16) for picture in seen[-1]])
         assert np.abs(last - pixels(result)).max() <= 1, "the last step's estimate is the result"
 

@@ -130,7 +130,8 @@ class Gate:
             if session == found[1]:  # not one that goes on
                 over = self._unread.call_read
         elif DATA.search(path):
-            session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [None])[0]
+            asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            session = asked.get("session_hash", [""])[-1]  # an empty one is a session, too, which nobody has
         if session is None:
             await self.app(scope, receive, send)
         else:

@@ -235,6 +235,12 @@ def test_where_addresses_are_looked_for():
     assert not files_by_address([{"path": "/a/http:"}, {"url": "http://a"}, "http://a", {"path": 3}])
 
 
+def test_a_stream_of_no_session_ends_without_an_error_of_the_server(served, capfd):
+    for query in ("?session_hash=", "?session_hash=nobody", "?session_hash=a&session_hash=", ""):
+        assert served.http.get(f"/gradio_api/queue/data{query}").status_code in (200, 422)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
 # ---- the app's own examples ----
 
 

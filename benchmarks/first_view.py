@@ -11,15 +11,12 @@ The table goes to the screen and to docs/benchmarks/first_view.md.
 """
 
 import argparse
-import contextlib
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +27,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
 
-from ports import free_port
+from bare_app import bare_app
 from real_app import RealApp
 
 from genarium.hardware import describe_hardware
@@ -55,23 +52,6 @@ class Seen(NamedTuple):
     usable: float
     whole: float
     sent: Counter
-
-
-@contextlib.contextmanager
-def bare_app():
-    """Run the bare Gradio app in a process of its own -> its address."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", BARE, str(port)])
-    try:
-        for _ in range(600):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
-                break
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def visit(browser, url, run, wall, line):
@@ -142,7 +122,7 @@ def main():
     found = {"Genarium": [], "a Gradio app with one button": []}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=options.browser, args=["--no-sandbox", "--disable-gpu"])
-        with RealApp(Path(folder)) as app, bare_app() as bare:
+        with RealApp(Path(folder)) as app, bare_app(BARE) as (bare, _):
             for k in range(options.times + 1):  # the first one warms both servers up
                 pairs = (app.url, "#generate-run", ".wall img"), (bare, "#run", "")
                 for seen, (url, run, wall) in zip(found.values(), pairs, strict=True):

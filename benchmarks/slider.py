@@ -13,17 +13,14 @@ The table goes to the screen and to docs/benchmarks/slider.md.
 """
 
 import argparse
-import contextlib
 import json
 import math
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 import psutil
@@ -33,7 +30,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
 
-from ports import free_port
+from bare_app import bare_app
 from real_app import RealApp
 
 import genarium
@@ -86,25 +83,6 @@ app.launch(server_name="127.0.0.1", server_port=int(sys.argv[2]), quiet=True)
 """
 
 
-@contextlib.contextmanager
-def bare_app(pictures, folder):
-    """Run the bare Gradio app in a process of its own, and give its address and its process."""
-    port = free_port()
-    given = folder / "pictures.json"
-    given.write_text(json.dumps(pictures))
-    process = subprocess.Popen([sys.executable, "-c", BARE, str(given), str(port)])
-    try:
-        for _ in range(600):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
-                break
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 def show(page, url, name):
     """Open the Explore page with a checkpoint, and wait until its first answers are there."""
     page.goto(f"{url}/explore?checkpoint={name}", timeout=PATIENCE)
@@ -139,7 +117,10 @@ def measure(browser, app, name, moves, folder):
         ours.evaluate(MOVE, [SLIDER, LIVE, value])
         shown.append(ours.locator(LIVE).get_attribute("src"))
     pairs = []
-    with bare_app(shown, folder) as (url, process):
+    given = folder / "pictures.json"
+    given.write_text(json.dumps(shown))
+    with bare_app(BARE, given) as (url, server):
+        process = psutil.Process(server.pid)
         bare.goto(url, timeout=PATIENCE)
         where = ["#slider input[type=range]", "#picture img"]
         bare.wait_for_selector(where[1], timeout=PATIENCE)
